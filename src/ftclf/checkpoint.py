@@ -1,0 +1,152 @@
+"""Save and load a checkpoint: weights or an adapter, tokenizer, and one json with all that loading needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftclf.config import METHODS, DatasetConfig, ModelConfig, model_config_from
+from ftclf.errors import CheckpointError, WeightsError
+from ftclf.model import Weights, build_classifier, find_weights, load_tokenizer
+from ftclf.runs import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+INFO = "ftclf.json"
+FORMAT = 1
+
+
+@dataclass
+class CheckpointInfo:
+    """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's."""
+
+    label_names: list[str]
+    dataset: DatasetConfig
+    model: ModelConfig
+    method: dict[str, Any]
+    base_origin: str
+    base_sha256: str
+    precision: str
+    version: str
+    task: str = "single_label"
+    format: int = FORMAT
+
+    @property
+    def is_adapter(self) -> bool:
+        return bool(self.method["kind"] == "lora")
+
+
+@dataclass
+class Checkpoint:
+    folder: Path
+    info: CheckpointInfo
+    network: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+
+def save_checkpoint(
+    folder: Path, network: Any, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo
+) -> None:
+    """Write the checkpoint beside its place and rename it there: it is whole or not there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        network.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        (beside / "README.md").unlink(missing_ok=True)  # peft's template; ours is written from the metrics
+        write_json(beside / INFO, asdict(info))
+        for path in beside.iterdir():
+            path.chmod(0o644)
+        beside.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)  # noqa: PTH105
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """Read a checkpoint's json. Raises CheckpointError where it is not one that this version can read."""
+    path = folder / INFO
+    raw = read_json(path)
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise CheckpointError(f"{path}: format {got}, allowed: {FORMAT}; it was written by another version of ftclf")
+    try:
+        raw["dataset"] = DatasetConfig(**raw["dataset"])
+        raw["model"] = model_config_from(raw["model"])
+        info = CheckpointInfo(**raw)
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: a field is missing or unknown ({error}); the file is damaged") from error
+    if info.method.get("kind") not in METHODS:
+        raise CheckpointError(f"{path}: method '{info.method.get('kind')}', allowed: {', '.join(METHODS)}")
+    return info
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load the trained network, ready to predict, in float32 on the CPU.
+
+    Raises CheckpointError where a file is missing or damaged, or an adapter's base is not the one it was trained on.
+    """
+    info = read_info(folder)
+    try:
+        network = _load_adapter(folder, info) if info.is_adapter else _load_whole(folder, info)
+        tokenizer = load_tokenizer(folder)
+    except WeightsError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    network.eval()
+    return Checkpoint(folder, info, network, tokenizer)
+
+
+def prove_reload(folder: Path, network: nn.Module, inputs: dict[str, Any], seed: int) -> float:
+    """Load the checkpoint in a fresh network under another seed and return the largest difference of logits.
+
+    Raises CheckpointError if it is more than rounding: then something that was trained was not saved.
+    """
+    import torch
+
+    torch.manual_seed(seed + 1)
+    fresh = load_checkpoint(folder).network.to(next(network.parameters()).device)
+    network.eval()
+    with torch.inference_mode():
+        difference = (network(**inputs).logits - fresh(**inputs).logits).abs().max().item()
+    if not np.isfinite(difference) or difference > 1e-4:
+        raise CheckpointError(
+            f"{folder}: loaded again it gives other logits (by {difference:.2g}); the run is not finished, "
+            "please report this with the config"
+        )
+    return float(difference)
+
+
+def _load_whole(folder: Path, info: CheckpointInfo) -> Any:
+    classifier = build_classifier(folder, info.label_names, info.model)
+    if classifier.random_keys:
+        raise CheckpointError(f"{folder}: weights are missing in it: {', '.join(classifier.random_keys[:4])}")
+    return classifier.network
+
+
+def _load_adapter(folder: Path, info: CheckpointInfo) -> Any:
+    import peft
+
+    base = find_base(info)
+    classifier = build_classifier(base.folder, info.label_names, info.model)
+    return peft.PeftModel.from_pretrained(classifier.network, str(folder), local_files_only=True)
+
+
+def find_base(info: CheckpointInfo) -> Weights:
+    """Find the base of an adapter and compare its hash with the one the adapter was trained on."""
+    base = find_weights(info.model)
+    if base.sha256 != info.base_sha256:
+        raise CheckpointError(
+            f"model.name: the adapter was trained on {info.base_origin} with sha256 {info.base_sha256[:12]}..., "
+            f"{base.origin} has {base.sha256[:12]}...; put the same base there"
+        )
+    return base

@@ -1,0 +1,176 @@
+"""The table of commands, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftclf import __version__
+from ftclf.errors import ConfigError, FtclfError, UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb: what `ftclf --help` says of it and the function that gets the rest of the line."""
+
+    about: str
+    run: Callable[[list[str]], int]
+
+
+def train_command(words: list[str]) -> int:
+    from ftclf.hydra_app import run_train
+
+    return run_train(words)
+
+
+def eval_command(words: list[str]) -> int:
+    from ftclf.hydra_app import run_eval
+
+    return run_eval(words)
+
+
+def predict_command(words: list[str]) -> int:
+    from ftclf.hydra_app import run_predict
+
+    return run_predict(words)
+
+
+def compare_command(words: list[str]) -> int:
+    """Print one table over finished runs, best first."""
+    import argparse
+
+    from ftclf.compare import compare
+    from ftclf.config import SINGLE_LABEL_METRICS
+
+    parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
+    parser.add_argument("--sort", default="accuracy", choices=SINGLE_LABEL_METRICS, help="best first by this test metric")
+    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
+    parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
+    parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
+    options = parser.parse_args(words)
+    compare(options.runs, options.sort, csv_file=options.csv, plot=options.plot, plot_file=options.output)
+    return 0
+
+
+def ls_command(words: list[str]) -> int:
+    """List what can be chosen in each group, one line each."""
+    from ftclf.listing import list_groups
+
+    groups = list_groups()
+    for word in words:
+        if word not in groups:
+            raise ConfigError(f"ls: no group '{word}', allowed: {', '.join(groups)}.{did_you_mean(word, groups)}")
+    for group in words or groups:
+        print(f"{group}=")
+        width = max(len(name) for name, _ in groups[group])
+        for name, about in groups[group]:
+            print(f"  {name:<{width}}  {about}")
+    return 0
+
+
+def completion_command(words: list[str]) -> int:
+    """Print the completion script of a shell."""
+    if words not in ([], ["bash"]):
+        raise ConfigError(f"completion: got '{' '.join(words)}', allowed: bash")
+    print(BASH_COMPLETION.replace("COMMANDS", " ".join(COMMANDS)))
+    return 0
+
+
+COMMANDS = {
+    "train": Command("fine-tune a model: dataset, model and method from configs; -m for sweeps", train_command),
+    "eval": Command("score a checkpoint on a split", eval_command),
+    "predict": Command("label texts from a file or stdin", predict_command),
+    "compare": Command("one table over many runs, best first", compare_command),
+    "ls": Command("data sets, models, methods, experiments and sweeps that can be chosen", ls_command),
+    "completion": Command('tab completion: eval "$(ftclf completion bash)"', completion_command),
+}
+
+BASH_COMPLETION = """\
+_ftclf() {
+  COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
+  local word="${COMP_WORDS[COMP_CWORD]}"
+  if (( COMP_CWORD == 1 )); then
+    COMPREPLY=($(compgen -W "COMMANDS" -- "$word"))
+    return
+  fi
+  case "${COMP_WORDS[1]}" in
+    train|eval|predict)
+      local rest="${COMP_LINE#*${COMP_WORDS[1]}}"
+      COMPREPLY=($(COMP_LINE="ftclf${rest}" COMP_POINT=$COMP_POINT ftclf "${COMP_WORDS[1]}" -sc query=bash 2>/dev/null))
+      [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace ;;
+    ls) COMPREPLY=($(compgen -W "dataset model method training experiment sweep" -- "$word")) ;;
+    *) COMPREPLY=($(compgen -f -- "$word")) ;;
+  esac
+}
+complete -o nosort -F _ftclf ftclf"""
+
+
+def main() -> None:
+    """Run one command and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command line and return its exit code: see README, "Exit codes"."""
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_usage())
+            return 0
+        if words[0] == "--version":
+            print(f"ftclf {__version__}")
+            return 0
+        if words[0] not in COMMANDS:
+            raise UserError(
+                f"ftclf: no command '{words[0]}', allowed: {', '.join(COMMANDS)}.{did_you_mean(words[0], COMMANDS)}"
+            )
+        return COMMANDS[words[0]].run(words[1:])
+    except SystemExit as error:  # argparse and Hydra leave so
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output is gone, as in `ftclf ls | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return report(error)
+
+
+def report(error: Exception) -> int:
+    """Print an error as one line a problem and return its exit code. FTCLF_DEBUG=1 shows the traceback."""
+    from ftclf.console import printable
+
+    if os.environ.get("FTCLF_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, FtclfError):
+        for line in str(error).splitlines():
+            print(f"error: {printable(line)}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
+        return 5
+    text = printable(" ".join(str(error).split())[:300])
+    print(
+        f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)", file=sys.stderr
+    )
+    return 1
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items())
+    return f"""\
+ftclf {__version__}: fine-tune small encoders for text classification, fully or with LoRA
+
+{commands}
+
+  ftclf train dataset=go_emotions method=lora      one run
+  ftclf train -m method.r=4,8,16,32                a sweep
+  ftclf COMMAND --help                             settings of a command"""

@@ -1,0 +1,128 @@
+"""The machine: where to compute, with how many threads, in which precision."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import TrainingConfig
+from ftclf.errors import ConfigError
+
+SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
+
+
+@dataclass(frozen=True)
+class Compute:
+    device: str  # cpu, cuda or mps
+    precision: str  # fp32, bf16 or fp16
+    threads: int
+
+    def autocast(self) -> Any:
+        """Return the context in which a forward pass runs."""
+        import torch
+
+        types = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+        return torch.autocast(self.device, dtype=types[self.precision], enabled=self.precision != "fp32")
+
+
+def choose_compute(config: TrainingConfig) -> Compute:
+    """Resolve `auto` on this machine and set torch's threads. Raises ConfigError for what it does not have."""
+    import torch
+
+    device = choose_device(config.device)
+    threads = config.threads or usable_cores()
+    torch.set_num_threads(threads)
+    precision = config.precision
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("training.precision: fp16 does nothing on a CPU, allowed: auto, bf16, fp32")
+    if precision == "auto":
+        precision = "bf16" if bf16_is_fast(device) else "fp32"
+    return Compute(device, precision, threads)
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """Return cuda, mps or cpu."""
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(device for device, there in present.items() if there)
+    if not present[wanted]:
+        there = [device for device, is_there in present.items() if is_there]
+        raise ConfigError(f"training.device: no {wanted} on this machine, allowed: auto, {', '.join(there)}")
+    return wanted
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def bf16_is_fast(device: str) -> bool:
+    """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32."""
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        a = torch.ones(640, 384, dtype=dtype, device=device)
+        b = torch.ones(384, 1536, dtype=dtype, device=device)
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            for _ in range(3):
+                c = a @ b
+            c[0, 0].item()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) < 0.75 * seconds(torch.float32)
+
+
+def choose_attention(lengths: NDArray[np.int64], device: str) -> str:
+    """Return the faster attention kernel for texts of these lengths.
+
+    MiniLM-L6 on two cores, bf16, batch 32, tokens a second: 20 tokens eager 6,300, sdpa 4,000; 256 tokens eager 4,100,
+    sdpa 5,000.
+    """
+    return "eager" if device == "cpu" and np.percentile(lengths, 95) < SHORT else "sdpa"
+
+
+def peak_memory_mb() -> float:
+    """Return the most resident memory this process has had, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what decides speed and bits: processor, cores, memory, accelerator. No host or user name."""
+    import psutil
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": usable_cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "accelerator": accelerator,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

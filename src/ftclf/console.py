@@ -1,0 +1,117 @@
+"""What people see while a run goes: one console, one log file, a progress bar or plain lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+LOG = logging.getLogger("ftclf")
+
+
+def say(line: str) -> None:
+    """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
+    LOG.info(line)
+    print(printable(line), flush=True)
+
+
+def warn(line: str) -> None:
+    """Print one warning to stderr and the log."""
+    LOG.warning(line)
+    print(f"warning: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Replace control characters, so that a label or a path cannot steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Write everything that ftclf and the libraries log to a file while the block runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def quiet_libraries() -> None:
+    """Turn off the libraries' own bars and send their messages to our log alone."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_default_handler()
+    transformers.utils.logging.enable_propagation()
+
+
+class Progress:
+    """Loss, examples a second and time left of a training run: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total_steps: int, batch_size: int, *, seconds_between_lines: float = 20.0) -> None:
+        self.total, self.batch_size, self.every = total_steps, batch_size, seconds_between_lines
+        self.started = self.last_line = time.perf_counter()
+        self.first_step = 0
+        self.loss: float | None = None
+        self.bar: Any = None
+        if sys.stdout.isatty():
+            self._open_bar()
+
+    def start_at(self, step: int) -> None:
+        """Say that a resumed run begins at this step."""
+        self.first_step = step
+
+    def step(self, step: int, loss: float | None) -> None:
+        """Show that `step` optimizer steps are done."""
+        self.loss = self.loss if loss is None else loss
+        done = max(1, step - self.first_step)
+        seconds = time.perf_counter() - self.started
+        rate = done * self.batch_size / seconds
+        left = (self.total - step) * seconds / done
+        if self.bar is not None:
+            shown = "" if self.loss is None else f"loss {self.loss:.3f}"
+            self.bar.update(self.task, completed=step, loss=shown, rate=f"{rate:.0f} examples/s")
+        elif time.perf_counter() - self.last_line > self.every:
+            self.last_line = time.perf_counter()
+            loss_text = "" if self.loss is None else f"loss {self.loss:.3f}, "
+            print(f"step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left", flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _open_bar(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.bar = RichProgress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        self.bar.start()
+        self.task = self.bar.add_task("training", total=self.total, loss="", rate="")
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as 1:05 or 2:03:07."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,107 @@
+"""From a data set's settings to checked splits with label names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ftclf.config import DatasetConfig
+from ftclf.data.read import read_rows
+from ftclf.data.rows import Data, RawRows, Split
+from ftclf.data.sources import read_source
+from ftclf.data.split import cut_missing, shared_texts
+from ftclf.errors import DataError, did_you_mean
+
+
+def load_data(config: DatasetConfig) -> Data:
+    """Read, check and split a data set.
+
+    Splits that the source has stay as they are; a missing test or validation split is cut from train, stratified and
+    seeded, with no text on two sides. Raises DataError for the first row that is not what it should be.
+    """
+    raw, names = read_source(config)
+    notes: list[str] = []
+    raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
+    label_names = _label_names(raw["train"], names, config)
+    splits = {split: _to_split(rows, label_names, config, split) for split, rows in raw.items()}
+    _check_classes(splits["train"], label_names, raw["train"].where)
+    given = set(splits)
+    splits = cut_missing(splits, config)
+    for split in ("validation", "test"):
+        if split in given and (shared := shared_texts(splits["train"], splits[split])):
+            notes.append(f"{shared} of the {len(splits[split])} {split} rows have a text that also stands in train")
+    name = config.name
+    if config.official_train_rows and len(raw["train"].texts) < config.official_train_rows:
+        name = f"{name}_sample"
+        notes.append(
+            f"a sample: {len(raw['train'].texts)} of the official {config.official_train_rows} training rows; "
+            "scores are not those of the full set"
+        )
+    return Data(name, label_names, splits, notes)
+
+
+def load_split_file(path: Path, config: DatasetConfig) -> list[str]:
+    """Read only the texts of one file, in their order."""
+    return read_rows(path, config, labels=False).texts
+
+
+def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: str) -> RawRows:
+    """Apply the protocol that makes single-label rows of rows that have several labels."""
+    several = sum(len(labels) > 1 for labels in rows.labels)
+    if not several:
+        return rows
+    if config.protocol == "first":
+        notes.append(f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, the first counts")
+        return RawRows(rows.where, rows.texts, [labels[:1] for labels in rows.labels], rows.lines)
+    keep = [index for index, labels in enumerate(rows.labels) if len(labels) == 1]
+    notes.append(f"protocol only: {len(keep)} of the {len(rows.labels)} {split} rows have one label and are used")
+    if not keep:
+        raise DataError(f"{rows.where}: every row has several labels; dataset.protocol=only leaves none")
+    return RawRows(
+        rows.where, [rows.texts[i] for i in keep], [rows.labels[i] for i in keep], [rows.lines[i] for i in keep]
+    )
+
+
+def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig) -> list[str]:
+    found = {labels[0] for labels in train.labels}
+    if names is None:
+        numbers = all(name.lstrip("-").isdecimal() for name in found)
+        names = sorted(found, key=lambda name: (int(name), name) if numbers else (0, name))
+    if len(names) < 2:
+        raise DataError(
+            f"{train.where}: column '{config.label_column}' holds one class only ('{names[0]}'); "
+            "a classifier needs two or more"
+        )
+    return names
+
+
+def _to_split(rows: RawRows, names: list[str], config: DatasetConfig, split: str) -> Split:
+    ids = {name: index for index, name in enumerate(names)}
+    if config.label_file:
+        # The column holds ids of the file's lines; names are accepted too.
+        ids.update({str(index + config.first_label_id): index for index in range(len(names))})
+    labels = np.empty(len(rows.texts), dtype=np.int64)
+    for index, (line, (label,)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
+        if label not in ids:
+            known = "train" if not config.label_file else config.label_file
+            raise DataError(
+                f"{rows.where}: row {line}: label '{label}' is not among the {len(names)} labels of {known}"
+                f" ({_some(names)}).{did_you_mean(label, names)}"
+            )
+        labels[index] = ids[label]
+    return Split(rows.texts, labels)
+
+
+def _check_classes(train: Split, names: list[str], where: str) -> None:
+    counts = np.bincount(train.labels, minlength=len(names))
+    if absent := [names[index] for index in np.flatnonzero(counts == 0)]:
+        raise DataError(
+            f"{where}: no row of {_some(absent)} in train; a class without rows cannot be learned, "
+            "take it out of the label names or add rows"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown}, ... {len(names) - 8} more"

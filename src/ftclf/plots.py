@@ -1,0 +1,82 @@
+"""Pictures of a run: confusion matrix, training curves, one setting against a score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str], *, title: str) -> None:
+    """Draw counts (left) and shares of each true label (right); readable with 28 labels."""
+    size = len(label_names)
+    side = max(4.0, 0.42 * size + 1.5)
+    figure, axes = _figure(1, 2, (2 * side + 1, side + 0.8))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    for axis, numbers, text, heading in (
+        (axes[0], counts, counts.astype(str), "rows"),
+        (axes[1], shares, np.char.mod("%.2f", shares), "share of the true label"),
+    ):
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axis.set_title(f"{title}: {heading}")
+        axis.set_xticks(range(size), label_names, rotation=90 if size > 6 else 30)
+        axis.set_yticks(range(size), label_names)
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        for row, column in zip(*np.nonzero(numbers >= (1 if axis is axes[0] else 0.005)), strict=True):
+            shown = text[row, column].removeprefix("0") if axis is axes[1] else text[row, column]
+            axis.text(
+                column,
+                row,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=7 if size > 12 else 10,
+                color="white" if shares[row, column] > 0.5 else "#222222",
+            )
+    _save(figure, path)
+
+
+def plot_history(path: Path, history: list[dict[str, Any]], metric: str) -> None:
+    """Draw the training loss and the validation metric over optimizer steps."""
+    figure, (left, right) = _figure(1, 2, (10, 4))
+    losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
+    scores = [(row["step"], row[f"validation_{metric}"]) for row in history if f"validation_{metric}" in row]
+    if losses:
+        left.plot(*zip(*losses, strict=True), color="#1f77b4")
+    if scores:
+        right.plot(*zip(*scores, strict=True), color="#d95f02", marker="o")
+    left.set(xlabel="optimizer step", ylabel="training loss")
+    right.set(xlabel="optimizer step", ylabel=f"validation {metric}")
+    _save(figure, path)
+
+
+def plot_setting(path: Path, setting: str, values: list[float], series: dict[str, list[float]], metric: str) -> None:
+    """Draw one setting of a sweep against a metric, a line for each split."""
+    figure, axes = _figure(1, 1, (6.5, 4.2))
+    axis = axes[0]
+    order = np.argsort(values)
+    for name, scores in series.items():
+        axis.plot(np.array(values)[order], np.array(scores)[order], marker="o", label=name)
+    if min(values) > 0 and max(values) / min(values) >= 4:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)])
+        axis.minorticks_off()
+    axis.set(xlabel=setting, ylabel=metric)
+    axis.legend()
+    _save(figure, path)
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, np.atleast_1d(figure.subplots(rows, columns))
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,182 @@
+"""The run folder: every name inside it, atomic writes, and how run folders are found."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftclf.errors import RunError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. `metrics` is written last and whole: where it stands, the run is finished."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.folder / "failure.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions"
+
+    @property
+    def plots(self) -> Path:
+        return self.folder / "plots"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    @property
+    def resumable(self) -> Path:
+        """Trainer checkpoints with the optimizer's state; gone once the run is finished."""
+        return self.folder / "resumable"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics.is_file()
+
+
+def claim(folder: Path, *, overwrite: bool, resume: bool) -> Run:
+    """Make the run's folder, or refuse one that holds something which would be lost."""
+    run = Run(folder)
+    if resume:
+        if run.finished:
+            raise RunError(f"resume: {folder} holds a finished run, nothing is left to do")
+        if not run.config.is_file():
+            raise RunError(f"resume: {folder} holds no run (no config.json in it)")
+        return run
+    if run.finished and not overwrite:
+        raise RunError(f"run_dir: {folder} holds a finished run; choose another folder or add overwrite=true")
+    if run.config.is_file() and not overwrite:
+        raise RunError(
+            f"run_dir: {folder} holds an unfinished run; go on with it by resume={folder}, or add overwrite=true"
+        )
+    if run.checkpoint.exists() or run.config.is_file():
+        _clear(run)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"run_dir: cannot make {folder}: {error.strerror}; choose another folder") from error
+    return run
+
+
+def _clear(run: Run) -> None:
+    """Remove what a run wrote, and nothing else that a user may keep in its folder."""
+    import shutil
+
+    for path in (run.metrics, run.config, run.manifest, run.history, run.log, run.failure):
+        path.unlink(missing_ok=True)
+    for path in (run.predictions, run.plots, run.checkpoint, run.resumable):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def find_runs(paths: list[Path]) -> list[Run]:
+    """Return the finished runs at or below the paths, by name; an error where there is none."""
+    found: dict[Path, Run] = {}
+    for path in paths:
+        if not path.exists():
+            raise RunError(f"{path}: no such folder; runs lie in runs/ unless runs_dir says otherwise")
+        for metrics in sorted(path.rglob("metrics.json")):
+            if metrics.with_name("config.json").is_file():
+                found.setdefault(metrics.parent.resolve(), Run(metrics.parent))
+    if not found:
+        raise RunError(f"{', '.join(map(str, paths))}: no finished run there (a finished run has a metrics.json)")
+    return list(found.values())
+
+
+def find_failures(folder: Path) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yield the jobs below a sweep's folder that failed, each with its reason."""
+    for path in sorted(folder.glob("*/failure.json")):
+        yield Run(path.parent), read_json(path)
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return the checkpoint folder that a run folder or a checkpoint folder stands for."""
+    for candidate in (path, path / "checkpoint"):
+        if (candidate / "ftclf.json").is_file():
+            return candidate
+    if not path.exists():
+        raise RunError(f"checkpoint: no folder {path}")
+    if Run(path).config.is_file():
+        raise RunError(f"checkpoint: the run in {path} is not finished and has no checkpoint yet")
+    raise RunError(f"checkpoint: {path} is neither a run folder nor a checkpoint (no ftclf.json in it)")
+
+
+def read_json(path: Path) -> Any:
+    """Read one json file that ftclf wrote."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: not valid json ({error}); the file is damaged") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write json whole or not at all. NaN becomes null, since json has no NaN."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: beside it first, synced, then renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).chmod(0o666 & ~_umask())
+        Path(beside).replace(path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Add one record to a jsonl file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

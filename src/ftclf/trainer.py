@@ -1,0 +1,194 @@
+"""The Hugging Face Trainer with ftclf's batches, evaluation and progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from ftclf.batches import TrainBatches
+from ftclf.compute import Compute
+from ftclf.config import LOWER_IS_BETTER, TrainingConfig
+from ftclf.console import Progress, say
+from ftclf.data import Split
+from ftclf.errors import ConfigError, DivergedError, did_you_mean
+from ftclf.evaluation import compute_logits, model_inputs
+from ftclf.losses import CrossEntropy
+from ftclf.metrics import headline_metrics, softmax
+from ftclf.runs import Run, append_json_line
+from ftclf.tokens import Tokens
+
+
+class TokenRows(Dataset[Any]):
+    """A split as the Trainer wants it; one call gives a whole padded batch."""
+
+    def __init__(self, tokens: Tokens, split: Split) -> None:
+        self.tokens, self.labels = tokens, split.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        index = np.asarray(rows)
+        return {**model_inputs(self.tokens, index, "cpu"), "labels": torch.from_numpy(self.labels[index])}
+
+
+class ClassifierTrainer(Trainer):  # type: ignore[misc]
+    """Trainer whose batches, loss and evaluation are ftclf's."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        config: TrainingConfig,
+        run: Run,
+        *,
+        compute: Compute,
+        train: TokenRows,
+        validation: tuple[Tokens, Split],
+    ) -> None:
+        self.config, self.run, self.compute, self.validation = config, run, compute, validation
+        callbacks: list[TrainerCallback] = [ProgressCallback(config)]
+        if config.early_stopping:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
+        super().__init__(
+            model=network,
+            args=training_arguments(config, run, compute),
+            train_dataset=train,
+            eval_dataset=train,  # only its presence counts: `evaluate` below knows the rows
+            compute_loss_func=CrossEntropy(config.label_smoothing),
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        batches = TrainBatches(
+            self.train_dataset.tokens.lengths,
+            self.config.batch_size,
+            seed=self.config.seed,
+            by_length=self.config.batches == "by_length",
+        )
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset, batch_sampler=batches, collate_fn=lambda batch: batch
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Score the validation split by the function that scores everything else."""
+        tokens, split = self.validation
+        logits = compute_logits(self.model, tokens, self.compute, self.config.eval_batch_size)
+        scores = headline_metrics(softmax(logits), split.labels)
+        metrics = {f"eval_{name}": value for name, value in scores.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        if "loss" in logs and not math.isfinite(logs["loss"]):
+            raise DivergedError(
+                f"training: the loss is {logs['loss']} at step {self.state.global_step}; "
+                "lower training.learning_rate or raise training.warmup"
+            )
+        record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
+        append_json_line(self.run.history, {"step": self.state.global_step, "epoch": self.state.epoch, **record})
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Count nothing: the Trainer would walk all parameters every step for a number that nobody reads."""
+        return 0
+
+
+class ProgressCallback(TrainerCallback):  # type: ignore[misc]
+    """Feed the progress bar and print a line for each evaluation."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.progress: Progress | None = None
+        self.loss: float | None = None
+        self.seconds = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress = Progress(state.max_steps, self.config.batch_size * self.config.accumulation)
+        self.progress.start_at(state.global_step)
+        self.started = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        self.loss = logs.get("loss", self.loss)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        assert self.progress is not None
+        self.progress.step(state.global_step, self.loss)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        metric = self.config.metric
+        shown = f"{metric} {metrics[f'eval_{metric}']:.4f}, log_loss {metrics['eval_log_loss']:.4f}"
+        say(f"epoch {state.epoch:.2f}, step {state.global_step}: validation {shown}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        assert self.progress is not None
+        self.progress.close()
+
+
+def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> TrainingArguments:
+    """Map ftclf's settings to the Trainer's."""
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    for name in config.extra:
+        if name not in known:
+            raise ConfigError(
+                f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}"
+            )
+    strategy = "steps" if config.eval_steps else "epoch"
+    values: dict[str, Any] = {
+        "output_dir": str(run.resumable),
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps or -1,
+        "learning_rate": config.learning_rate,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": config.eval_batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "optim": config.optimizer,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "use_cpu": compute.device == "cpu",
+        "bf16": compute.precision == "bf16",
+        "fp16": compute.precision == "fp16",
+        "activation_checkpointing": config.gradient_checkpointing,
+        "eval_strategy": strategy,
+        "save_strategy": strategy,
+        "eval_steps": config.eval_steps,
+        "save_steps": config.eval_steps or 500,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": config.metric,
+        "greater_is_better": config.metric not in LOWER_IS_BETTER,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": config.log_steps,
+        "logging_nan_inf_filter": False,
+        "report_to": config.trackers or "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": compute.device == "cuda",
+    }
+    try:
+        return TrainingArguments(**{**values, **config.extra})
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error
+
+
+def last_checkpoint(run: Run) -> Path | None:
+    """Return the newest of the run's resumable checkpoints."""
+    found = sorted(run.resumable.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return found[-1] if found else None
