@@ -10,7 +10,7 @@ from ftclf.data import Data
 
 def model_card(config: TrainConfig, data: Data, metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
-    test, parameters = metrics["test"], manifest["parameters"]
+    test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
         for row in test["per_class"]
@@ -18,8 +18,9 @@ def model_card(config: TrainConfig, data: Data, metrics: dict[str, Any], manifes
     notes = "\n".join(f"* {note}" for note in data.notes) or "* none"
     return f"""# {config.model.alias} on {data.name}, {config.method.kind}
 
-A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {manifest["ftclf"]} from {config.model.name}
-({manifest["base"]["origin"]}). {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
+A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {manifest["ftclf"]} from
+{config.model.name} ({manifest["base"]["origin"]}).
+{parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
     ftclf predict checkpoint=<this folder> input=texts.csv output=predictions.csv
 
@@ -29,7 +30,8 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 |---|---|---|---|
 | {test["accuracy"]:.4f} | {test["macro_f1"]:.4f} | {test["weighted_f1"]:.4f} | {test["log_loss"]:.4f} |
 
-The checkpoint was chosen by {config.training.metric} on validation ({metrics["validation"]["rows"]} rows); test chose nothing.
+The checkpoint was chosen by {config.training.metric} on validation ({metrics["validation"]["rows"]} rows);
+test chose nothing.
 
 | label | precision | recall | F1 | support |
 |---|---|---|---|---|
@@ -44,8 +46,8 @@ Terms of the base model: {config.model.terms or "see its source"}. Texts are cut
 
 ## How it was made
 
-Seed {manifest["seed"]}, {manifest["steps"]} steps, {manifest["compute"]["precision"]} on {manifest["compute"]["device"]},
-{manifest["date"]}. All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
+Seed {manifest["seed"]}, {manifest["steps"]} steps, {compute["precision"]} on {compute["device"]}, {manifest["date"]}.
+All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
 """
 
 

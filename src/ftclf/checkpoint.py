@@ -52,9 +52,7 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
 
 
-def save_checkpoint(
-    folder: Path, network: Any, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo
-) -> None:
+def save_checkpoint(folder: Path, network: Any, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo) -> None:
     """Write the checkpoint beside its place and rename it there: it is whole or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))

@@ -47,7 +47,9 @@ def compare_command(words: list[str]) -> int:
 
     parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument("--sort", default="accuracy", choices=SINGLE_LABEL_METRICS, help="best first by this test metric")
+    parser.add_argument(
+        "--sort", default="accuracy", choices=SINGLE_LABEL_METRICS, help="best first by this test metric"
+    )
     parser.add_argument("--csv", type=Path, help="write the table to this file as well")
     parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
     parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
@@ -157,9 +159,7 @@ def report(error: Exception) -> int:
         print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
         return 5
     text = printable(" ".join(str(error).split())[:300])
-    print(
-        f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)", file=sys.stderr
-    )
+    print(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)", file=sys.stderr)
     return 1
 
 

@@ -97,7 +97,10 @@ class ModelConfig:
     sha256: str | None = setting(None, "of model.safetensors; default: the pinned one")
     dropout: float | None = setting(None, "dropout of hidden states; default: the model's own", low=0, high=0.9)
     attention_dropout: float | None = setting(
-        0.0, "dropout of attention; null: the model's own (slow on a CPU: 2.5 times at 256 tokens)", low=0, high=0.9
+        0.0,
+        "dropout of attention; null: the model's own (slow on a CPU: 2.5 times at 256 tokens)",
+        low=0,
+        high=0.9,
     )
     attention: str = setting(
         "auto", "kernel; auto: eager for short texts on a CPU, else sdpa", choices=("auto", "eager", "sdpa")
@@ -294,7 +297,9 @@ def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
         or (high is not None and value > high)
         or (above is not None and value <= above)
     ):
-        bounds = [f"{name} {bound}" for name, bound in (("from", low), ("above", above), ("to", high)) if bound is not None]
+        bounds = [
+            f"{name} {bound}" for name, bound in (("from", low), ("above", above), ("to", high)) if bound is not None
+        ]
         yield f"{where}: got {value}, allowed: {' '.join(bounds)}"
 
 

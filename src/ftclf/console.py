@@ -53,9 +53,11 @@ def quiet_libraries() -> None:
     """Turn off the libraries' own bars and send their messages to our log alone."""
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_default_handler()
-    transformers.utils.logging.enable_propagation()
+    logs: Any = transformers.utils.logging
+
+    logs.disable_progress_bar()
+    logs.disable_default_handler()
+    logs.enable_propagation()
 
 
 class Progress:

@@ -28,9 +28,7 @@ class Evaluation:
     counts: NDArray[np.int64]  # confusion matrix
 
 
-def compute_logits(
-    network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int
-) -> NDArray[np.float32]:
+def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
     """Return the logits of every row, shape (rows, labels), in the order of the rows."""
     import torch
 
@@ -72,6 +70,11 @@ def score(logits: NDArray[np.float32], split: Split, label_names: list[str]) -> 
     return Evaluation(metrics, probabilities, counts)
 
 
+def headline(metrics: dict[str, Any]) -> str:
+    """Return the line that training and eval print of a split."""
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in ("accuracy", "macro_f1", "weighted_f1", "log_loss"))
+
+
 def write_evaluation(
     evaluation: Evaluation, split: Split, label_names: list[str], name: str, *, predictions: Path, plots: Path
 ) -> None:
@@ -85,9 +88,7 @@ def write_evaluation(
     plot_confusion(plots / f"confusion_{name}.png", evaluation.counts, label_names, title=name)
 
 
-def _write_predictions(
-    path: Path, probabilities: NDArray[np.float64], split: Split, label_names: list[str]
-) -> None:
+def _write_predictions(path: Path, probabilities: NDArray[np.float64], split: Split, label_names: list[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

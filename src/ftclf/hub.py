@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ftclf.errors import UserError
@@ -50,4 +51,4 @@ def _in_cache(what: str) -> bool:
 
     root = constants.HF_HUB_CACHE
     name = what.replace("/", "--")
-    return any(os.path.isdir(os.path.join(root, f"{kind}s--{name}")) for kind in ("model", "dataset"))  # noqa: PTH
+    return any((Path(root) / f"{kind}s--{name}").is_dir() for kind in ("model", "dataset"))

@@ -24,7 +24,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import (
-    REQUIRED,
     DatasetConfig,
     EvalConfig,
     FullConfig,
@@ -36,7 +35,7 @@ from ftclf.config import (
     config_folder,
     train_config_from,
 )
-from ftclf.errors import ConfigError, FtclfError, RunError, SweepError, did_you_mean
+from ftclf.errors import ConfigError, RunError, SweepError, did_you_mean
 from ftclf.listing import GROUPS
 from ftclf.runs import Run, claim, find_failures, find_runs, read_json, write_json
 
@@ -95,13 +94,15 @@ def train_task(cfg: DictConfig) -> float:
         from ftclf.training import train
 
         config = _to_dataclass(cfg, "train")
+        overrides = list(HydraConfig.get().overrides.task)
         if sweeping:
-            print(f"\njob {HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}", flush=True)
-        return train(config, folder)
+            print(f"\njob {HydraConfig.get().job.num}: {' '.join(overrides)}", flush=True)
+        return train(config, folder, " ".join(["ftclf train", *overrides]))
     except Exception as error:
         if not sweeping:
             _remove_if_empty(folder)
-            raise
+            _failures.append(error)
+            return float("nan")
         from ftclf.cli import report
 
         report(error)
@@ -111,17 +112,27 @@ def train_task(cfg: DictConfig) -> float:
         return float("nan")
 
 
-def eval_task(cfg: DictConfig) -> float:
+def eval_task(cfg: DictConfig) -> None:
+    """Score; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
     from ftclf.eval import evaluate_checkpoint
 
-    return evaluate_checkpoint(_to_dataclass(cfg, "eval"))
+    try:
+        evaluate_checkpoint(_to_dataclass(cfg, "eval"))
+    except Exception as error:
+        _failures.append(error)
 
 
 def predict_task(cfg: DictConfig) -> None:
+    """Label texts; errors as in `eval_task`."""
     from ftclf.predict import predict
 
-    predict(_to_dataclass(cfg, "predict"))
+    try:
+        predict(_to_dataclass(cfg, "predict"))
+    except Exception as error:
+        _failures.append(error)
 
+
+_failures: list[Exception] = []
 
 TASKS: dict[str, Any] = {"train": train_task, "eval": eval_task, "predict": predict_task}
 
@@ -172,13 +183,24 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         whole = error
     problems, fitting = [], list(extra)
+    known = _setting_names(command)
     for override in sorted(overrides, key=lambda word: word.split("=")[0].lstrip("+~") not in GROUPS):
+        added = override.split("=")[0].lstrip("+")
+        if override.startswith("+") and added not in known and not added.startswith(("hydra", "training.extra.")):
+            problems.append(f"{added}: no such setting.{did_you_mean(added, known)}")
+            continue
         try:
             compose(name, overrides=[*fitting, override], return_hydra_config=True)
             fitting.append(override)
         except (HydraException, OmegaConfBaseException) as error:
             problems.append(_explain(error, override, command))
-    raise ConfigError("\n".join(problems or [_explain(whole, "", command)]))
+    if not problems:
+        raise ConfigError(_explain(whole, "", command))
+    try:  # what does fit may still be out of its range: all problems of a config at once
+        check(_to_dataclass(compose(name, overrides=fitting, return_hydra_config=True), command))
+    except ConfigError as error:
+        problems += str(error).splitlines()
+    raise ConfigError("\n".join(problems))
 
 
 def _expand(overrides: list[str]) -> Iterator[list[str]]:
@@ -211,25 +233,27 @@ def _to_dataclass(cfg: DictConfig, command: str) -> Any:
     plain = cfg.copy()
     with open_dict(plain):
         plain.pop("hydra", None)
-    unknown = list(_unknown_keys(plain, SCHEMAS[command](), ""))
+    unknown = list(_unknown_keys(plain, ""))
     if unknown:
         known = _setting_names(command)
         raise ConfigError("\n".join(f"{key}: no such setting.{did_you_mean(key, known)}" for key in unknown))
+    if missing := sorted(OmegaConf.missing_keys(plain)):
+        raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))
     try:
         return OmegaConf.to_object(plain)
     except OmegaConfBaseException as error:
         raise ConfigError(_explain(error, "", command)) from error
 
 
-def _unknown_keys(cfg: DictConfig, schema: Any, prefix: str) -> Iterator[str]:
-    for key in cfg:
-        kind = OmegaConf.get_type(cfg)
-        names = getattr(kind, "__dataclass_fields__", None)
+def _unknown_keys(cfg: DictConfig, prefix: str) -> Iterator[str]:
+    names = getattr(OmegaConf.get_type(cfg), "__dataclass_fields__", None)
+    for key in map(str, cfg):
         if names is not None and key not in names:
             yield f"{prefix}{key}"
         elif not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
-            if isinstance(child := cfg[key], DictConfig):
-                yield from _unknown_keys(child, schema, f"{prefix}{key}.")
+            child = cfg[key]
+            if isinstance(child, DictConfig):
+                yield from _unknown_keys(child, f"{prefix}{key}.")
 
 
 # ---- errors of Hydra and OmegaConf as one line
@@ -249,17 +273,30 @@ def _explain(error: BaseException, override: str, command: str) -> str:
         options = [option for option in options if not option.endswith("_schema")]
         return f"{group}: got '{name}', allowed: {', '.join(options)}.{did_you_mean(name, options)}"
     if found := re.search(r"Could not (?:override|append to config)[^']*'([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        name = key or _full_key(text) or found[1] or found[2]
+        name = _full_key(text) or key or found[1] or found[2]
         where = re.search(r"In '([^']+)'", text)
-        prefix = f"{where[1]}.yaml: " if where and not key else ""
+        prefix = f"{where[1]}.yaml: " if where else ""
         known = _setting_names(command)
+        variant = re.search(r"object_type=(\w+)Config", text)
         if name not in known:
             return f"{prefix}{name}: no such setting.{did_you_mean(name, known)}"
+        if name.startswith("method.") and variant:
+            return f"{prefix}{name}: method={variant[1].lower()} has no such setting; it belongs to another method"
     if found := re.search(r"Value '(.*?)' .*?could not be converted to (\w+)|Value '(.*?)' is not a valid (\w+)", text):
-        kinds = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
+        kinds = {
+            "Integer": "a whole number",
+            "Float": "a number",
+            "bool": "true or false",
+            "Boolean": "true or false",
+        }
         got, kind = (found[1], found[2]) if found[2] else (found[3], found[4])
         return f"{_full_key(text) or key}: got '{got}', allowed: {kinds.get(kind, kind.lower())}"
-    if "mismatched input" in text or "no viable alternative" in text or "token recognition" in text or "extraneous" in text:
+    if (
+        "mismatched input" in text
+        or "no viable alternative" in text
+        or "token recognition" in text
+        or "extraneous" in text
+    ):
         return f"{override}: cannot be read; write setting=value, with quotes around values that hold = , or spaces"
     if "sweep parameters" in text.lower() or "multirun" in text.lower():
         return f"{key}: got several values ({value}); add -m to run a sweep over them"
@@ -373,6 +410,8 @@ def _hand_to_hydra(command: str, words: list[str]) -> int:
         raise ConfigError(_explain(error, "", command)) from error
     finally:
         sys.argv = argv
+    if _failures:
+        raise _failures.pop()
     return 0
 
 
@@ -387,6 +426,8 @@ def _register() -> None:
 
 
 def _parse(words: list[str]) -> Any:
+    # training.extra is open: its keys need no + of Hydra's.
+    words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
     args = get_args_parser().parse_args(words)
     for word in args.overrides:
         if word.startswith("hydra.") and "_target_" in word:

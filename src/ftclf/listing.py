@@ -12,9 +12,7 @@ GROUPS = ("dataset", "model", "method", "training", "experiment", "sweep")
 def list_groups() -> dict[str, list[tuple[str, str]]]:
     """Return (option, line) pairs by group, sorted by option."""
     folder = config_folder()
-    return {
-        group: [(path.stem, _about(path)) for path in sorted((folder / group).glob("*.yaml"))] for group in GROUPS
-    }
+    return {group: [(path.stem, _about(path)) for path in sorted((folder / group).glob("*.yaml"))] for group in GROUPS}
 
 
 def _about(path: Path) -> str:

@@ -40,7 +40,10 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"),
         ("ffn.lin1", "ffn.lin2"),
     ),
-    "mpnet": (("attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"), BERT_LAYERS[1]),
+    "mpnet": (
+        ("attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"),
+        BERT_LAYERS[1],
+    ),
     "deberta-v2": (
         (
             "attention.self.query_proj",
@@ -143,11 +146,11 @@ def _add_adapters(classifier: Classifier, config: LoraConfig) -> nn.Module:
     import peft
 
     head = head_modules(classifier)
-    init: bool | str = True if config.init == "default" else config.init
+    init: Any = True if config.init == "default" else config.init
     settings = peft.LoraConfig(
         task_type="SEQ_CLS",
         r=config.r,
-        lora_alpha=config.alpha,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft only divides it by r
         lora_dropout=config.dropout,
         target_modules=target_modules(classifier.network, config, head),
         modules_to_save=head,
@@ -155,7 +158,7 @@ def _add_adapters(classifier: Classifier, config: LoraConfig) -> nn.Module:
         use_dora=config.dora,
         init_lora_weights=init,
     )
-    return peft.get_peft_model(classifier.network, settings)  # type: ignore[no-any-return]
+    return peft.get_peft_model(classifier.network, settings)
 
 
 def _freeze_all_but(network: Any, trained: list[str]) -> None:

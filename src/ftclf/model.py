@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise WeightsError(f"model.name: no usable tokenizer in {folder} ({_first_line(error)})") from error
     if not tokenizer.is_fast:
         raise WeightsError(f"model.name: the tokenizer in {folder} has no fast version (tokenizer.json)")
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) -> Classifier:
@@ -163,7 +163,8 @@ def _weights_digest(folder: Path, name: str) -> str:
     if not files:
         others = [path.name for path in folder.glob("*.bin")]
         raise WeightsError(
-            f"model.name: {name} has no safetensors file" + (f" (it has {others[0]}, a pickle)" if others else "")
+            f"model.name: {name} has no safetensors file"
+            + (f" (it has {others[0]}, a pickle)" if others else "")
             + "; ftclf opens no pickles: choose a revision or a conversion that has model.safetensors"
         )
     digests = [_file_digest(path, path.stat().st_mtime_ns) for path in files]

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK = 10_000  # texts tokenised at a time: bounds the memory
-CACHE_FORMAT = "1"
+CACHE_FORMAT = "2"
 
 
 @dataclass
 class Tokens:
-    """Ids of all rows end to end, int32; row i is `ids[offsets[i]:offsets[i + 1]]`. `cut` rows were longer."""
+    """Ids of all rows end to end, int32; row i is `ids[offsets[i]:offsets[i + 1]]`. `full` rows fill the length, the longer ones cut to it."""
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
-    cut: int
+    full: int
     pad_id: int
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
     info = json.loads((folder / "info.json").read_text())
     offsets = np.load(folder / "offsets.npy")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(int(offsets[-1]),))
-    return Tokens(ids, offsets, info["cut"], info["pad_id"]), known
+    return Tokens(ids, offsets, info["full"], info["pad_id"]), known
 
 
 def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
@@ -78,8 +78,13 @@ def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: i
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the SHA-256 of all that decides how a fast tokenizer cuts a text."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """Return the SHA-256 of all that decides how a fast tokenizer cuts a text.
+
+    Truncation and padding are left out: they are the settings of its last call, not of the tokenizer.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content.update(truncation=None, padding=None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -101,8 +106,8 @@ def _write(folder: Path, texts: list[str], tokenizer: PreTrainedTokenizerBase, m
                 lengths += [len(row) for row in rows]
                 file.write(np.fromiter((token for row in rows for token in row), dtype=np.int32).tobytes())
         np.save(beside / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        cut = int(np.sum(np.array(lengths) == max_length))
-        (beside / "info.json").write_text(json.dumps({"cut": cut, "pad_id": _pad_id(tokenizer)}))
+        full = int(np.sum(np.array(lengths) == max_length))
+        (beside / "info.json").write_text(json.dumps({"full": full, "pad_id": _pad_id(tokenizer)}))
         try:
             beside.rename(folder)
         except OSError:

@@ -44,7 +44,7 @@ class TokenRows(Dataset[Any]):
         return {**model_inputs(self.tokens, index, "cpu"), "labels": torch.from_numpy(self.labels[index])}
 
 
-class ClassifierTrainer(Trainer):  # type: ignore[misc]
+class ClassifierTrainer(Trainer):
     """Trainer whose batches, loss and evaluation are ftclf's."""
 
     def __init__(
@@ -57,7 +57,8 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         train: TokenRows,
         validation: tuple[Tokens, Split],
     ) -> None:
-        self.config, self.run, self.compute, self.validation = config, run, compute, validation
+        self.config, self.run, self.compute = config, run, compute
+        self.network, self.rows, self.validation = network, train, validation
         callbacks: list[TrainerCallback] = [ProgressCallback(config)]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
@@ -73,20 +74,18 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         batches = TrainBatches(
-            self.train_dataset.tokens.lengths,
+            self.rows.tokens.lengths,
             self.config.batch_size,
             seed=self.config.seed,
             by_length=self.config.batches == "by_length",
         )
-        loader: DataLoader[Any] = DataLoader(
-            self.train_dataset, batch_sampler=batches, collate_fn=lambda batch: batch
-        )
+        loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         tokens, split = self.validation
-        logits = compute_logits(self.model, tokens, self.compute, self.config.eval_batch_size)
+        logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         scores = headline_metrics(softmax(logits), split.labels)
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         self.log(metrics)
@@ -108,7 +107,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         return 0
 
 
-class ProgressCallback(TrainerCallback):  # type: ignore[misc]
+class ProgressCallback(TrainerCallback):
     """Feed the progress bar and print a line for each evaluation."""
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -117,24 +116,24 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         self.loss: float | None = None
         self.seconds = 0.0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.progress = Progress(state.max_steps, self.config.batch_size * self.config.accumulation)
         self.progress.start_at(state.global_step)
         self.started = time.perf_counter()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        self.loss = logs.get("loss", self.loss)
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loss = kwargs["logs"].get("loss", self.loss)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.progress is not None
         self.progress.step(state.global_step, self.loss)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        metric = self.config.metric
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        metric, metrics = self.config.metric, kwargs["metrics"]
         shown = f"{metric} {metrics[f'eval_{metric}']:.4f}, log_loss {metrics['eval_log_loss']:.4f}"
         say(f"epoch {state.epoch:.2f}, step {state.global_step}: validation {shown}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.progress is not None
         self.progress.close()
 
@@ -144,9 +143,7 @@ def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> Tr
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     for name in config.extra:
         if name not in known:
-            raise ConfigError(
-                f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}"
-            )
+            raise ConfigError(f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}")
     strategy = "steps" if config.eval_steps else "epoch"
     values: dict[str, Any] = {
         "output_dir": str(run.resumable),

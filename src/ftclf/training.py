@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,7 @@ from ftclf import __version__
 from ftclf.config import TrainConfig, check
 from ftclf.console import log_to, quiet_libraries, say, warn
 from ftclf.data import Data, load_data
-from ftclf.errors import ConfigError
-from ftclf.runs import Run, append_json_line, claim, read_json, write_json, write_text
+from ftclf.runs import Run, claim, write_json, write_text
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import Checkpoint
@@ -38,8 +37,8 @@ class Timer:
         self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-def train(config: TrainConfig, folder: Path) -> float:
-    """Train one classifier and return its validation score.
+def train(config: TrainConfig, folder: Path, command: str = "") -> float:
+    """Train one classifier and return its validation score. `command` is kept in the manifest.
 
     The folder holds everything when this returns; `metrics.json` is written last. Raises an FtclfError for whatever a
     user can mend, before anything is overwritten.
@@ -53,20 +52,20 @@ def train(config: TrainConfig, folder: Path) -> float:
         with log_to(run.log):
             write_json(run.config, asdict(config))
             metrics, manifest = _run(config, run, data, timer)
-    manifest["seconds"] = timer.seconds
+    manifest = {"command": command, **manifest, "seconds": timer.seconds}
     write_json(run.manifest, manifest)
     from ftclf.card import model_card
 
     write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest))
     write_json(run.metrics, metrics)
-    say(f"test {_headline(metrics['test'])}")
+    from ftclf.evaluation import headline
+
+    say(f"test {headline(metrics['test'])}")
     say(f"run folder: {folder}")
     return float(metrics["validation"][config.training.metric])
 
 
-def _run(
-    config: TrainConfig, run: Run, data: Data, timer: Timer
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run(config: TrainConfig, run: Run, data: Data, timer: Timer) -> tuple[dict[str, Any], dict[str, Any]]:
     with timer("imports"):
         from ftclf.checkpoint import load_checkpoint
         from ftclf.compute import choose_attention, choose_compute, describe_machine, peak_memory_mb
@@ -79,7 +78,9 @@ def _run(
     with timer("tokens"):
         weights = find_weights(config.model)
         tokenizer = load_tokenizer(weights.folder)
-        tokens = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
+        tokens = {
+            name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()
+        }
     if config.model.attention == "auto":
         attention = choose_attention(tokens["train"][0].lengths, compute.device)
         config = replace(config, model=replace(config.model, attention=attention))
@@ -104,11 +105,15 @@ def _run(
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
         "base": {"origin": weights.origin, "sha256": weights.sha256},
-        "parameters": {"total": parameters.total, "trainable": parameters.trainable, "share": parameters.share},
+        "parameters": {
+            "total": parameters.total,
+            "trainable": parameters.trainable,
+            "share": parameters.share,
+        },
         "seed": config.training.seed,
         "steps": steps["steps"],
         "tokens_from_cache": all(known for _, known in tokens.values()),
-        "texts_at_max_length": {name: found.cut for name, (found, _) in tokens.items()},
+        "texts_at_max_length": {name: found.full for name, (found, _) in tokens.items()},
         "examples_per_second": round(examples / steps["seconds"], 1) if steps["seconds"] else None,
         "peak_memory_mb": round(peak_memory_mb()),
         "reload_difference": difference,
@@ -185,7 +190,13 @@ def _fit(
 
 
 def _evaluate(
-    checkpoint: Checkpoint, data: Data, split: str, tokens: Tokens, compute: Compute, batch_size: int, run: Run
+    checkpoint: Checkpoint,
+    data: Data,
+    split: str,
+    tokens: Tokens,
+    compute: Compute,
+    batch_size: int,
+    run: Run,
 ) -> Evaluation:
     from ftclf.evaluation import compute_logits, score, write_evaluation
 
@@ -204,11 +215,16 @@ def _introduce(config: TrainConfig, data: Data, compute: Compute, tokens: dict[s
     for note in data.notes:
         say(f"  note: {note}")
     for name, (found, _) in tokens.items():
-        if found.cut:
-            say(f"  note: {found.cut} {name} texts are cut to dataset.max_length={config.dataset.max_length} tokens")
+        if found.full:
+            say(
+                f"  note: {found.full} {name} texts fill dataset.max_length={config.dataset.max_length} tokens; the rest is cut"
+            )
     if config.training.epochs * len(data.splits["train"]) < config.training.batch_size:
         warn("training.batch_size is larger than the rows that are seen: there is a single step")
-    say(f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, {compute.threads} threads")
+    say(
+        f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
+        f"{compute.threads} threads, {config.model.attention} attention"
+    )
 
 
 def _plot_history(config: TrainConfig, run: Run) -> None:
@@ -219,7 +235,3 @@ def _plot_history(config: TrainConfig, run: Run) -> None:
     history = [json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()]
     run.plots.mkdir(exist_ok=True)
     plot_history(run.plots / "history.png", history, config.training.metric)
-
-
-def _headline(metrics: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {metrics[name]:.4f}" for name in ("accuracy", "macro_f1", "weighted_f1", "log_loss"))

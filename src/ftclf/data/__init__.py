@@ -1,6 +1,6 @@
 """Rows with label names, in three splits: read, check, name the labels, cut the splits that are missing."""
 
-from ftclf.data.load import load_data, load_split_file
+from ftclf.data.load import load_data, load_split, load_texts
 from ftclf.data.rows import Data, Split
 
-__all__ = ["Data", "Split", "load_data", "load_split_file"]
+__all__ = ["Data", "Split", "load_data", "load_split", "load_texts"]

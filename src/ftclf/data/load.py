@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,12 @@ def load_data(config: DatasetConfig) -> Data:
     notes: list[str] = []
     raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
     label_names = _label_names(raw["train"], names, config)
-    splits = {split: _to_split(rows, label_names, config, split) for split, rows in raw.items()}
+    splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
     _check_classes(splits["train"], label_names, raw["train"].where)
-    given = set(splits)
-    splits = cut_missing(splits, config)
     for split in ("validation", "test"):
-        if split in given and (shared := shared_texts(splits["train"], splits[split])):
+        if split in splits and (shared := shared_texts(splits["train"], splits[split])):
             notes.append(f"{shared} of the {len(splits[split])} {split} rows have a text that also stands in train")
+    splits = cut_missing(splits, config)
     name = config.name
     if config.official_train_rows and len(raw["train"].texts) < config.official_train_rows:
         name = f"{name}_sample"
@@ -41,7 +41,31 @@ def load_data(config: DatasetConfig) -> Data:
     return Data(name, label_names, splits, notes)
 
 
-def load_split_file(path: Path, config: DatasetConfig) -> list[str]:
+def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Data:
+    """Load one split to be scored by a classifier that has these label names.
+
+    Raises DataError where a row's label is not among them.
+    """
+    raw, names = read_source(config, only=split)
+    if split not in raw or set(raw) != {split}:
+        data = load_data(config)
+        if data.label_names != label_names:
+            unknown = sorted(set(data.label_names) - set(label_names))
+            raise DataError(
+                f"dataset: {data.name} has labels that the checkpoint does not know "
+                f"({_some(unknown or data.label_names)}); it knows {_some(label_names)}"
+            )
+        return data
+    notes: list[str] = []
+    rows = _one_label(raw[split], config, notes, split)
+    if names is not None and config.label_file:
+        ids = {str(index + config.first_label_id): name for index, name in enumerate(names)}
+        rows.labels = [[ids.get(label, label) for label in labels] for labels in rows.labels]
+    named = replace(config, label_file=None)
+    return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes)
+
+
+def load_texts(path: Path, config: DatasetConfig) -> list[str]:
     """Read only the texts of one file, in their order."""
     return read_rows(path, config, labels=False).texts
 
@@ -52,14 +76,20 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
     if not several:
         return rows
     if config.protocol == "first":
-        notes.append(f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, the first counts")
+        notes.append(
+            f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, "
+            "and the first of them counts"
+        )
         return RawRows(rows.where, rows.texts, [labels[:1] for labels in rows.labels], rows.lines)
     keep = [index for index, labels in enumerate(rows.labels) if len(labels) == 1]
     notes.append(f"protocol only: {len(keep)} of the {len(rows.labels)} {split} rows have one label and are used")
     if not keep:
         raise DataError(f"{rows.where}: every row has several labels; dataset.protocol=only leaves none")
     return RawRows(
-        rows.where, [rows.texts[i] for i in keep], [rows.labels[i] for i in keep], [rows.lines[i] for i in keep]
+        rows.where,
+        [rows.texts[i] for i in keep],
+        [rows.labels[i] for i in keep],
+        [rows.lines[i] for i in keep],
     )
 
 
@@ -76,7 +106,7 @@ def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig)
     return names
 
 
-def _to_split(rows: RawRows, names: list[str], config: DatasetConfig, split: str) -> Split:
+def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
     ids = {name: index for index, name in enumerate(names)}
     if config.label_file:
         # The column holds ids of the file's lines; names are accepted too.
@@ -84,7 +114,7 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig, split: str
     labels = np.empty(len(rows.texts), dtype=np.int64)
     for index, (line, (label,)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
         if label not in ids:
-            known = "train" if not config.label_file else config.label_file
+            known = config.label_file or "train"
             raise DataError(
                 f"{rows.where}: row {line}: label '{label}' is not among the {len(names)} labels of {known}"
                 f" ({_some(names)}).{did_you_mean(label, names)}"

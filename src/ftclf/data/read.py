@@ -116,7 +116,9 @@ def _decode(path: Path, encoding: str) -> str:
     try:
         text = content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except LookupError as error:
-        raise DataError(f"dataset.encoding: got '{encoding}', allowed: a codec of Python, as utf-8 or cp1252") from error
+        raise DataError(
+            f"dataset.encoding: got '{encoding}', allowed: a codec of Python, as utf-8 or cp1252"
+        ) from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(

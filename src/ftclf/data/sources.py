@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from ftclf.config import DatasetConfig
 from ftclf.data.read import read_folders, read_names, read_rows
@@ -16,13 +16,16 @@ from ftclf.hub import reach_hub
 SPLITS = ("train", "validation", "test")
 
 
-def read_source(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
-    """Return the raw rows of every split that the source has, and the label names where it has a list of them."""
+def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[str, RawRows], list[str] | None]:
+    """Return the raw rows of every split that the source has, and the label names where it has a list of them.
+
+    With `only`, no other split is read where that split is a file of its own.
+    """
     match choose_source(config):
         case "files":
-            return _read_files(config, Path())
+            return _read_files(config, Path(), only)
         case "local":
-            return _read_files(config, local_folder(config))
+            return _read_files(config, local_folder(config), only)
         case "package":
             return {"train": read_folders(_package_folder(config))}, None
         case "hub":
@@ -59,11 +62,13 @@ def local_folder(config: DatasetConfig) -> Path:
     return folder
 
 
-def _read_files(config: DatasetConfig, folder: Path) -> tuple[dict[str, RawRows], list[str] | None]:
-    if not config.train:
-        raise DataError("dataset.train: not given, allowed: a csv, tsv, json, jsonl or parquet file")
+def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[dict[str, RawRows], list[str] | None]:
     names = read_names(folder / config.label_file, config.encoding) if config.label_file else None
     paths = {split: getattr(config, split) for split in SPLITS}
+    if only and paths[only]:
+        return {only: read_rows(folder / paths[only], config)}, names
+    if not config.train:
+        raise DataError("dataset.train: not given, allowed: a csv, tsv, json, jsonl or parquet file")
     return {split: read_rows(folder / path, config) for split, path in paths.items() if path}, names
 
 
@@ -100,7 +105,7 @@ def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | No
     return from_hub_splits(dict(loaded), config)
 
 
-def from_hub_splits(loaded: dict[str, object], config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
+def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
     """Turn splits of `datasets` into raw rows; a ClassLabel column, or a list of them, gives the names."""
     names: list[str] | None = None
     splits: dict[str, RawRows] = {}
@@ -109,13 +114,13 @@ def from_hub_splits(loaded: dict[str, object], config: DatasetConfig) -> tuple[d
             continue
         rows = loaded[split]
         for column in (config.text_column, config.label_column):
-            if column not in rows.column_names:  # type: ignore[attr-defined]
-                raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")  # type: ignore[attr-defined]
-        feature = rows.features[config.label_column]  # type: ignore[attr-defined]
+            if column not in rows.column_names:
+                raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")
+        feature = rows.features[config.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
-        cells = rows[config.label_column]  # type: ignore[index]
+        cells = rows[config.label_column]
         labels = [[_name(one, names) for one in (cell if isinstance(cell, list) else [cell])] for cell in cells]
-        texts = list(rows[config.text_column])  # type: ignore[index]
+        texts = list(rows[config.text_column])
         splits[split] = RawRows(f"{config.hub}/{split}", texts, labels, list(range(1, len(texts) + 1)))
     return splits, names
 

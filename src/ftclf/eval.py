@@ -1,0 +1,50 @@
+"""`ftclf eval`: a saved checkpoint on a split, by the function that training calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftclf.config import EvalConfig, TrainingConfig, check
+from ftclf.console import say
+from ftclf.data import load_split
+from ftclf.errors import RunError
+from ftclf.runs import checkpoint_of, write_json
+
+
+def evaluate_checkpoint(config: EvalConfig) -> float:
+    """Print a checkpoint's scores on a split and return its accuracy; `output` also keeps all that training keeps."""
+    check(config)
+    folder = checkpoint_of(Path(config.checkpoint).expanduser())
+    output = Path(config.output).expanduser() if config.output else None
+    if output is not None and (output / "metrics.json").exists():
+        raise RunError(f"output: {output} holds metrics already; choose another folder")
+    from ftclf.checkpoint import load_checkpoint, read_info
+    from ftclf.compute import choose_compute
+    from ftclf.console import quiet_libraries
+    from ftclf.evaluation import compute_logits, headline, score, write_evaluation
+    from ftclf.tokens import cached_tokens
+
+    info = read_info(folder)
+    dataset = config.dataset or info.dataset
+    data = load_split(dataset, config.split, info.label_names)
+    quiet_libraries()
+    compute = choose_compute(TrainingConfig(epochs=1, learning_rate=1, precision=info.precision))
+    checkpoint = load_checkpoint(folder)
+    split = data.splits[config.split]
+    tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
+    logits = compute_logits(checkpoint.network.to(compute.device), tokens, compute, config.batch_size)
+    evaluation = score(logits, split, info.label_names)
+    for note in data.notes:
+        say(f"  note: {note}")
+    say(f"{config.split} {headline(evaluation.metrics)} ({len(split)} rows of {data.name})")
+    if output is not None:
+        write_evaluation(
+            evaluation,
+            split,
+            info.label_names,
+            config.split,
+            predictions=output / "predictions",
+            plots=output / "plots",
+        )
+        write_json(output / "metrics.json", {config.split: evaluation.metrics})
+    return float(evaluation.metrics["accuracy"])

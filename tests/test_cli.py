@@ -1,0 +1,198 @@
+"""What a user types and what comes back: exit codes, one line for each mistake, nothing written by a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import tiny_words, write_csv
+from ftclf import __version__
+from ftclf.cli import COMMANDS, run
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def fresh(*words: str) -> tuple[int, str, str, float]:
+    """Run the command in a process of its own; return code, stdout, stderr and seconds."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "ftclf", *words], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr, time.perf_counter() - start
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"ftclf {__version__}\n"
+
+
+def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trian"]) == 2
+    assert lines(capsys)[0].endswith("Did you mean 'train'?")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["dataset=go_emotion"], "error: dataset: got 'go_emotion', allowed: bbc_news"),
+        (["dataset=go_emotion"], "Did you mean 'go_emotions'?"),
+        (["training.epochz=3"], "error: training.epochz: no such setting. Did you mean 'training.epochs'?"),
+        (["+lrr=1"], "error: lrr: no such setting."),
+        (["+training.seeed=1"], "error: training.seeed: no such setting. Did you mean 'training.seed'?"),
+        (["training.epochs=abc"], "error: training.epochs: got 'abc', allowed: a number"),
+        (["training.seed=1.5"], "error: training.seed: got '1.5', allowed: a whole number"),
+        (["training.keep_checkpoints=perhaps"], "allowed: true or false"),
+        (["method.r=0"], "error: method.r: got 0, allowed: from 1 to 1024"),
+        (["method=full", "method.r=3"], "error: method.r: method=full has no such setting; it belongs to another"),
+        (["method.r=4,8"], "error: method.r: got several values (4,8); add -m"),
+        (["sweep=lora_rank"], "describe a sweep; add -m to run it"),
+        (["foo"], "error: foo: not an assignment; write setting=value."),
+        (["name=a=b"], "error: name=a=b: cannot be read"),
+        (["--config-dir", "nowhere"], "error: --config-dir: no folder nowhere"),
+        (["hydra.job_logging._target_=os.system"], "configs name no code to run"),
+        (["dataset=files"], "error: dataset.train: not given"),
+        (["dataset=files", "dataset.train=nope.csv"], "error: nope.csv: no such file."),
+        (["training.extra.output_dir=x"], "error: training.extra.output_dir: ftclf sets it itself"),
+        (["resume=nowhere"], "error: resume: nowhere holds no run"),
+        (["resume=nowhere", "dataset=files"], "error: resume: a run goes on with its own settings; drop dataset=files"),
+    ],
+)
+def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *words]) == 2
+    found = lines(capsys)
+    assert len(found) == 1
+    assert expected in found[0]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_all_mistakes_of_a_config_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "training.epochs=abc", "training.seed=-1", "method=lor", "+lrr=2"]) == 2
+    assert len(lines(capsys)) == 4
+
+
+def test_every_job_of_a_sweep_is_checked_before_the_first_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "-m", "method.r=4,8,0,-2"]) == 2
+    assert lines(capsys) == [
+        "error: method.r: got 0, allowed: from 1 to 1024",
+        "error: method.r: got -2, allowed: from 1 to 1024",
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text("name: mine\ntrain: x.csv\ntext_colum: body\n")
+    assert run(["train", "--config-dir", str(tmp_path), "dataset=mine"]) == 2
+    (line,) = lines(capsys)
+    assert "text_colum: no such setting" in line
+    assert "Did you mean 'dataset.text_column'?" in line
+
+
+def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(f"name: mine\ntrain: {reviews}\nepochs: 1\n")
+    words = ["train", "--config-dir", str(tmp_path), "dataset=mine", f"model.name={tiny_models['bert']}"]
+    assert run([*words, f"runs_dir={tmp_path / 'runs'}"]) == 0
+    assert list((tmp_path / "runs" / "mine-bert-lora").glob("*/metrics.json"))
+
+
+def test_cfg_job_prints_the_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--cfg", "job", "method=full"]) == 0
+    assert "freeze_embeddings: false" in capsys.readouterr().out
+
+
+def test_train_help_shows_groups_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "dataset: bbc_news, dbpedia_14, files, go_emotions" in shown
+    assert "learning_rate" in shown
+
+
+def test_eval_and_predict_say_that_sweeps_are_for_train(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", "-m", "checkpoint=a,b"]) == 2
+    assert "-m sweeps are for train" in lines(capsys)[0]
+
+
+def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval"]) == 2
+    assert lines(capsys)[0].startswith("error: checkpoint: not given")
+    assert run(["eval", "checkpoint=nowhere"]) == 2
+    assert lines(capsys) == ["error: checkpoint: no folder nowhere"]
+
+
+def test_ls_shows_every_option_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ls"]) == 0
+    shown = capsys.readouterr().out
+    assert "go_emotions  54,263 Reddit comments, 28 emotions" in shown
+    assert run(["ls", "metod"]) == 2
+    assert "Did you mean 'method'?" in lines(capsys)[0]
+
+
+def test_an_error_of_the_system_is_one_line_with_exit_code_5(
+    tmp_path: Path, tiny_models: dict[str, Path], reviews: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "file" / "run")) == 5
+    assert len(lines(capsys)) == 1
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path / "bad.csv", [("fine text", "a"), ("other", "\x1b[31m"), ("", "b")])
+    assert run(["train", "dataset=files", f"dataset.train={path}", f"runs_dir={tmp_path}"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_help_is_fast_and_imports_nothing_heavy() -> None:
+    code, _, err, seconds = fresh("--help")
+    assert (code, err) == (0, "")
+    assert seconds < 0.7
+    probe = "import sys; from ftclf.cli import run; run(['--help']); sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
+    code, _, err, seconds = fresh("train", "training.epochz=1")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert seconds < 2
+    probe = (
+        "import sys; from ftclf.cli import run; run(['train', 'training.epochz=1']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_tab_completion_offers_commands_groups_and_options() -> None:
+    script = f"""
+        PATH={Path(sys.executable).parent}:$PATH
+        eval "$(ftclf completion bash)"
+        ask() {{ COMP_LINE="$1"; COMP_WORDS=($1); COMP_CWORD=$2; COMP_POINT=${{#1}}; _ftclf 2>/dev/null; echo "${{COMPREPLY[@]}}"; }}
+        ask "ftclf tr" 1
+        ask "ftclf train data" 2
+        ask "ftclf train dataset=go" 2
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    first, second, third = done.stdout.splitlines()
+    assert first == "train"
+    assert "dataset=" in second
+    assert third == "dataset=go_emotions"

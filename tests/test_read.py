@@ -1,0 +1,181 @@
+"""Reading files: what is accepted comes through unchanged, what is refused names file, row and column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftclf.config import DatasetConfig
+from ftclf.data.read import read_folders, read_names, read_rows
+from ftclf.errors import DataError
+
+ROWS = [
+    ("a plain text", "x"),
+    ('with "quotes", commas\nand lines', "y"),
+    ("NA", "null"),
+    ("007", "01"),
+    ("emoji 🙂", "x"),
+]
+
+
+def config(**changes: object) -> DatasetConfig:
+    return DatasetConfig(name="test", **changes)  # type: ignore[arg-type]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refused(path: Path, **changes: object) -> str:
+    with pytest.raises(DataError) as caught:
+        read_rows(path, config(**changes))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("text", "label"), *ROWS])
+    tabs = io.StringIO()
+    csv.writer(tabs, delimiter="\t").writerows([("text", "label"), *ROWS])
+    objects = [{"text": text, "label": label} for text, label in ROWS]
+    files = [
+        write(tmp_path / "a.csv", buffer.getvalue()),
+        write(tmp_path / "bom.csv", b"\xef\xbb\xbf" + buffer.getvalue().encode()),
+        write(tmp_path / "a.tsv", tabs.getvalue()),
+        write(tmp_path / "a.json", json.dumps(objects)),
+        write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, objects)) + "\n\n"),
+    ]
+    pq.write_table(pa.Table.from_pylist(objects), tmp_path / "a.parquet")
+    for path in [*files, tmp_path / "a.parquet"]:
+        found = read_rows(path, config())
+        assert list(zip(found.texts, [label for (label,) in found.labels], strict=True)) == ROWS, path
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(min_size=1).filter(lambda t: t.strip() and "\0" not in t),
+            st.text(min_size=1).filter(lambda t: t.strip() and "\0" not in t),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_text_survives_a_csv_unchanged(rows: list[tuple[str, str]], tmp_path: Path) -> None:
+    rows = [(t.encode("utf-8", "ignore").decode(), n.encode("utf-8", "ignore").decode()) for t, n in rows]
+    rows = [(t, n) for t, n in rows if t.strip() and n.strip()] or [("t", "n")]
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("text", "label"), *rows])
+    found = read_rows(write(tmp_path / "wild.csv", buffer.getvalue()), config())
+    assert found.texts == [text for text, _ in rows]
+    assert found.labels == [[label.strip()] for _, label in rows]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(content=st.binary(max_size=200), ending=st.sampled_from(["csv", "tsv", "json", "jsonl", "parquet"]))
+def test_any_bytes_are_read_or_refused_in_one_line(content: bytes, ending: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"wild.{ending}", content)
+    try:
+        found = read_rows(path, config(columns=["text", "label"] if ending in ("csv", "tsv") else []))
+        assert all(text.strip() for text in found.texts)
+    except DataError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_file_without_a_header_takes_its_names_from_the_settings(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", 'He said "no\t1,2\tid1\nyes"\t0\tid2\n')
+    found = read_rows(
+        path,
+        config(columns=["text", "labels", "id"], label_column="labels", label_delimiter=",", quoting=False),
+    )
+    assert found.texts == ['He said "no', 'yes"']
+    assert found.labels == [["1", "2"], ["0"]]
+
+
+def test_json_labels_may_be_numbers_truth_values_and_lists(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": 1}, {"text": "b", "label": True}, {"text": "c", "label": ["x", "y"]}]
+    found = read_rows(write(tmp_path / "t.json", json.dumps(rows)), config())
+    assert found.labels == [["1"], ["true"], ["x", "y"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("e.csv", "", "the file is empty"),
+        ("e.csv", "text,label\n", "no rows"),
+        ("e.csv", "txt,label\na,b\n", "no column 'text' in e.csv; it has txt, label. Did you mean 'txt'?"),
+        ("e.csv", "text,label\na,b,c\n", "line 2 has 3 fields, the header has 2 (text, label)"),
+        ("e.csv", "text,label\na\n", "line 2 has 1 fields"),
+        ("e.csv", "text,text\na,b\n", "names the column 'text' twice"),
+        ("e.csv", 'text,label\n"a" b,c\n', "line 2: "),
+        ("e.csv", 'text,label\nok,x\n"never closed,y\n', "line 3: "),
+        ("e.csv", "text,label\n ,b\n", "row 2, column 'text': the text is empty"),
+        ("e.csv", "text,label\na,\n", "row 2, column 'label': the label is empty"),
+        ("e.csv", b"text,label\ncaf\xe9,x\n", "line 2 is not utf-8 (byte 0xe9); save the file as UTF-8"),
+        ("e.csv", b"text,label\na\0b,x\n", "line 2 holds a NUL character"),
+        ("e.csv", "text,label\na,b\n".encode("utf-16"), "it is UTF-16, not UTF-8"),
+        ("e.json", "{", "line 1: not valid json"),
+        ("e.json", '{"text": "a"}', "got an object, allowed: a list of objects"),
+        ("e.json", "[]", "got a list, allowed: a list of objects"),
+        ("e.json", "[1]", "item 1 is a number (1), allowed: an object"),
+        ("e.jsonl", '{"text": "a", "label": "b"}\n[1]\n', "line 2 is a list"),
+        ("e.jsonl", '{"text": "a", "label": "b"}\n{"text"\n', "line 2: not valid json"),
+        ("e.jsonl", '{"text": 5, "label": "b"}\n', "row 1, column 'text': got a number (5), allowed: text"),
+        ("e.jsonl", '{"text": null, "label": "b"}\n', "row 1, column 'text': got nothing (null)"),
+        ("e.jsonl", '{"text": "a", "label": null}\n', "column 'label': got nothing (null)"),
+        ("e.jsonl", '{"text": "a", "label": 1.5}\n', "got a number (1.5), allowed: text or a whole number"),
+        ("e.jsonl", '{"text": "a", "label": {"b": 1}}\n', "got an object"),
+        ("e.jsonl", '{"text": "a", "label": []}\n', "the label is empty"),
+        ("e.parquet", "no parquet", "not a readable parquet file"),
+        ("e.txt", "a", "cannot tell its format from '.txt', allowed: .csv, .tsv, .json, .jsonl, .parquet"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
+    assert expected in refused(write(tmp_path / name, content))
+
+
+def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
+    write(tmp_path / "reviews.csv", "text,label\na,b\n")
+    assert refused(tmp_path / "review.csv").endswith("no such file. Did you mean 'reviews.csv'?")
+    assert "a folder" in refused(tmp_path)
+
+
+def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"text,label\ncaf\xe9,x\n")
+    assert read_rows(path, config(encoding="cp1252")).texts == ["café"]
+    assert "a codec of Python" in refused(path, encoding="klingon")
+
+
+def test_line_numbers_hold_behind_quoted_line_breaks(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", 'text,label\n"a\nb",x\n\nc,\n')
+    assert "row 5, column 'label'" in refused(path)
+
+
+def test_folders_of_texts_are_read_by_label(tmp_path: Path) -> None:
+    for label, content in (("b", b"caf\xe9  noir\n"), ("a", "grüße\n\nzwei".encode())):
+        (tmp_path / label).mkdir()
+        write(tmp_path / label / "1.txt", content)
+    (tmp_path / "__pycache__").mkdir()
+    found = read_folders(tmp_path)
+    assert found.texts == ["grüße zwei", "café noir"]
+    assert found.labels == [["a"], ["b"]]
+    with pytest.raises(DataError, match="no <label>/<name>.txt files"):
+        read_folders(tmp_path / "__pycache__")
+
+
+def test_a_label_file_with_a_name_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.txt", "joy\nanger\njoy\n")
+    with pytest.raises(DataError, match="label 'joy' stands in it twice"):
+        read_names(path, "utf-8")

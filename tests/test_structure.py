@@ -1,0 +1,181 @@
+"""The shape of the project: layers, packaged configs, the wheel, what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ftclf import __version__
+from ftclf.cli import COMMANDS, run
+from ftclf.config import config_folder
+from ftclf.listing import GROUPS, list_groups
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module imports only from modules above it.
+LAYERS = [
+    "errors",
+    "config",
+    "console",
+    "runs",
+    "hub",
+    "data",
+    "model",
+    "tokens",
+    "batches",
+    "method",
+    "dropout",
+    "losses",
+    "compute",
+    "metrics",
+    "plots",
+    "manifest",
+    "checkpoint",
+    "evaluation",
+    "card",
+    "trainer",
+    "training",
+    "eval",
+    "predict",
+    "compare",
+    "listing",
+    "hydra_app",
+    "cli",
+    "__main__",
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Return the ftclf modules and outside packages that a file imports, those inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "src" / "ftclf").rglob("*.py"))
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(ROOT / "src" / "ftclf").parts[0].removesuffix(".py")
+
+
+def test_a_module_imports_only_from_modules_above_it() -> None:
+    for path in modules():
+        name = layer(path)
+        if name == "__init__":
+            continue
+        for imported in imports(path):
+            if imported.startswith("ftclf."):
+                other = imported.split(".")[1]
+                # the commands' edge reports through cli, which in turn calls it
+                if (name, other) == ("hydra_app", "cli"):
+                    continue
+                assert LAYERS.index(other) <= LAYERS.index(name), f"{name} imports {other}"
+
+
+def test_only_the_edge_knows_hydra() -> None:
+    for path in modules():
+        known = {name.split(".")[0] for name in imports(path)}
+        assert layer(path) == "hydra_app" or not known & {"hydra", "omegaconf"}, path
+
+
+def test_what_checks_configs_and_reads_files_imports_no_torch() -> None:
+    probe = "import sys; import ftclf.hydra_app, ftclf.data, ftclf.runs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
+
+
+def test_pickles_and_remote_code_are_nowhere_asked_for() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in modules())
+    assert not re.search(r"trust_remote_code\s*=\s*True|torch\.load|pickle\.load|use_safetensors\s*=\s*False", source)
+    assert not re.search(r"_target_:", "".join(p.read_text() for p in config_folder().rglob("*.yaml")))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftclf.hydra_app import _checked_jobs, _parse, _register
+
+    _register()
+    for name, about in list_groups()[group]:
+        words = [f"{group}={name}", *(["dataset.train=x.csv"] if name == "files" else [])]
+        for swept in ([], ["-m"]):
+            if (group == "sweep" or name == "dbpedia_14_distilbert_lora") and not swept:
+                continue
+            assert _checked_jobs("train", _parse([*swept, *words])), name
+        assert about, f"{group}/{name}.yaml says nothing of itself"
+
+
+def test_the_changelog_names_this_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_command_line_of_the_readme_is_valid(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each `ftclf train` line composes and passes the checks; each other line names a command that exists."""
+    from ftclf.hydra_app import _checked_jobs, _parse, _register
+
+    _register()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}(?:FTCLF_DATA=\S+ )?ftclf +(.+)$", text, re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        words = re.sub(r" +#.*", "", line).split()
+        assert words[0] in COMMANDS or words[0].startswith("--"), line
+        if (
+            words[0] == "train"
+            and not {"--help", "--cfg", "--info", "--config-dir"} & set(words)
+            and "resume" not in line
+        ):
+            assert _checked_jobs("train", _parse(words[1:])), line
+
+
+def test_results_of_the_readme_come_from_the_results_folder() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "results", "--check"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ftclf/configs/train.yaml" in names
+    assert not [name for name in names if name.startswith(("tests", "scripts"))]
+    # An environment of its own that sees this one's packages, but another ftclf: no second installation of torch.
+    venv.create(tmp_path / "env", with_pip=False)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(site)
+    outer = next(path for path in sys.path if path.endswith("site-packages"))
+    (site / "outer.pth").write_text(outer)
+    python = tmp_path / "env" / "bin" / "python"
+    shown = subprocess.run(
+        [python, "-c", "import ftclf; print(ftclf.__file__)"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert str(site) in shown.stdout
+    listed = subprocess.run([python, "-m", "ftclf", "ls"], capture_output=True, text=True, cwd=tmp_path)
+    assert "go_emotions" in listed.stdout
+    config = subprocess.run(
+        [python, "-m", "ftclf", "train", "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "name: bbc_news" in config.stdout
+
+
+def test_run_returns_a_code_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "eval", "predict", "compare"):
+        assert run([command, "--help"]) == 0

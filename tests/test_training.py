@@ -1,0 +1,224 @@
+"""A run from the command to its folder, and what the Trainer must not get wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from conftest import TrainTiny, make_rows, tiny_words, write_csv
+from ftclf.cli import run
+from ftclf.runs import Run, read_json
+
+
+def test_the_run_folder_holds_everything(trained: Run) -> None:
+    found = {str(path.relative_to(trained.folder)) for path in trained.folder.rglob("*") if path.is_file()}
+    assert {
+        "config.json",
+        "manifest.json",
+        "history.jsonl",
+        "log.txt",
+        "metrics.json",
+        "predictions/validation.parquet",
+        "predictions/test.parquet",
+        "plots/confusion_test.png",
+        "plots/confusion_test.csv",
+        "plots/history.png",
+        "checkpoint/ftclf.json",
+        "checkpoint/adapter_model.safetensors",
+        "checkpoint/tokenizer.json",
+        "checkpoint/README.md",
+    } <= found
+    assert not [name for name in found if name.startswith("resumable") or name.endswith((".bin", ".pt", ".pth"))]
+
+
+def test_the_manifest_says_what_the_run_was_made_with(trained: Run) -> None:
+    manifest = read_json(trained.manifest)
+    assert manifest["parameters"]["trainable"] < manifest["parameters"]["total"]
+    assert manifest["examples_per_second"] > 0
+    assert manifest["peak_memory_mb"] > 100
+    assert {"data", "tokens", "training", "evaluation", "total"} <= set(manifest["seconds"])
+    assert manifest["versions"]["torch"]
+    assert set(manifest["digests"]) == {"train", "validation", "test"}
+
+
+def test_a_tiny_model_learns_its_topics(trained: Run) -> None:
+    assert read_json(trained.metrics)["test"]["accuracy"] > 0.9
+
+
+def test_predictions_agree_with_the_metrics(trained: Run) -> None:
+    rows = pq.read_table(trained.predictions / "test.parquet").to_pydict()
+    right = np.mean([label == predicted for label, predicted in zip(rows["label"], rows["predicted"], strict=True)])
+    assert right == read_json(trained.metrics)["test"]["accuracy"]
+    probabilities = np.array([rows[f"p_{name}"] for name in ("food", "space", "sport")])
+    assert np.allclose(probabilities.sum(axis=0), 1)
+
+
+def test_the_model_card_shows_the_scores_of_the_metrics(trained: Run) -> None:
+    card = (trained.checkpoint / "README.md").read_text()
+    assert f"{read_json(trained.metrics)['test']['accuracy']:.4f}" in card
+
+
+def test_accumulation_gives_the_same_loss_and_the_same_step(train_tiny: TrainTiny) -> None:
+    """16 x 1 and 4 x 4 see the same rows; the Trainer's own loss would be four times as large."""
+    same = (
+        "method=full",
+        "training.max_steps=1",
+        "training.batches=random",
+        "training.log_steps=1",
+        "training.warmup=0",
+        "training.optimizer=sgd",
+        "training.schedule=constant",
+        "model.dropout=0",
+    )
+    one = train_tiny(*same, "training.batch_size=16", folder="one")
+    four = train_tiny(*same, "training.batch_size=4", "training.accumulation=4", folder="four")
+    losses = [json.loads(r.history.read_text().splitlines()[0])["loss"] for r in (one, four)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(np.log(3), rel=0.2)
+    weights = [load_file(r.checkpoint / "model.safetensors") for r in (one, four)]
+    for name, tensor in weights[0].items():
+        assert np.allclose(tensor, weights[1][name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_same_command_gives_the_same_bits(train_tiny: TrainTiny, method: str) -> None:
+    first, second = (train_tiny(f"method={method}", folder=name) for name in ("first", "second"))
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    assert (first.checkpoint / name).read_bytes() == (second.checkpoint / name).read_bytes()
+    assert first.metrics.read_bytes() == second.metrics.read_bytes()
+
+
+def test_another_seed_gives_another_model_on_the_same_splits(train_tiny: TrainTiny) -> None:
+    first, second = (train_tiny(f"training.seed={seed}", folder=str(seed)) for seed in (0, 1))
+    assert read_json(first.manifest)["digests"] == read_json(second.manifest)["digests"]
+    assert first.metrics.read_bytes() != second.metrics.read_bytes()
+
+
+def test_tokens_are_reused_by_the_next_run(train_tiny: TrainTiny) -> None:
+    train_tiny("training.max_steps=1", "dataset.max_length=9", folder="first")
+    second = train_tiny("training.max_steps=1", "dataset.max_length=9", folder="second")
+    assert read_json(second.manifest)["tokens_from_cache"]
+
+
+def test_early_stopping_ends_before_the_epochs_and_keeps_the_best(train_tiny: TrainTiny) -> None:
+    run = train_tiny("training.epochs=30", "training.early_stopping=2", "training.eval_steps=5")
+    assert read_json(run.manifest)["steps"] < 30 * 6
+    history = [json.loads(line) for line in run.history.read_text().splitlines()]
+    best = max(row["validation_accuracy"] for row in history if "validation_accuracy" in row)
+    assert read_json(run.metrics)["validation"]["accuracy"] == best
+
+
+def test_the_checkpoint_is_chosen_by_the_metric_that_is_named(train_tiny: TrainTiny) -> None:
+    run = train_tiny("training.metric=log_loss", "training.epochs=4")
+    history = [json.loads(line) for line in run.history.read_text().splitlines()]
+    best = min(row["validation_log_loss"] for row in history if "validation_log_loss" in row)
+    assert read_json(run.metrics)["validation"]["log_loss"] == pytest.approx(best, rel=1e-6)
+
+
+def test_extra_arguments_reach_the_trainer_and_a_wrong_one_gets_the_nearest(
+    train_tiny: TrainTiny,
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_tiny("training.extra.adam_beta2=0.95", "training.max_steps=1")
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "other", "training.extra.adam_beta22=1")
+    assert run(words) == 2
+    assert "Did you mean 'adam_beta2'?" in capsys.readouterr().err
+
+
+def test_gradient_checkpointing_and_other_optimizers_run(train_tiny: TrainTiny) -> None:
+    train_tiny("training.gradient_checkpointing=true", "training.max_steps=2", "method=full", folder="a")
+    train_tiny("training.optimizer=adafactor", "training.schedule=cosine", "training.max_steps=2", folder="b")
+
+
+def test_half_precision_on_a_cpu_is_refused(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.device=cpu")
+    assert run([*words, "training.precision=fp16"]) == 2
+    assert "allowed: auto, bf16, fp32" in capsys.readouterr().err
+
+
+def test_bf16_trains_and_scores_alike_in_eval(train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]) -> None:
+    finished = train_tiny("training.precision=bf16")
+    printed = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test "))
+    assert run(["eval", f"checkpoint={finished.folder}"]) == 0
+    assert capsys.readouterr().out.startswith(printed)
+
+
+def test_a_finished_run_is_not_overwritten_unless_told(
+    train_tiny: TrainTiny,
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finished = train_tiny("training.max_steps=1")
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.max_steps=1")
+    assert run(words) == 2
+    assert "holds a finished run; choose another folder or add overwrite=true" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+    (finished.folder / "my_notes.txt").write_text("kept")
+    assert run([*words, "overwrite=true"]) == 0
+    assert (finished.folder / "my_notes.txt").read_text() == "kept"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_exit_code_4(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["training.extra.adam_epsilon=0", "training.log_steps=1", "method=full", "training.warmup=0"]
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", *words)) == 4
+    assert "the loss is" in capsys.readouterr().err
+    assert not Run(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_run_that_broke_off_goes_on_to_the_same_bits(
+    train_tiny: TrainTiny,
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    import ftclf.trainer
+
+    words = (f"method={method}", "training.epochs=3")
+    whole = train_tiny(*words, folder="whole")
+    original = ftclf.trainer.ProgressCallback.on_step_end
+
+    def break_off(self: object, args: object, state: object, control: object, **kwargs: object) -> None:
+        if state.global_step == 15:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ftclf.trainer.ProgressCallback, "on_step_end", break_off)
+    broken = tmp_path / "broken"
+    assert run(tiny_words(tiny_models["bert"], reviews, broken, *words)) == 130
+    assert not Run(broken).finished
+    monkeypatch.setattr(ftclf.trainer.ProgressCallback, "on_step_end", original)
+    assert run(tiny_words(tiny_models["bert"], reviews, broken, *words)) == 2  # not silently from the start
+    assert run(["train", f"resume={broken}"]) == 0
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    assert (Run(broken).checkpoint / name).read_bytes() == (whole.checkpoint / name).read_bytes()
+    assert Run(broken).metrics.read_bytes() == whole.metrics.read_bytes()
+    assert run(["train", f"resume={broken}"]) == 2  # finished
+
+
+def test_labels_that_look_like_markup_or_paths_come_through(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = {"food": "x[/]", "space": "../up", "sport": "=1+1|<b>"}
+    path = write_csv(tmp_path / "odd.csv", [(text, renamed[label]) for text, label in make_rows(90)])
+    words = tiny_words(tiny_models["bert"], path, tmp_path / "run", "training.max_steps=2")
+    assert run(words) == 0
+    names = {row["label"] for row in read_json(Run(tmp_path / "run").metrics)["test"]["per_class"]}
+    assert names == set(renamed.values())
+    assert run(["compare", str(tmp_path)]) == 0
