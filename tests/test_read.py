@@ -91,7 +91,8 @@ def test_any_bytes_are_read_or_refused_in_one_line(content: bytes, ending: str, 
         found = read_rows(path, config(columns=["text", "label"] if ending in ("csv", "tsv") else []))
         assert all(text.strip() for text in found.texts)
     except DataError as error:
-        assert "\n" not in str(error)
+        if "\n" in str(error):
+            raise
 
 
 def test_a_file_without_a_header_takes_its_names_from_the_settings(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_folders_of_texts_are_read_by_label(tmp_path: Path) -> None:
     found = read_folders(tmp_path)
     assert found.texts == ["grüße zwei", "café noir"]
     assert found.labels == [["a"], ["b"]]
-    with pytest.raises(DataError, match="no <label>/<name>.txt files"):
+    with pytest.raises(DataError, match="no <label>/<name>"):
         read_folders(tmp_path / "__pycache__")
 
 

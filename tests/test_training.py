@@ -138,6 +138,13 @@ def test_gradient_checkpointing_and_other_optimizers_run(train_tiny: TrainTiny) 
     train_tiny("training.optimizer=adafactor", "training.schedule=cosine", "training.max_steps=2", folder="b")
 
 
+def test_a_tracker_that_is_not_installed_says_how_to_get_it(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.trackers=[wandb]")) == 2
+    assert capsys.readouterr().err == "error: training.trackers: wandb is not installed; pip install wandb\n"
+
+
 def test_half_precision_on_a_cpu_is_refused(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,15 +26,21 @@ FORMAT = 1
 
 @dataclass
 class CheckpointInfo:
-    """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's."""
+    """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's.
+
+    Precision, threads and batch size are those of the scores that training printed: with them `eval` gives the same.
+    """
 
     label_names: list[str]
+    data_name: str
     dataset: DatasetConfig
     model: ModelConfig
     method: dict[str, Any]
     base_origin: str
     base_sha256: str
     precision: str
+    threads: int
+    eval_batch_size: int
     version: str
     task: str = "single_label"
     format: int = FORMAT

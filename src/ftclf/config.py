@@ -220,7 +220,7 @@ class EvalConfig:
     split: str = setting("test", "rows to score", choices=("train", "validation", "test"))
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
     output: str | None = setting(None, "folder for metrics, predictions and plots")
-    batch_size: int = setting(64, "examples a batch", low=1, high=65536)
+    batch_size: int | None = setting(None, "examples a batch; default: as in training", low=1, high=65536)
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftclf.config import EvalConfig, TrainingConfig, check
+from ftclf.config import EvalConfig, check
 from ftclf.console import say
 from ftclf.data import load_split
 from ftclf.errors import RunError
@@ -19,7 +19,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     if output is not None and (output / "metrics.json").exists():
         raise RunError(f"output: {output} holds metrics already; choose another folder")
     from ftclf.checkpoint import load_checkpoint, read_info
-    from ftclf.compute import choose_compute
+    from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
     from ftclf.evaluation import compute_logits, headline, score, write_evaluation
     from ftclf.tokens import cached_tokens
@@ -28,15 +28,18 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     dataset = config.dataset or info.dataset
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
-    compute = choose_compute(TrainingConfig(epochs=1, learning_rate=1, precision=info.precision))
+    compute = scoring_compute(info.precision, info.threads)
     checkpoint = load_checkpoint(folder)
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
-    logits = compute_logits(checkpoint.network.to(compute.device), tokens, compute, config.batch_size)
+    logits = compute_logits(
+        checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
+    )
     evaluation = score(logits, split, info.label_names)
     for note in data.notes:
         say(f"  note: {note}")
-    say(f"{config.split} {headline(evaluation.metrics)} ({len(split)} rows of {data.name})")
+    name = data.name if config.dataset else info.data_name
+    say(f"{config.split} {headline(evaluation.metrics)} ({len(split)} rows of {name})")
     if output is not None:
         write_evaluation(
             evaluation,

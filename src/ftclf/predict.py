@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ftclf.config import DatasetConfig, PredictConfig, TrainingConfig, check
+from ftclf.config import DatasetConfig, PredictConfig, check
 from ftclf.data import load_texts
 from ftclf.errors import DataError, RunError
 from ftclf.runs import checkpoint_of
@@ -43,7 +43,7 @@ def predict(config: PredictConfig) -> None:
 
 def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterator[dict[str, Any]]:
     from ftclf.checkpoint import load_checkpoint
-    from ftclf.compute import choose_compute
+    from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
     from ftclf.evaluation import compute_logits
     from ftclf.metrics import softmax
@@ -52,7 +52,7 @@ def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterato
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     info, network = checkpoint.info, checkpoint.network
-    compute = choose_compute(TrainingConfig(epochs=1, learning_rate=1, precision=info.precision))
+    compute = scoring_compute(info.precision, info.threads)
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
     network.to(compute.device)

@@ -25,7 +25,10 @@ CACHE_FORMAT = "2"
 
 @dataclass
 class Tokens:
-    """Ids of all rows end to end, int32; row i is `ids[offsets[i]:offsets[i + 1]]`. `full` rows fill the length, the longer ones cut to it."""
+    """Ids of all rows end to end, int32; row i is `ids[offsets[i]:offsets[i + 1]]`.
+
+    `full` counts the rows that fill the length: longer texts were cut to it.
+    """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]

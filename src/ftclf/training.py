@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ftclf import __version__
 from ftclf.config import TrainConfig, check
 from ftclf.console import log_to, quiet_libraries, say, warn
 from ftclf.data import Data, load_data
+from ftclf.errors import ConfigError
 from ftclf.runs import Run, claim, write_json, write_text
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
     user can mend, before anything is overwritten.
     """
     check(config)
+    for tracker in config.training.trackers:
+        if find_spec(tracker) is None:
+            raise ConfigError(f"training.trackers: {tracker} is not installed; pip install {tracker}")
     timer = Timer()
     with timer("total"):
         with timer("data"):
@@ -173,12 +178,15 @@ def _fit(
     per_step = config.training.batch_size * config.training.accumulation
     info = CheckpointInfo(
         label_names=data.label_names,
+        data_name=data.name,
         dataset=config.dataset,
         model=config.model,
         method=asdict(config.method),
         base_origin=weights.origin,
         base_sha256=weights.sha256,
         precision=compute.precision,
+        threads=compute.threads,
+        eval_batch_size=config.training.eval_batch_size,
         version=__version__,
     )
     save_checkpoint(run.checkpoint, network, tokenizer, info)
@@ -216,9 +224,7 @@ def _introduce(config: TrainConfig, data: Data, compute: Compute, tokens: dict[s
         say(f"  note: {note}")
     for name, (found, _) in tokens.items():
         if found.full:
-            say(
-                f"  note: {found.full} {name} texts fill dataset.max_length={config.dataset.max_length} tokens; the rest is cut"
-            )
+            say(f"  note: {found.full} {name} texts fill dataset.max_length={config.dataset.max_length}: cut there")
     if config.training.epochs * len(data.splits["train"]) < config.training.batch_size:
         warn("training.batch_size is larger than the rows that are seen: there is a single step")
     say(
