@@ -74,6 +74,14 @@ def apply_method(classifier: Classifier, config: MethodConfig) -> nn.Module:
             assert_never(config)  # type: ignore[arg-type]
 
 
+def faster_parameters(classifier: Classifier, config: MethodConfig) -> tuple[list[nn.Parameter], float]:
+    """Return the parameters that learn at another rate than the rest, and how many times it is."""
+    if not isinstance(config, FullConfig):
+        return [], 1.0
+    network = classifier.network
+    return [p for name in head_modules(classifier) for p in network.get_submodule(name).parameters()], config.head_rate
+
+
 def count_parameters(network: nn.Module) -> Parameters:
     """Count weights; an adapter's copy of a head it trains counts once, as trainable."""
     counted = [p for name, p in network.named_parameters() if ".original_module." not in name]

@@ -56,9 +56,11 @@ class ClassifierTrainer(Trainer):
         compute: Compute,
         train: TokenRows,
         validation: tuple[Tokens, Split],
+        faster: tuple[list[torch.nn.Parameter], float],
     ) -> None:
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
+        self.faster = faster
         callbacks: list[TrainerCallback] = [ProgressCallback(config)]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
@@ -81,6 +83,14 @@ class ClassifierTrainer(Trainer):
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Build the Trainer's optimizer and give the faster parameters groups of their own."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if fresh:
+            _speed_up(optimizer, *self.faster)
+        return optimizer
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
@@ -105,6 +115,16 @@ class ClassifierTrainer(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the Trainer would walk all parameters every step for a number that nobody reads."""
         return 0
+
+
+def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:
+    chosen = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        faster = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if faster:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+            rest = {name: value for name, value in group.items() if name != "params"}
+            optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * times})
 
 
 class ProgressCallback(TrainerCallback):

@@ -148,12 +148,13 @@ def _fit(
     from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint
     from ftclf.dropout import use_byte_dropout
     from ftclf.evaluation import model_inputs
-    from ftclf.method import apply_method, count_parameters
+    from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import build_classifier
     from ftclf.trainer import ClassifierTrainer, TokenRows, last_checkpoint
 
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(weights.folder, data.label_names, config.model)
+    faster = faster_parameters(classifier, config.method)
     network = apply_method(classifier, config.method)
     if compute.device == "cpu":
         use_byte_dropout(network)
@@ -166,6 +167,7 @@ def _fit(
         compute=compute,
         train=TokenRows(tokens["train"][0], data.splits["train"]),
         validation=(tokens["validation"][0], data.splits["validation"]),
+        faster=faster,
     )
     resume_from = last_checkpoint(run) if config.resume else None
     before = time.perf_counter()
