@@ -371,7 +371,7 @@ def _resume(name: str, overrides: list[str]) -> int:
     config.resume = str(folder)
     from ftclf.training import train
 
-    train(config, folder)
+    train(config, folder, f"ftclf train resume={folder}")
     return 0
 
 

@@ -61,6 +61,7 @@ class ClassifierTrainer(Trainer):
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
+        self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         callbacks: list[TrainerCallback] = [ProgressCallback(config)]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
@@ -94,13 +95,20 @@ class ClassifierTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
+        start = time.perf_counter()
         tokens, split = self.validation
         logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         scores = headline_metrics(softmax(logits), split.labels)
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.seconds_aside += time.perf_counter() - start
         return metrics
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        start = time.perf_counter()
+        super()._save_checkpoint(*args, **kwargs)
+        self.seconds_aside += time.perf_counter() - start
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
@@ -134,12 +142,10 @@ class ProgressCallback(TrainerCallback):
         self.config = config
         self.progress: Progress | None = None
         self.loss: float | None = None
-        self.seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.progress = Progress(state.max_steps, self.config.batch_size * self.config.accumulation)
         self.progress.start_at(state.global_step)
-        self.started = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.loss = kwargs["logs"].get("loss", self.loss)

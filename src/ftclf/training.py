@@ -173,7 +173,7 @@ def _fit(
     before = time.perf_counter()
     steps_before = int(resume_from.name.rpartition("-")[2]) if resume_from else 0
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    seconds = time.perf_counter() - before
+    seconds = time.perf_counter() - before - trainer.seconds_aside
     trained = trainer.state.global_step
     # In mixed precision the Trainer wraps `forward` in autocast: the proof below wants the bare network.
     network = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
