@@ -58,6 +58,17 @@ def test_predict_writes_csv_jsonl_and_parquet_in_the_order_of_the_input(trained:
     assert float(rows[0]["p_food"]) == lines[0]["probabilities"]["food"] == table[0]["p_food"]
 
 
+def test_no_text_is_lost_between_chunks(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftclf.predict.CHUNK", 7)
+    texts = [text for text, _ in make_rows(30, seed=6)]
+    source = write_csv(tmp_path / "in.csv", [(text, "?") for text in texts])
+    for ending in ("jsonl", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 0
+    assert pq.read_table(out)["text"].to_pylist() == texts
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 30
+
+
 def test_predict_agrees_with_the_predictions_of_the_run(trained: Run, tmp_path: Path) -> None:
     rows = pq.read_table(trained.predictions / "test.parquet").to_pylist()
     source = tmp_path / "in.txt"

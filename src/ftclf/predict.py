@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterato
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
     network.to(compute.device)
-    while chunk := _take(texts, CHUNK):
+    while chunk := list(islice(texts, CHUNK)):
         tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
         probabilities = softmax(compute_logits(network, tokens, compute, batch_size))
         for text, row in zip(chunk, probabilities, strict=True):
@@ -99,10 +100,6 @@ def _texts_of_lines(stream: Any, where: str) -> Iterator[str]:
         if not text.strip():
             raise DataError(f"{where}: line {number} is empty; every line is a text to label")
         yield text
-
-
-def _take(texts: Iterator[str], limit: int) -> list[str]:
-    return [text for text, _ in zip(texts, range(limit), strict=False)]
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
@@ -159,7 +156,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], label_names: list
     schema = pa.schema([*columns, *((f"p_{name}", pa.float64()) for name in label_names)])
     count = 0
     with pq.ParquetWriter(path, schema) as writer:
-        while chunk := [_flat(row) for row, _ in zip(rows, range(CHUNK), strict=False)]:
+        while chunk := [_flat(row) for row in islice(rows, CHUNK)]:
             writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
             count += len(chunk)
     return count
