@@ -159,6 +159,9 @@ def report(error: Exception) -> int:
         print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
         return 5
     text = printable(" ".join(str(error).split())[:300])
+    if "os error 28" in text:  # safetensors has an error class of its own for a full disk
+        print(f"error: no space left on the disk: {text}", file=sys.stderr)
+        return 5
     print(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)", file=sys.stderr)
     return 1
 

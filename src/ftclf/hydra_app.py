@@ -199,7 +199,8 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
     try:  # what does fit may still be out of its range: all problems of a config at once
         check(_to_dataclass(compose(name, overrides=fitting, return_hydra_config=True), command))
     except ConfigError as error:
-        problems += str(error).splitlines()
+        said = {word.split("=")[0].lstrip("+~") for word in overrides if word not in fitting}
+        problems += [line for line in str(error).splitlines() if line.split(":")[0] not in said]
     raise ConfigError("\n".join(problems))
 
 
@@ -296,8 +297,11 @@ def _explain(error: BaseException, override: str, command: str) -> str:
         or "no viable alternative" in text
         or "token recognition" in text
         or "extraneous" in text
+        or "LexerNoViableAlt" in text
     ):
         return f"{override}: cannot be read; write setting=value, with quotes around values that hold = , or spaces"
+    if "is not a ListConfig" in text:
+        return f"{_full_key(text) or key}: got '{value}', allowed: a list, as in {key}=[a,b]"
     if "sweep parameters" in text.lower() or "multirun" in text.lower():
         return f"{key}: got several values ({value}); add -m to run a sweep over them"
     return f"{override or 'config'}: {text[:300]}"
@@ -432,7 +436,9 @@ def _parse(words: list[str]) -> Any:
     for word in args.overrides:
         if word.startswith("hydra.") and "_target_" in word:
             raise ConfigError(f"{word.split('=')[0]}: allowed: nothing; configs name no code to run")
-        if "=" not in word and not word.startswith("~"):
+        if word.startswith("~"):
+            raise ConfigError(f"{word}: a setting cannot be taken away; give it another value, or null")
+        if "=" not in word:
             raise ConfigError(f"{word}: not an assignment; write setting=value.{did_you_mean(word, GROUPS)}")
     return args
 
