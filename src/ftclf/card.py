@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftclf.config import TrainConfig
+from ftclf.config import HEADLINES, TrainConfig, choosing_metric
 from ftclf.data import Data
 
 
 def model_card(config: TrainConfig, data: Data, metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
     test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
+    names = HEADLINES[data.task]
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
         for row in test["per_class"]
@@ -26,11 +27,11 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 
 ## Scores on test ({test["rows"]} rows)
 
-| accuracy | macro F1 | weighted F1 | log loss |
-|---|---|---|---|
-| {test["accuracy"]:.4f} | {test["macro_f1"]:.4f} | {test["weighted_f1"]:.4f} | {test["log_loss"]:.4f} |
+| {" | ".join(name.replace("_", " ") for name in names)} |
+|{"---|" * len(names)}
+| {" | ".join(f"{test[name]:.4f}" for name in names)} |
 
-The checkpoint was chosen by {config.training.metric} on validation ({metrics["validation"]["rows"]} rows);
+The checkpoint was chosen by {choosing_metric(config)} on validation ({metrics["validation"]["rows"]} rows);
 test chose nothing.
 
 | label | precision | recall | F1 | support |

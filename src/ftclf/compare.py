@@ -6,18 +6,18 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from ftclf.config import LOWER_IS_BETTER
+from ftclf.config import HEADLINES, LOWER_IS_BETTER
 from ftclf.console import printable
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.runs import Run, find_runs, read_json
 
-SCORES = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
+SCORES = tuple(dict.fromkeys(HEADLINES["single_label"] + HEADLINES["multi_label"]))
 IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
 
 
 def compare(
     paths: list[Path],
-    sort: str,
+    sort: str | None = None,
     *,
     csv_file: Path | None = None,
     plot: str | None = None,
@@ -36,7 +36,7 @@ def compare(
     if csv_file is not None:
         _write_csv(csv_file, [row for table in tables for row in table])
     if plot is not None and plot_file is not None:
-        plot_runs(runs, plot, sort, plot_file)
+        plot_runs(runs, plot, sort or HEADLINES[read_json(runs[0].manifest)["task"]][0], plot_file)
 
 
 def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
@@ -64,7 +64,7 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
         plot_runs(runs, numeric[0], metric, folder / f"{numeric[0]}.png")
 
 
-def _table(runs: list[Run], sort: str, paths: list[Path]) -> list[dict[str, Any]]:
+def _table(runs: list[Run], sort: str | None, paths: list[Path]) -> list[dict[str, Any]]:
     settings = [_flatten(read_json(run.config)) for run in runs]
     shown = [name for name in _varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
     rows = []
@@ -79,12 +79,16 @@ def _table(runs: list[Run], sort: str, paths: list[Path]) -> list[dict[str, Any]
             "method": found["method.kind"],
             **{name: found.get(name) for name in shown},
             "trained": f"{manifest['parameters']['share']:.1%}",
-            **{name: metrics["test"][name] for name in SCORES},
+            **{name: metrics["test"][name] for name in HEADLINES[manifest["task"]]},
             "examples/s": manifest["examples_per_second"],
             "seconds": round(manifest["seconds"]["total"]),
         }
+        sort = sort or HEADLINES[manifest["task"]][0]
+        if sort not in metrics["test"]:
+            raise ConfigError(f"--sort: no score '{sort}' in {run.folder}.{did_you_mean(sort, metrics['test'])}")
         row.setdefault(sort, metrics["test"][sort])
         rows.append(row)
+    assert sort is not None
     return sorted(rows, key=lambda row: row[sort], reverse=sort not in LOWER_IS_BETTER)
 
 

@@ -13,8 +13,18 @@ from ftclf.errors import ConfigError, did_you_mean
 
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
-SINGLE_LABEL_METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")
-LOWER_IS_BETTER = ("log_loss",)
+TASKS = ("single_label", "multi_label")
+# What a run is told by, first the one that chooses checkpoints and sorts tables.
+HEADLINES = {
+    "single_label": ("accuracy", "macro_f1", "weighted_f1", "log_loss"),
+    "multi_label": ("macro_f1", "micro_f1", "subset_accuracy", "macro_average_precision"),
+}
+# What can choose a checkpoint. For several labels only measures without a threshold: F1 at 0.5 says nothing early on.
+CHOOSING_METRICS = {
+    "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss"),
+    "multi_label": ("macro_average_precision", "label_ranking_average_precision", "log_loss"),
+}
+LOWER_IS_BETTER = ("log_loss", "hamming_loss")
 
 
 def setting(
@@ -55,7 +65,9 @@ class DatasetConfig:
     label_file: str | None = setting(None, "file of label names, one a line; the label column then holds ids")
     first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
-    task: str = setting("single_label", "kind of classification", choices=("single_label",))
+    label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
+    label_groups: dict[str, list[str]] = setting({}, "labels merged under a new name, as in joy: [love, amusement]")
+    task: str = setting("single_label", "one label a row, or any number of them", choices=TASKS)
     protocol: str = setting(
         "first",
         "single label from rows that have several; first: all rows, their first label; only: rows with one",
@@ -192,7 +204,11 @@ class TrainingConfig:
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     threads: int | None = setting(None, "CPU threads; default: the cores this process may use", low=1, high=1024)
-    metric: str = setting("accuracy", "validation metric that chooses the checkpoint", choices=SINGLE_LABEL_METRICS)
+    metric: str | None = setting(
+        None,
+        "validation metric that chooses the checkpoint; default: accuracy, or macro_average_precision (multi-label)",
+        choices=tuple(dict.fromkeys(CHOOSING_METRICS["single_label"] + CHOOSING_METRICS["multi_label"])),
+    )
     eval_steps: int | None = setting(None, "optimizer steps between evaluations; default: once an epoch", low=1)
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
     gradient_checkpointing: bool = setting(False, "less memory, slower")
@@ -203,16 +219,39 @@ class TrainingConfig:
 
 
 @dataclass(kw_only=True)
+class DecisionConfig:
+    """Multi-label: how probabilities become labels. Thresholds are chosen on validation."""
+
+    rule: str = setting(
+        "thresholds",
+        "one threshold a label, one threshold for all, the k most probable, or the most probable",
+        choices=("thresholds", "threshold", "top_k", "argmax"),
+    )
+    objective: str = setting(
+        "macro_f1", "what thresholds are best for", choices=("macro_f1", "micro_f1", "subset_accuracy")
+    )
+    beta: float = setting(1.0, "F-beta instead of F1: above 1 recall counts more", above=0, high=10)
+    k: int = setting(1, "labels a row with rule top_k", low=1, high=1000)
+    min_positives: int = setting(20, "validation rows a label needs for a threshold of its own", low=1, high=10**6)
+
+
+@dataclass(kw_only=True)
 class TrainConfig:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     name: str | None = setting(None, "name of the run; default: dataset-model-method")
     runs_dir: str = setting("runs", "folder of all runs")
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+
+
+def choosing_metric(config: TrainConfig) -> str:
+    """Return the validation metric that chooses the checkpoint."""
+    return config.training.metric or CHOOSING_METRICS[config.dataset.task][0]
 
 
 @dataclass(kw_only=True)
@@ -254,6 +293,7 @@ def train_config_from(raw: dict[str, Any]) -> TrainConfig:
         "model": model_config_from(raw["model"]),
         "method": method,
         "training": TrainingConfig(**raw["training"]),
+        "decision": DecisionConfig(**raw["decision"]),
     }
     return TrainConfig(**{**raw, **nested})
 
@@ -317,6 +357,13 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         yield f"name: got '{config.name}', allowed: letters, digits and . _ + - (it becomes a folder name)"
     if isinstance(config.method, LoraConfig) and config.method.target_modules == [""]:
         yield "method.target_modules: got an empty name, allowed: names of linear layers"
+    if config.training.metric and config.training.metric not in CHOOSING_METRICS[data.task]:
+        allowed = ", ".join(CHOOSING_METRICS[data.task])
+        yield f"training.metric: got '{config.training.metric}', allowed with dataset.task={data.task}: {allowed}"
+    if data.label_columns and data.task != "multi_label":
+        yield "dataset.label_columns: a column a label is for several labels a row; add dataset.task=multi_label"
+    if data.task == "multi_label" and config.training.label_smoothing:
+        yield "training.label_smoothing: it is for one label a row; leave it 0 with dataset.task=multi_label"
     reserved = sorted(set(config.training.extra) & RESERVED_ARGUMENTS)
     for key in reserved:
         yield f"training.extra.{key}: ftclf sets it itself; use the setting of its own, or leave it out"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from ftclf.config import EvalConfig, check
+from ftclf.config import HEADLINES, EvalConfig, check
 from ftclf.console import say
 from ftclf.data import load_split
 from ftclf.errors import RunError
@@ -12,7 +13,7 @@ from ftclf.runs import checkpoint_of, write_json
 
 
 def evaluate_checkpoint(config: EvalConfig) -> float:
-    """Print a checkpoint's scores on a split and return its accuracy; `output` also keeps all that training keeps."""
+    """Print a checkpoint's scores on a split and return the first of them; `output` also keeps all that training keeps."""
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
@@ -25,7 +26,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     from ftclf.tokens import cached_tokens
 
     info = read_info(folder)
-    dataset = config.dataset or info.dataset
+    dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
     compute = scoring_compute(info.precision, info.threads)
@@ -35,11 +36,11 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     logits = compute_logits(
         checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
     )
-    evaluation = score(logits, split, info.label_names)
+    evaluation = score(logits, split, info.label_names, info.decision)
     for note in data.notes:
         say(f"  note: {note}")
     name = data.name if config.dataset else info.data_name
-    say(f"{config.split} {headline(evaluation.metrics)} ({len(split)} rows of {name})")
+    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({len(split)} rows of {name})")
     if output is not None:
         write_evaluation(
             evaluation,
@@ -50,4 +51,4 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
             plots=output / "plots",
         )
         write_json(output / "metrics.json", {config.split: evaluation.metrics})
-    return float(evaluation.metrics["accuracy"])
+    return float(evaluation.metrics[HEADLINES[info.task][0]])

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import (
+    HEADLINES,
     DatasetConfig,
     EvalConfig,
     FullConfig,
@@ -57,7 +58,7 @@ def run_train(words: list[str]) -> int:
             _refuse_taken(folder / str(number), jobs[number])
         print(f"{len(jobs)} jobs in {folder}", flush=True)
         _hand_to_hydra("train", [*words, f"hydra.sweep.dir='{folder}'"])
-        return _finish_sweep(folder, len(jobs), jobs[0].training.metric)
+        return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
     _refuse_taken(folder, jobs[0])
     return _hand_to_hydra("train", [*words, f"hydra.run.dir='{folder}'"])
 
