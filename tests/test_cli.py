@@ -142,7 +142,7 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
 def test_ls_shows_every_option_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ls"]) == 0
     shown = capsys.readouterr().out
-    assert "go_emotions  54,263 Reddit comments, 28 emotions" in shown
+    assert "54,263 Reddit comments, 28 emotions\n" in shown
     assert run(["ls", "metod"]) == 2
     assert "Did you mean 'method'?" in lines(capsys)[0]
 

@@ -35,6 +35,7 @@ LAYERS = [
     "losses",
     "compute",
     "metrics",
+    "decisions",
     "plots",
     "manifest",
     "checkpoint",

@@ -29,17 +29,20 @@ FORMAT = 1
 class CheckpointInfo:
     """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's.
 
-    Precision, threads and batch size are those of the scores that training printed: with them `eval` gives the same.
+    Device, precision, threads and batch size are those of the scores that training printed, and `digests` those of the
+    rows of each split: with them `eval` gives the same.
     """
 
     label_names: list[str]
     data_name: str
+    digests: dict[str, str]
     dataset: DatasetConfig
     model: ModelConfig
     method: dict[str, Any]
     decision: Decision
     base_origin: str
     base_sha256: str
+    device: str
     precision: str
     threads: int
     eval_batch_size: int

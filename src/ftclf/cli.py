@@ -46,7 +46,7 @@ def compare_command(words: list[str]) -> int:
 
     parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument("--sort", metavar="SCORE", help="best first by this test score, as in macro_f1")
+    parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
     parser.add_argument("--csv", type=Path, help="write the table to this file as well")
     parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
     parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")

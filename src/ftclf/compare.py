@@ -6,12 +6,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.config import CHOOSING_METRICS, HEADLINES, LOWER_IS_BETTER
 from ftclf.console import printable
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.runs import Run, find_runs, read_json
 
-SCORES = tuple(dict.fromkeys(HEADLINES["single_label"] + HEADLINES["multi_label"]))
+SCORES = {name for names in [*HEADLINES.values(), *CHOOSING_METRICS.values()] for name in names}
 IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
 
 
@@ -23,7 +23,10 @@ def compare(
     plot: str | None = None,
     plot_file: Path | None = None,
 ) -> None:
-    """Print the runs' test scores in one table for each set of test rows: scores on different rows do not compare."""
+    """Print one table for each set of test rows, since scores on different rows do not compare.
+
+    The best by validation comes first: a run that were chosen by its test score would promise more than it keeps.
+    """
     runs = find_runs(paths)
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -67,6 +70,13 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
 def _table(runs: list[Run], sort: str | None, paths: list[Path]) -> list[dict[str, Any]]:
     settings = [_flatten(read_json(run.config)) for run in runs]
     shown = [name for name in _varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    task = read_json(runs[0].manifest)["task"]
+    sort = sort or HEADLINES[task][0]
+    known = read_json(runs[0].metrics)["test"]
+    if not isinstance(known.get(sort), float):
+        raise ConfigError(
+            f"--sort: no score '{sort}', allowed: {', '.join(n for n in known if isinstance(known[n], float))}"
+        )
     rows = []
     for run, found in zip(runs, settings, strict=True):
         manifest, metrics = read_json(run.manifest), read_json(run.metrics)
@@ -79,17 +89,13 @@ def _table(runs: list[Run], sort: str | None, paths: list[Path]) -> list[dict[st
             "method": found["method.kind"],
             **{name: found.get(name) for name in shown},
             "trained": f"{manifest['parameters']['share']:.1%}",
-            **{name: metrics["test"][name] for name in HEADLINES[manifest["task"]]},
+            f"validation {sort}": metrics["validation"][sort],
+            **{name: metrics["test"][name] for name in dict.fromkeys([sort, *HEADLINES[task]])},
             "examples/s": manifest["examples_per_second"],
             "seconds": round(manifest["seconds"]["total"]),
         }
-        sort = sort or HEADLINES[manifest["task"]][0]
-        if sort not in metrics["test"]:
-            raise ConfigError(f"--sort: no score '{sort}' in {run.folder}.{did_you_mean(sort, metrics['test'])}")
-        row.setdefault(sort, metrics["test"][sort])
         rows.append(row)
-    assert sort is not None
-    return sorted(rows, key=lambda row: row[sort], reverse=sort not in LOWER_IS_BETTER)
+    return sorted(rows, key=lambda row: row[f"validation {sort}"], reverse=sort not in LOWER_IS_BETTER)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -97,7 +103,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="test scores, best first", title_justify="left")
+    table = Table(title="test scores; best first on validation", title_justify="left")
     for name in rows[0]:
         numeric = isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool)
         short = name.removeprefix("training.").removeprefix("method.") if name.count(".") == 1 else name
@@ -113,7 +119,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}" if name in SCORES or name.endswith("f1") else f"{value:g}"
+        return f"{value:.4f}" if name in SCORES or name.startswith("validation ") else f"{value:g}"
     return "" if value is None else str(value)
 
 
@@ -137,7 +143,9 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
     return [
         name
         for name in names
-        if name.rpartition(".")[2] not in IGNORED and len({repr(found.get(name)) for found in settings}) > 1
+        if name.rpartition(".")[2] not in IGNORED
+        and not name.startswith("model.pin.")
+        and len({repr(found.get(name)) for found in settings}) > 1
     ]
 
 

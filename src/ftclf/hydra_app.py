@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -38,8 +39,23 @@ from ftclf.config import (
 )
 from ftclf.errors import ConfigError, RunError, SweepError, did_you_mean
 from ftclf.listing import GROUPS
-from ftclf.runs import Run, claim, find_failures, find_runs, read_json, write_json
+from ftclf.runs import Run, find_failures, find_runs, read_json, refuse_taken, write_json
 
+# Hydra and OmegaConf raise the latter two for a group that is null or a key below one.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
+OPTIONS_WITH_VALUE = {
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+    "--experimental-rerun",
+}
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
 
 
@@ -55,12 +71,12 @@ def run_train(words: list[str]) -> int:
     folder = _run_folder(jobs[0], sweep=bool(args.multirun))
     if args.multirun:
         for number in range(len(jobs)):
-            _refuse_taken(folder / str(number), jobs[number])
+            refuse_taken(folder / str(number), overwrite=jobs[number].overwrite, resume=False)
         print(f"{len(jobs)} jobs in {folder}", flush=True)
-        _hand_to_hydra("train", [*words, f"hydra.sweep.dir='{folder}'"])
+        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={_quoted(str(folder))}"])
         return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
-    _refuse_taken(folder, jobs[0])
-    return _hand_to_hydra("train", [*words, f"hydra.run.dir='{folder}'"])
+    refuse_taken(folder, overwrite=jobs[0].overwrite, resume=False)
+    return _hand_to_hydra("train", [*words, f"hydra.run.dir={_quoted(str(folder))}"])
 
 
 def run_eval(words: list[str]) -> int:
@@ -98,7 +114,7 @@ def train_task(cfg: DictConfig) -> float:
         overrides = list(HydraConfig.get().overrides.task)
         if sweeping:
             print(f"\njob {HydraConfig.get().job.num}: {' '.join(overrides)}", flush=True)
-        return train(config, folder, " ".join(["ftclf train", *overrides]))
+        return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
     except Exception as error:
         if not sweeping:
             _remove_if_empty(folder)
@@ -148,7 +164,11 @@ def _checked_jobs(command: str, args: Any) -> list[Any]:
     """
     with _composing(args):
         first = _compose(command, args, _without_sweeps(args))
-        swept = [f"{key}={value}" for key, value in (first.hydra.sweeper.params or {}).items()]
+        params = dict(first.hydra.sweeper.params or {})
+        for key in params:
+            if any(word.split("=")[0].lstrip("+") == key for word in args.overrides):
+                raise ConfigError(f"{key}: given on the command line and swept by the config ({params[key]}); drop one")
+        swept = [f"{key}={value}" for key, value in params.items()]
         if swept and not args.multirun:
             raise ConfigError(f"{command}: {' and '.join(swept)} describe a sweep; add -m to run it")
         jobs: list[Any] = []
@@ -177,11 +197,11 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         folder = Path(args.config_dir).expanduser().resolve()
         if not folder.is_dir():
             raise ConfigError(f"--config-dir: no folder {args.config_dir}")
-        extra = [f"hydra.searchpath=['file://{folder}']"]
+        extra = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
     name = args.config_name or command
     try:
         return compose(name, overrides=[*extra, *overrides], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSE_ERRORS as error:
         whole = error
     problems, fitting = [], list(extra)
     known = _setting_names(command)
@@ -193,7 +213,7 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         try:
             compose(name, overrides=[*fitting, override], return_hydra_config=True)
             fitting.append(override)
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSE_ERRORS as error:
             problems.append(_explain(error, override, command))
     if not problems:
         raise ConfigError(_explain(whole, "", command))
@@ -207,7 +227,7 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
 
 def _expand(overrides: list[str]) -> Iterator[list[str]]:
     """Yield the overrides of every job: choices, ranges and globs multiply."""
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices: list[list[str]] = []
     for word in overrides:
         try:
@@ -305,6 +325,12 @@ def _explain(error: BaseException, override: str, command: str) -> str:
         return f"{_full_key(text) or key}: got '{value}', allowed: a list, as in {key}=[a,b]"
     if "sweep parameters" in text.lower() or "multirun" in text.lower():
         return f"{key}: got several values ({value}); add -m to run a sweep over them"
+    if key in GROUPS and value in ("null", "None", ""):
+        return f"{key}: got null, allowed: one of its options; ftclf ls {key} lists them"
+    if "not Optional" in text or "non-optional" in text.lower():
+        return f"{_full_key(text) or key}: got null, allowed: a value"
+    if command == "eval" and key.startswith("dataset."):
+        return f"{key}: which data? Choose it too, as in dataset=files dataset.test=new.csv"
     return f"{override or 'config'}: {text[:300]}"
 
 
@@ -344,12 +370,6 @@ def _run_folder(config: TrainConfig, *, sweep: bool) -> Path:
     name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     return Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name) / stamp
-
-
-def _refuse_taken(folder: Path, config: TrainConfig) -> None:
-    """Refuse a folder that holds a run before anything is written into it."""
-    if Run(folder).config.is_file() and not config.overwrite:
-        claim(folder, overwrite=False, resume=False)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -433,6 +453,8 @@ def _register() -> None:
 def _parse(words: list[str]) -> Any:
     # training.extra is open: its keys need no + of Hydra's.
     words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
+    # Options may stand anywhere; argparse wants them before the overrides.
+    words[:] = _options_first(words)
     args = get_args_parser().parse_args(words)
     for word in args.overrides:
         if word.startswith("hydra.") and "_target_" in word:
@@ -442,6 +464,26 @@ def _parse(words: list[str]) -> Any:
         if "=" not in word:
             raise ConfigError(f"{word}: not an assignment; write setting=value.{did_you_mean(word, GROUPS)}")
     return args
+
+
+def _options_first(words: list[str]) -> list[str]:
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        options.append(word)
+        if word in OPTIONS_WITH_VALUE:
+            options += itertools.islice(rest, 1)
+    return [*options, *overrides]
+
+
+def _quoted(text: str) -> str:
+    """Return a value as Hydra's grammar quotes it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _only_shows(args: Any) -> bool:

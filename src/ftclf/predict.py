@@ -50,7 +50,7 @@ def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterato
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     info, network = checkpoint.info, checkpoint.network
-    compute = scoring_compute(info.precision, info.threads)
+    compute = scoring_compute(info.device, info.precision, info.threads)
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
     network.to(compute.device)
@@ -80,7 +80,8 @@ def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
     try:
         return iter(load_texts(path, layout))
     except DataError as error:
-        raise DataError(str(error).replace("dataset.text_column:", "text_column:")) from error
+        line = str(error).replace("dataset.text_column:", "text_column:").partition("; ")
+        raise DataError(line[0] if "dataset." in line[2] else "".join(line)) from error
 
 
 def _text_file(path: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class ClassifierTrainer(Trainer):
         self.faster = faster
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
-        callbacks: list[TrainerCallback] = [ProgressCallback(config, metric)]
+        self.bar = ProgressCallback(config, metric)
+        callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
         super().__init__(
@@ -95,11 +96,21 @@ class ClassifierTrainer(Trainer):
             _speed_up(optimizer, *self.faster)
         return optimizer
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.bar.close()
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
         logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
+        if not np.isfinite(logits).all():
+            raise DivergedError(
+                f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"
+            )
         metrics = {f"eval_{name}": value for name, value in choosing_scores(logits, split).items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -111,13 +122,17 @@ class ClassifierTrainer(Trainer):
         super()._save_checkpoint(*args, **kwargs)
         self.seconds_aside += time.perf_counter() - start
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
-        if "loss" in logs and not math.isfinite(logs["loss"]):
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
             raise DivergedError(
-                f"training: the loss is {logs['loss']} at step {self.state.global_step}; "
+                f"training: the loss is {loss.item()} in step {self.state.global_step + 1}; "
                 "lower training.learning_rate or raise training.warmup"
             )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
         record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
         append_json_line(self.run.history, {"step": self.state.global_step, "epoch": self.state.epoch, **record})
 
@@ -160,9 +175,10 @@ class ProgressCallback(TrainerCallback):
         shown = f"{metric} {metrics[f'eval_{metric}']:.4f}, log_loss {metrics['eval_log_loss']:.4f}"
         say(f"epoch {state.epoch:.2f}, step {state.global_step}: validation {shown}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.progress is not None
-        self.progress.close()
+    def close(self) -> None:
+        """Take the bar away, also after an error."""
+        if self.progress is not None:
+            self.progress.close()
 
 
 def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: Compute) -> TrainingArguments:
@@ -204,15 +220,19 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         "report_to": config.trackers or "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "dataloader_pin_memory": compute.device == "cuda",
     }
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.folder / "tensorboard"))
     try:
-        return TrainingArguments(**{**values, **config.extra})
+        arguments = TrainingArguments(**{**values, **config.extra})
+        # One process, one device: several visible GPUs would become torch's DataParallel, with another loss.
+        arguments._n_gpu = min(1, arguments.n_gpu)
+        return arguments
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error
 
 
 def last_checkpoint(run: Run) -> Path | None:
-    """Return the newest of the run's resumable checkpoints."""
-    found = sorted(run.resumable.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    """Return the newest of the run's resumable checkpoints that was written to its end."""
+    whole = [path.parent for path in run.resumable.glob("checkpoint-*/trainer_state.json")]  # written last
+    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
     return found[-1] if found else None

@@ -17,7 +17,7 @@ from ftclf.config import TrainConfig, check, choosing_metric
 from ftclf.console import log_to, quiet_libraries, say, warn
 from ftclf.data import Data, load_data
 from ftclf.errors import ConfigError
-from ftclf.runs import Run, claim, write_json, write_text
+from ftclf.runs import Run, begin, check_same, forget_after, refuse_taken, write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ftclf.method import Parameters
     from ftclf.model import Weights
     from ftclf.tokens import Tokens
+    from ftclf.trainer import ClassifierTrainer
 
 
 @dataclass
@@ -79,17 +80,20 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
     for tracker in config.training.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"training.trackers: {tracker} is not installed; pip install {tracker}")
-    timer = Timer()
+    refuse_taken(folder, overwrite=config.overwrite, resume=config.resume is not None)
+    timer, run = Timer(), Run(folder)
     with timer("total"):
         with timer("data"):
             data = load_data(config.dataset)
-        run = claim(folder, overwrite=config.overwrite, resume=config.resume is not None)
+        with timer("preparation"):
+            prepared = _prepare(config, run, data)
+            trainer, parameters = _build(prepared)
+        # Everything that can be checked is checked: only now is anything written, or an old run replaced.
+        begin(run, resume=config.resume is not None)
         with log_to(run.log):
-            write_json(run.config, asdict(config))
-            with timer("preparation"):
-                prepared = _prepare(config, run, data)
+            _start(prepared)
             with timer("training"):
-                fitted, info = _fit(prepared)
+                fitted, info = _fit(prepared, trainer, parameters)
             with timer("evaluation"):
                 metrics = _evaluate(prepared, info)
             _plot_history(prepared)
@@ -101,7 +105,7 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
 
 def _prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     from ftclf.compute import choose_attention, choose_compute
-    from ftclf.model import find_weights, load_tokenizer
+    from ftclf.model import find_weights, load_tokenizer, longest_text
     from ftclf.tokens import cached_tokens
 
     quiet_libraries()
@@ -110,6 +114,11 @@ def _prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     tokenizer = load_tokenizer(weights.folder)
     cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
     tokens = {name: found for name, (found, _) in cached.items()}
+    longest = longest_text(weights.folder)
+    if longest is not None and config.dataset.max_length > longest:
+        raise ConfigError(
+            f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
+        )
     if config.model.attention == "auto":
         attention = choose_attention(tokens["train"].lengths, compute.device)
         config = replace(config, model=replace(config.model, attention=attention))
@@ -137,18 +146,17 @@ def _introduce(prepared: Prepared) -> None:
     )
 
 
-def _fit(prepared: Prepared) -> tuple[Fitted, CheckpointInfo]:
-    """Train, keep the best weights, save them, and prove that they load."""
+def _build(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
+    """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
     import torch
 
-    from ftclf.checkpoint import save_checkpoint
     from ftclf.dropout import use_byte_dropout
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import build_classifier
-    from ftclf.trainer import ClassifierTrainer, TokenRows, last_checkpoint
+    from ftclf.trainer import ClassifierTrainer, TokenRows
 
-    config, run, data, tokens = prepared.config, prepared.run, prepared.data, prepared.tokens
+    config, data, tokens = prepared.config, prepared.data, prepared.tokens
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
     if data.task == "multi_label":
@@ -163,14 +171,36 @@ def _fit(prepared: Prepared) -> tuple[Fitted, CheckpointInfo]:
         network,
         config.training,
         choosing_metric(config),
-        run,
+        prepared.run,
         compute=prepared.compute,
         train=TokenRows(tokens["train"], data.splits["train"]),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
     )
-    resume_from = last_checkpoint(run) if config.resume else None
+    return trainer, parameters
+
+
+def _start(prepared: Prepared) -> None:
+    """Write what the run begins with; a run that goes on must find the same rows as it began with."""
+    config, run, data = prepared.config, prepared.run, prepared.data
+    digests = {name: data.digest(name) for name in data.splits}
+    if config.resume is not None:
+        check_same(run, "digests", digests)
+        return
+    resolved = replace(config, training=replace(config.training, precision=prepared.compute.precision))
+    write_json(run.config, asdict(resolved))
+    write_json(run.manifest, {"digests": digests})
+
+
+def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters) -> tuple[Fitted, CheckpointInfo]:
+    """Train, keep the best weights, save them, and prove that they load."""
+    from ftclf.checkpoint import save_checkpoint
+    from ftclf.trainer import last_checkpoint
+
+    config, run = prepared.config.training, prepared.run
+    resume_from = last_checkpoint(run) if prepared.config.resume else None
     steps_before = int(resume_from.name.rpartition("-")[2]) if resume_from else 0
+    forget_after(run, steps_before)
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     seconds = time.perf_counter() - start - trainer.seconds_aside
@@ -179,8 +209,9 @@ def _fit(prepared: Prepared) -> tuple[Fitted, CheckpointInfo]:
     info = _checkpoint_info(prepared)
     save_checkpoint(run.checkpoint, network, prepared.tokenizer, info)
     steps = trainer.state.global_step
-    seen = (steps - steps_before) * config.training.batch_size * config.training.accumulation
-    examples = min(seen, round(config.training.epochs * len(data.splits["train"])))
+    examples = (steps - steps_before) * config.batch_size * config.accumulation
+    if config.max_steps is None:
+        examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
     return Fitted(parameters, steps, examples, seconds, _prove(prepared, network)), info
 
 
@@ -192,12 +223,14 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
     return CheckpointInfo(
         label_names=data.label_names,
         data_name=data.name,
+        digests={name: data.digest(name) for name in data.splits},
         dataset=config.dataset,
         model=config.model,
         method=asdict(config.method),
         decision=Decision(),
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
+        device=compute.device,
         precision=compute.precision,
         threads=compute.threads,
         eval_batch_size=config.training.eval_batch_size,

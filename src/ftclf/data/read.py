@@ -245,6 +245,8 @@ def _text(value: Any, path: Path, line: int, column: str) -> str:
         raise DataError(f"{path}: row {line}, column '{column}': got {_kind(value)}, allowed: text")
     if not value.strip():
         raise DataError(f"{path}: row {line}, column '{column}': the text is empty; remove the row or fill it")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise DataError(f"{path}: row {line}, column '{column}': half a character (a lone surrogate); mend the text")
     return value
 
 
