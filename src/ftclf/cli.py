@@ -21,19 +21,19 @@ class Command:
 
 
 def train_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_train
+    from ftclf.edge.commands import run_train
 
     return run_train(words)
 
 
 def eval_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_eval
+    from ftclf.edge.commands import run_eval
 
     return run_eval(words)
 
 
 def predict_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_predict
+    from ftclf.edge.commands import run_predict
 
     return run_predict(words)
 
@@ -137,6 +137,15 @@ def run(words: list[str]) -> int:
         return 0
     except Exception as error:
         return report(error)
+
+
+def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
+    """Do something and hand whatever error it has to `give_up`."""
+    try:
+        return work()
+    except Exception as error:
+        give_up(error)
+        return None
 
 
 def report(error: Exception) -> int:
