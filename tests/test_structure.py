@@ -36,6 +36,7 @@ LAYERS = [
     "compute",
     "metrics",
     "decisions",
+    "intervals",
     "plots",
     "manifest",
     "checkpoint",

@@ -14,6 +14,7 @@ from ftclf.compute import Compute
 from ftclf.config import HEADLINES
 from ftclf.data import Split
 from ftclf.decisions import Decision
+from ftclf.intervals import score_intervals
 from ftclf.metrics import (
     confusion,
     most_confused,
@@ -22,6 +23,7 @@ from ftclf.metrics import (
     per_class_metrics,
     per_class_ranking,
     ranking_metrics,
+    row_losses,
     sigmoid,
     single_label_metrics,
     softmax,
@@ -87,7 +89,8 @@ def choosing_scores(logits: NDArray[np.float32], split: Split) -> dict[str, floa
 def score(logits: NDArray[np.float32], split: Split, label_names: list[str], decision: Decision) -> Evaluation:
     """Turn logits into every number of a split."""
     several = split.labels.ndim == 2
-    probabilities = to_probabilities(logits, "multi_label" if several else "single_label")
+    task = "multi_label" if several else "single_label"
+    probabilities = to_probabilities(logits, task)
     targets = split.labels if several else one_hot(split.labels, len(label_names))
     chosen = decision.decide(probabilities)
     counts = confusion(chosen, targets)
@@ -98,9 +101,12 @@ def score(logits: NDArray[np.float32], split: Split, label_names: list[str], dec
         rows = [{**row, **more} for row, more in zip(rows, ranking, strict=True)]
     else:
         headlines = single_label_metrics(probabilities, split.labels)
+    intervals, class_intervals = score_intervals(chosen, targets, row_losses(probabilities, targets, task))
+    rows = [{**row, "intervals": found} for row, found in zip(rows, class_intervals, strict=True)]
     metrics = {
         "rows": len(split),
         **headlines,
+        "intervals": {name: interval for name, interval in intervals.items() if name in headlines},
         "per_class": rows,
         "most_confused": most_confused(counts, targets.sum(axis=0), label_names),
     }
@@ -108,8 +114,14 @@ def score(logits: NDArray[np.float32], split: Split, label_names: list[str], dec
 
 
 def headline(metrics: dict[str, Any], task: str) -> str:
-    """Return the line that training and eval print of a split."""
-    return ", ".join(f"{name} {metrics[name]:.4f}" for name in HEADLINES[task])
+    """Return the line that training and eval print of a split: scores with their 95 % intervals."""
+    return ", ".join(f"{name} {with_interval(metrics, name)}" for name in HEADLINES[task])
+
+
+def with_interval(metrics: dict[str, Any], name: str) -> str:
+    """Return a score as 0.5808 [0.5679, 0.5938]; without the brackets where it has no interval."""
+    interval = metrics["intervals"].get(name)
+    return f"{metrics[name]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
 def write_evaluation(
