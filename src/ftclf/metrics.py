@@ -51,8 +51,8 @@ def row_losses(probabilities: Probabilities, targets: NDArray[np.bool_], task: s
     """Return the log loss of each row: of its label, or the mean over labels; their mean is the split's log loss."""
     clipped = np.clip(probabilities, np.finfo(np.float64).eps, 1 - 1e-15)
     if task == "multi_label":
-        return -np.where(targets, np.log(clipped), np.log1p(-clipped)).mean(axis=1)
-    return -np.log(clipped[targets])  # type: ignore[no-any-return]
+        return -np.where(targets, np.log(clipped), np.log1p(-clipped)).mean(axis=1)  # type: ignore[no-any-return]
+    return -np.log(clipped[targets])
 
 
 def ranking_metrics(probabilities: Probabilities, targets: NDArray[np.bool_]) -> dict[str, float]:
