@@ -76,12 +76,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     bert = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, **size}
     torch.manual_seed(0)
     networks = {
-        "bert": BertModel(BertConfig(**bert, max_position_embeddings=64)),
-        "bert_no_pooler": BertModel(BertConfig(**bert, max_position_embeddings=64), add_pooling_layer=False),
+        "bert": BertModel(BertConfig(**bert, max_position_embeddings=128)),
+        "bert_no_pooler": BertModel(BertConfig(**bert, max_position_embeddings=128), add_pooling_layer=False),
         "distilbert": DistilBertModel(
-            DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64, **size)
+            DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=128, **size)
         ),
-        "roberta": RobertaModel(RobertaConfig(**bert, max_position_embeddings=66), add_pooling_layer=False),
+        "roberta": RobertaModel(RobertaConfig(**bert, max_position_embeddings=129), add_pooling_layer=False),
     }
     for name, network in networks.items():
         network.save_pretrained(root / name)

@@ -12,6 +12,7 @@ import pytest
 from conftest import tiny_words, write_csv
 from ftclf import __version__
 from ftclf.cli import COMMANDS, run
+from ftclf.runs import Run
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -56,6 +57,10 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["method=full", "method.r=3"], "error: method.r: method=full has no such setting; it belongs to another"),
         (["method.r=4,8"], "error: method.r: got several values (4,8); add -m"),
         (["sweep=lora_rank"], "describe a sweep; add -m to run it"),
+        (["method=null"], "error: method: got null"),
+        (["method.init=orthogonal", "method.r=3"], "error: method.r: got 3, allowed with method.init=orthogonal: even"),
+        (["dataset.label_columns=[a,b]"], "error: dataset.label_columns: a column a label is for several labels a row"),
+        (["training.metric=macro_average_precision"], "allowed with dataset.task=single_label: accuracy, macro_f1"),
         (["~method"], "error: ~method: a setting cannot be taken away"),
         (["dataset=files", "dataset.train=it's.csv"], "error: dataset.train=it's.csv: cannot be read"),
         (["dataset.columns=a"], "error: dataset.columns: got 'a', allowed: a list, as in dataset.columns=[a,b]"),
@@ -115,6 +120,19 @@ def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: di
     assert list((tmp_path / "runs" / "mine-bert-lora").glob("*/metrics.json"))
 
 
+def test_options_may_stand_between_overrides_and_paths_hold_any_character(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "it's a folder"
+    (odd / "dataset").mkdir(parents=True)
+    (odd / "dataset" / "mine.yaml").write_text("name: mine\ntrain: nowhere.csv\n")
+    monkeypatch.chdir(odd)
+    assert run(["train", "dataset=mine", "--config-dir", str(odd), "method.r=2"]) == 2
+    assert lines(capsys) == ["error: nowhere.csv: no such file."]
+    assert run(["train", "dataset=mine", "-m", "method.r=2,4", "--config-dir", str(odd)]) == 1
+    assert "sweep: 2 of 2 jobs failed" in capsys.readouterr().err
+
+
 def test_cfg_job_prints_the_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--cfg", "job", "method=full"]) == 0
     assert "freeze_embeddings: false" in capsys.readouterr().out
@@ -132,6 +150,11 @@ def test_eval_and_predict_say_that_sweeps_are_for_train(capsys: pytest.CaptureFi
     assert "-m sweeps are for train" in lines(capsys)[0]
 
 
+def test_eval_of_other_data_asks_which(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", f"checkpoint={trained.folder}", "dataset.protocol=only"]) == 2
+    assert "dataset.protocol: which data? Choose it too" in lines(capsys)[0]
+
+
 def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval"]) == 2
     assert lines(capsys)[0].startswith("error: checkpoint: not given")
@@ -142,7 +165,7 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
 def test_ls_shows_every_option_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ls"]) == 0
     shown = capsys.readouterr().out
-    assert "go_emotions  54,263 Reddit comments, 28 emotions" in shown
+    assert "54,263 Reddit comments, 28 emotions\n" in shown
     assert run(["ls", "metod"]) == 2
     assert "Did you mean 'method'?" in lines(capsys)[0]
 

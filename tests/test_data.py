@@ -151,6 +151,11 @@ def test_hub_splits_give_names_by_their_class_labels() -> None:
     rows = datasets.Dataset.from_dict({"content": ["a"], "label": [0]}, features=single)
     raw, _ = from_hub_splits({"train": rows}, packaged("dbpedia_14"))
     assert raw["train"].labels == [["joy"]]
+    hidden = datasets.Dataset.from_dict({"content": ["a"], "label": [-1]}, features=single)
+    with pytest.raises(DataError, match="row 1: label -1, allowed: 0 to 1; its labels are hidden"):
+        from_hub_splits({"train": rows, "test": hidden}, packaged("dbpedia_14"))
+    with pytest.raises(DataError, match="has no train split"):
+        from_hub_splits({"test": rows}, packaged("dbpedia_14"))
     with pytest.raises(DataError, match="no column 'text'"):
         from_hub_splits({"train": rows}, packaged("go_emotions"))
 

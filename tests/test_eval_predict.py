@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import make_rows, write_csv
+from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.cli import run
 from ftclf.runs import Run, read_json
 
@@ -25,6 +25,24 @@ def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -
             trained.predictions / f"{split}.parquet"
         ).read_bytes()
         assert (out / "plots" / f"confusion_{split}.png").is_file()
+
+
+def test_eval_of_train_scores_what_was_trained_on(trained: Run, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    assert run(["eval", f"checkpoint={trained.folder}", "split=train", f"output={out}"]) == 0
+    assert read_json(out / "metrics.json")["train"]["rows"] == read_json(trained.manifest)["rows"]["train"]
+
+
+def test_eval_says_when_the_rows_are_not_those_of_training(
+    train_tiny: TrainTiny, tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "d.csv", make_rows(120))
+    assert run(tiny_words(tiny_models["bert"], data, tmp_path / "run", "training.max_steps=1")) == 0
+    assert run(["eval", f"checkpoint={tmp_path / 'run'}"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    write_csv(data, make_rows(120, seed=1))
+    assert run(["eval", f"checkpoint={tmp_path / 'run'}"]) == 0
+    assert "the data has changed since" in capsys.readouterr().err
 
 
 def test_eval_does_not_overwrite_its_output(trained: Run, tmp_path: Path) -> None:

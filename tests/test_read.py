@@ -135,6 +135,7 @@ def test_json_labels_may_be_numbers_truth_values_and_lists(tmp_path: Path) -> No
         ("e.jsonl", '{"text": "a", "label": "b"}\n{"text"\n', "line 2: not valid json"),
         ("e.jsonl", '{"text": 5, "label": "b"}\n', "row 1, column 'text': got a number (5), allowed: text"),
         ("e.jsonl", '{"text": null, "label": "b"}\n', "row 1, column 'text': got nothing (null)"),
+        ("e.jsonl", '{"text": "a \\ud83d", "label": "b"}\n', "row 1, column 'text': half a character"),
         ("e.jsonl", '{"text": "a", "label": null}\n', "column 'label': got nothing (null)"),
         ("e.jsonl", '{"text": "a", "label": 1.5}\n', "got a number (1.5), allowed: text or a whole number"),
         ("e.jsonl", '{"text": "a", "label": {"b": 1}}\n', "got an object"),

@@ -35,18 +35,21 @@ LAYERS = [
     "losses",
     "compute",
     "metrics",
+    "decisions",
+    "intervals",
     "plots",
     "manifest",
     "checkpoint",
     "evaluation",
     "card",
     "trainer",
+    "preparation",
     "training",
     "eval",
     "predict",
     "compare",
     "listing",
-    "hydra_app",
+    "edge",
     "cli",
     "__main__",
 ]
@@ -80,7 +83,7 @@ def test_a_module_imports_only_from_modules_above_it() -> None:
             if imported.startswith("ftclf."):
                 other = imported.split(".")[1]
                 # the commands' edge reports through cli, which in turn calls it
-                if (name, other) == ("hydra_app", "cli"):
+                if (name, other) == ("edge", "cli"):
                     continue
                 assert LAYERS.index(other) <= LAYERS.index(name), f"{name} imports {other}"
 
@@ -88,11 +91,11 @@ def test_a_module_imports_only_from_modules_above_it() -> None:
 def test_only_the_edge_knows_hydra() -> None:
     for path in modules():
         known = {name.split(".")[0] for name in imports(path)}
-        assert layer(path) == "hydra_app" or not known & {"hydra", "omegaconf"}, path
+        assert layer(path) == "edge" or not known & {"hydra", "omegaconf"}, path
 
 
 def test_what_checks_configs_and_reads_files_imports_no_torch() -> None:
-    probe = "import sys; import ftclf.hydra_app, ftclf.data, ftclf.runs; sys.exit('torch' in sys.modules)"
+    probe = "import sys; import ftclf.edge.commands, ftclf.data, ftclf.runs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
@@ -104,15 +107,15 @@ def test_pickles_and_remote_code_are_nowhere_asked_for() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from ftclf.hydra_app import _checked_jobs, _parse, _register
+    from ftclf.edge.compose import checked_jobs, parse, register
 
-    _register()
+    register()
     for name, about in list_groups()[group]:
         words = [f"{group}={name}", *(["dataset.train=x.csv"] if name == "files" else [])]
         for swept in ([], ["-m"]):
             if (group == "sweep" or name == "dbpedia_14_distilbert_lora") and not swept:
                 continue
-            assert _checked_jobs("train", _parse([*swept, *words])), name
+            assert checked_jobs("train", parse([*swept, *words])), name
         assert about, f"{group}/{name}.yaml says nothing of itself"
 
 
@@ -124,9 +127,9 @@ def test_every_command_line_of_the_readme_is_valid(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each `ftclf train` line composes and passes the checks; each other line names a command that exists."""
-    from ftclf.hydra_app import _checked_jobs, _parse, _register
+    from ftclf.edge.compose import checked_jobs, parse, register
 
-    _register()
+    register()
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}(?:FTCLF_DATA=\S+ )?ftclf +(.+)$", text, re.MULTILINE)
     assert len(lines) > 10
@@ -138,7 +141,7 @@ def test_every_command_line_of_the_readme_is_valid(
             and not {"--help", "--cfg", "--info", "--config-dir"} & set(words)
             and "resume" not in line
         ):
-            assert _checked_jobs("train", _parse(words[1:])), line
+            assert checked_jobs("train", parse(words[1:])), line
 
 
 def test_results_of_the_readme_come_from_the_results_folder() -> None:

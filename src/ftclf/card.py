@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftclf.config import TrainConfig
+from ftclf.config import HEADLINES, TrainConfig, choosing_metric
 from ftclf.data import Data
+from ftclf.evaluation import with_interval
 
 
 def model_card(config: TrainConfig, data: Data, metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
     test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
+    names = HEADLINES[data.task]
     rows = "\n".join(
-        f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
+        f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
         for row in test["per_class"]
     )
     notes = "\n".join(f"* {note}" for note in data.notes) or "* none"
@@ -24,13 +26,13 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 
     ftclf predict checkpoint=<this folder> input=texts.csv output=predictions.csv
 
-## Scores on test ({test["rows"]} rows)
+## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
 
-| accuracy | macro F1 | weighted F1 | log loss |
-|---|---|---|---|
-| {test["accuracy"]:.4f} | {test["macro_f1"]:.4f} | {test["weighted_f1"]:.4f} | {test["log_loss"]:.4f} |
+| {" | ".join(name.replace("_", " ") for name in names)} |
+|{"---|" * len(names)}
+| {" | ".join(with_interval(test, name) for name in names)} |
 
-The checkpoint was chosen by {config.training.metric} on validation ({metrics["validation"]["rows"]} rows);
+The checkpoint was chosen by {choosing_metric(config)} on validation ({metrics["validation"]["rows"]} rows);
 test chose nothing.
 
 | label | precision | recall | F1 | support |
@@ -49,6 +51,11 @@ Terms of the base model: {config.model.terms or "see its source"}. Texts are cut
 Seed {manifest["seed"]}, {manifest["steps"]} steps, {compute["precision"]} on {compute["device"]}, {manifest["date"]}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
 """
+
+
+def _f1(row: dict[str, Any]) -> str:
+    low, high = row["intervals"]["f1"]
+    return f"{row['f1']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _cell(text: str) -> str:

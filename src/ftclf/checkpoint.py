@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.config import METHODS, DatasetConfig, ModelConfig, model_config_from
+from ftclf.decisions import Decision
 from ftclf.errors import CheckpointError, WeightsError
 from ftclf.model import Weights, build_classifier, find_weights, load_tokenizer
 from ftclf.runs import read_json, write_json
@@ -28,21 +29,25 @@ FORMAT = 1
 class CheckpointInfo:
     """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's.
 
-    Precision, threads and batch size are those of the scores that training printed: with them `eval` gives the same.
+    Device, precision, threads and batch size are those of the scores that training printed, and `digests` those of the
+    rows of each split: with them `eval` gives the same.
     """
 
     label_names: list[str]
     data_name: str
+    digests: dict[str, str]
     dataset: DatasetConfig
     model: ModelConfig
     method: dict[str, Any]
+    decision: Decision
     base_origin: str
     base_sha256: str
+    device: str
     precision: str
     threads: int
     eval_batch_size: int
+    task: str
     version: str
-    task: str = "single_label"
     format: int = FORMAT
 
     @property
@@ -66,7 +71,7 @@ def save_checkpoint(folder: Path, network: Any, tokenizer: PreTrainedTokenizerBa
         network.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         (beside / "README.md").unlink(missing_ok=True)  # peft's template; ours is written from the metrics
-        write_json(beside / INFO, asdict(info))
+        write_info(beside, info)
         for path in beside.iterdir():
             path.chmod(0o644)
         beside.chmod(0o755)
@@ -75,6 +80,11 @@ def save_checkpoint(folder: Path, network: Any, tokenizer: PreTrainedTokenizerBa
         os.replace(beside, folder)  # noqa: PTH105
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_info(folder: Path, info: CheckpointInfo) -> None:
+    """Write a checkpoint's json anew."""
+    write_json(folder / INFO, asdict(info))
 
 
 def read_info(folder: Path) -> CheckpointInfo:
@@ -87,6 +97,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     try:
         raw["dataset"] = DatasetConfig(**raw["dataset"])
         raw["model"] = model_config_from(raw["model"])
+        raw["decision"] = Decision(**raw["decision"])
         info = CheckpointInfo(**raw)
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: a field is missing or unknown ({error}); the file is damaged") from error

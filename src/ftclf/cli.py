@@ -21,19 +21,19 @@ class Command:
 
 
 def train_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_train
+    from ftclf.edge.commands import run_train
 
     return run_train(words)
 
 
 def eval_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_eval
+    from ftclf.edge.commands import run_eval
 
     return run_eval(words)
 
 
 def predict_command(words: list[str]) -> int:
-    from ftclf.hydra_app import run_predict
+    from ftclf.edge.commands import run_predict
 
     return run_predict(words)
 
@@ -43,13 +43,10 @@ def compare_command(words: list[str]) -> int:
     import argparse
 
     from ftclf.compare import compare
-    from ftclf.config import SINGLE_LABEL_METRICS
 
     parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument(
-        "--sort", default="accuracy", choices=SINGLE_LABEL_METRICS, help="best first by this test metric"
-    )
+    parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
     parser.add_argument("--csv", type=Path, help="write the table to this file as well")
     parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
     parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
@@ -140,6 +137,15 @@ def run(words: list[str]) -> int:
         return 0
     except Exception as error:
         return report(error)
+
+
+def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
+    """Do something and hand whatever error it has to `give_up`."""
+    try:
+        return work()
+    except Exception as error:
+        give_up(error)
+        return None
 
 
 def report(error: Exception) -> int:

@@ -6,24 +6,27 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from ftclf.config import LOWER_IS_BETTER
+from ftclf.config import CHOOSING_METRICS, HEADLINES, LOWER_IS_BETTER
 from ftclf.console import printable
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.runs import Run, find_runs, read_json
 
-SCORES = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
+SCORES = {name for names in [*HEADLINES.values(), *CHOOSING_METRICS.values()] for name in names}
 IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
 
 
 def compare(
     paths: list[Path],
-    sort: str,
+    sort: str | None = None,
     *,
     csv_file: Path | None = None,
     plot: str | None = None,
     plot_file: Path | None = None,
 ) -> None:
-    """Print the runs' test scores in one table for each set of test rows: scores on different rows do not compare."""
+    """Print one table for each set of test rows, since scores on different rows do not compare.
+
+    The best by validation comes first: a run that were chosen by its test score would promise more than it keeps.
+    """
     runs = find_runs(paths)
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -36,7 +39,7 @@ def compare(
     if csv_file is not None:
         _write_csv(csv_file, [row for table in tables for row in table])
     if plot is not None and plot_file is not None:
-        plot_runs(runs, plot, sort, plot_file)
+        plot_runs(runs, plot, sort or HEADLINES[read_json(runs[0].manifest)["task"]][0], plot_file)
 
 
 def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
@@ -64,9 +67,16 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
         plot_runs(runs, numeric[0], metric, folder / f"{numeric[0]}.png")
 
 
-def _table(runs: list[Run], sort: str, paths: list[Path]) -> list[dict[str, Any]]:
+def _table(runs: list[Run], sort: str | None, paths: list[Path]) -> list[dict[str, Any]]:
     settings = [_flatten(read_json(run.config)) for run in runs]
     shown = [name for name in _varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    task = read_json(runs[0].manifest)["task"]
+    sort = sort or HEADLINES[task][0]
+    known = read_json(runs[0].metrics)["test"]
+    if not isinstance(known.get(sort), float):
+        raise ConfigError(
+            f"--sort: no score '{sort}', allowed: {', '.join(n for n in known if isinstance(known[n], float))}"
+        )
     rows = []
     for run, found in zip(runs, settings, strict=True):
         manifest, metrics = read_json(run.manifest), read_json(run.metrics)
@@ -79,13 +89,13 @@ def _table(runs: list[Run], sort: str, paths: list[Path]) -> list[dict[str, Any]
             "method": found["method.kind"],
             **{name: found.get(name) for name in shown},
             "trained": f"{manifest['parameters']['share']:.1%}",
-            **{name: metrics["test"][name] for name in SCORES},
+            f"validation {sort}": metrics["validation"][sort],
+            **{name: metrics["test"][name] for name in dict.fromkeys([sort, *HEADLINES[task]])},
             "examples/s": manifest["examples_per_second"],
             "seconds": round(manifest["seconds"]["total"]),
         }
-        row.setdefault(sort, metrics["test"][sort])
         rows.append(row)
-    return sorted(rows, key=lambda row: row[sort], reverse=sort not in LOWER_IS_BETTER)
+    return sorted(rows, key=lambda row: row[f"validation {sort}"], reverse=sort not in LOWER_IS_BETTER)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -93,7 +103,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="test scores, best first", title_justify="left")
+    table = Table(title="test scores; best first on validation", title_justify="left")
     for name in rows[0]:
         numeric = isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool)
         short = name.removeprefix("training.").removeprefix("method.") if name.count(".") == 1 else name
@@ -109,7 +119,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}" if name in SCORES or name.endswith("f1") else f"{value:g}"
+        return f"{value:.4f}" if name in SCORES or name.startswith("validation ") else f"{value:g}"
     return "" if value is None else str(value)
 
 
@@ -133,7 +143,9 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
     return [
         name
         for name in names
-        if name.rpartition(".")[2] not in IGNORED and len({repr(found.get(name)) for found in settings}) > 1
+        if name.rpartition(".")[2] not in IGNORED
+        and not name.startswith("model.pin.")
+        and len({repr(found.get(name)) for found in settings}) > 1
     ]
 
 

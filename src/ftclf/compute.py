@@ -49,11 +49,14 @@ def choose_compute(config: TrainingConfig) -> Compute:
     return Compute(device, precision, threads)
 
 
-def scoring_compute(precision: str, threads: int) -> Compute:
-    """Return this machine's way to score as training did: its precision, and its threads as far as there are cores."""
+def scoring_compute(device: str, precision: str, threads: int) -> Compute:
+    """Return this machine's way to score as training did, as far as it has the device and the cores."""
     import torch
 
-    device = choose_device()
+    try:
+        device = choose_device(device)
+    except ConfigError:
+        device = choose_device()
     threads = min(threads, usable_cores())
     torch.set_num_threads(threads)
     return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)

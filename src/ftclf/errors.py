@@ -8,7 +8,6 @@ FtclfError           1  something in ftclf itself
 │   └── RunError        a run folder that is taken, missing or unfinished
 ├── CheckpointError  3  a checkpoint that cannot be trusted
 ├── DivergedError    4  a loss that is not finite
-├── ResourceError    5  disk or memory
 └── SweepError       1  a sweep with failed jobs
 
 A message is one line (a `ConfigError` may hold several): what and where, what it got, what is allowed, the next step.
@@ -50,10 +49,6 @@ class CheckpointError(FtclfError):
 
 class DivergedError(FtclfError):
     exit_code = 4
-
-
-class ResourceError(FtclfError):
-    exit_code = 5
 
 
 class SweepError(FtclfError):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from ftclf.config import EvalConfig, check
-from ftclf.console import say
+from ftclf.config import HEADLINES, EvalConfig, check
+from ftclf.console import say, warn
 from ftclf.data import load_split
 from ftclf.errors import RunError
 from ftclf.runs import checkpoint_of, write_json
 
 
 def evaluate_checkpoint(config: EvalConfig) -> float:
-    """Print a checkpoint's scores on a split and return its accuracy; `output` also keeps all that training keeps."""
+    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps."""
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
@@ -25,21 +26,24 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     from ftclf.tokens import cached_tokens
 
     info = read_info(folder)
-    dataset = config.dataset or info.dataset
+    dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
-    compute = scoring_compute(info.precision, info.threads)
+    compute = scoring_compute(info.device, info.precision, info.threads)
     checkpoint = load_checkpoint(folder)
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
     logits = compute_logits(
         checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
     )
-    evaluation = score(logits, split, info.label_names)
+    evaluation = score(logits, split, info.label_names, info.decision)
     for note in data.notes:
         say(f"  note: {note}")
-    name = data.name if config.dataset else info.data_name
-    say(f"{config.split} {headline(evaluation.metrics)} ({len(split)} rows of {name})")
+    same = data.digest(config.split) == info.digests.get(config.split)
+    if config.dataset is None and not same:
+        warn(f"the {config.split} rows are not those that training scored: the data has changed since")
+    name = info.data_name if same else data.name
+    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({len(split)} rows of {name})")
     if output is not None:
         write_evaluation(
             evaluation,
@@ -50,4 +54,4 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
             plots=output / "plots",
         )
         write_json(output / "metrics.json", {config.split: evaluation.metrics})
-    return float(evaluation.metrics["accuracy"])
+    return float(evaluation.metrics[HEADLINES[info.task][0]])

@@ -47,8 +47,7 @@ def _network(seconds: float = 3.0) -> bool:
 
 
 def _in_cache(what: str) -> bool:
-    from huggingface_hub import constants
-
-    root = constants.HF_HUB_CACHE
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    root = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     name = what.replace("/", "--")
-    return any((Path(root) / f"{kind}s--{name}").is_dir() for kind in ("model", "dataset"))
+    return any((root / f"{kind}s--{name}").is_dir() for kind in ("model", "dataset"))

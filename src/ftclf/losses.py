@@ -1,19 +1,22 @@
-"""The training loss."""
+"""Training losses, and where the output starts.
+
+The Trainer's own loss for BERT and DistilBERT is multiplied by the accumulated batches (transformers issue 47688); a
+sum divided by the items of the whole optimizer step is not.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
 
 class CrossEntropy:
-    """Mean cross entropy over all rows of an optimizer step.
-
-    The Trainer's own loss for BERT and DistilBERT is multiplied by the accumulated batches (transformers issue 47688);
-    a sum divided by the rows of the whole step is not.
-    """
+    """Mean cross entropy over all rows of an optimizer step."""
 
     def __init__(self, label_smoothing: float) -> None:
         self.label_smoothing = label_smoothing
@@ -23,3 +26,22 @@ class CrossEntropy:
             outputs.logits.float(), labels, reduction="sum", label_smoothing=self.label_smoothing
         )
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+class BinaryCrossEntropy:
+    """Mean binary cross entropy over all rows and labels of an optimizer step; labels are 0 and 1, float."""
+
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        total = functional.binary_cross_entropy_with_logits(outputs.logits.float(), labels, reduction="sum")
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def start_at_log_odds(network: nn.Module, targets: NDArray[np.bool_]) -> None:
+    """Set the output's bias to the log odds of each label in train.
+
+    Sparse labels otherwise spend most of an epoch on learning that they are sparse. (Lin et al. 2017, section 4.1)
+    """
+    share = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
+    output = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == targets.shape[1]][-1]
+    with torch.no_grad():
+        output.bias.copy_(torch.from_numpy(np.log(share / (1 - share))))

@@ -1,4 +1,8 @@
-"""From probabilities and labels to numbers. Names and definitions are scikit-learn's."""
+"""From probabilities and labels to numbers. Names and definitions are scikit-learn's.
+
+Two kinds of targets: label ids of shape (rows,), or a truth value a label, shape (rows, labels). Probabilities always
+have the shape (rows, labels).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Probabilities = NDArray[np.float64]
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Turn logits into probabilities, shape (rows, labels), in float64."""
+
+def softmax(logits: NDArray[np.float32]) -> Probabilities:
+    """Turn logits into probabilities that add up to one a row, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     exponents = np.exp(shifted)
     return exponents / exponents.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def headline_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy, macro, micro and weighted F1 and log loss, the measures a checkpoint can be chosen by.
+def sigmoid(logits: NDArray[np.float32]) -> Probabilities:
+    """Turn logits into a probability for each label alone, in float64."""
+    from scipy.special import expit
 
-    `probabilities` has shape (rows, labels). A label that is neither present nor predicted counts as F1 0, over all
-    labels of the classifier.
+    return expit(logits.astype(np.float64))  # type: ignore[no-any-return]
+
+
+def single_label_metrics(probabilities: Probabilities, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return accuracy, macro, micro and weighted F1 and log loss.
+
+    A label that is neither present nor predicted counts as F1 0, over all labels of the classifier.
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss
 
@@ -35,45 +47,114 @@ def headline_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int6
     }
 
 
+def row_losses(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> NDArray[np.float64]:
+    """Return the log loss of each row: of its label, or the mean over labels; their mean is the split's log loss."""
+    clipped = np.clip(probabilities, np.finfo(np.float64).eps, 1 - 1e-15)
+    if task == "multi_label":
+        return -np.where(targets, np.log(clipped), np.log1p(-clipped)).mean(axis=1)  # type: ignore[no-any-return]
+    return -np.log(clipped[targets])
+
+
+def ranking_metrics(probabilities: Probabilities, targets: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the multi-label measures that need no threshold.
+
+    Macro average precision is over the labels that have a positive row; a label without one has none. Log loss is the
+    mean binary cross entropy of rows and labels.
+    """
+    from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
+
+    present = targets.any(axis=0)
+    clipped = np.clip(probabilities, 1e-15, 1 - 1e-15)
+    return {
+        "macro_average_precision": float(
+            average_precision_score(targets[:, present], probabilities[:, present], average="macro")
+        )
+        if present.any()
+        else 0.0,
+        "label_ranking_average_precision": float(label_ranking_average_precision_score(targets, probabilities)),
+        "log_loss": float(-np.where(targets, np.log(clipped), np.log1p(-clipped)).mean()),
+    }
+
+
+def multi_label_metrics(
+    probabilities: Probabilities, chosen: NDArray[np.bool_], targets: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return F1 in four averages, subset accuracy and Hamming loss of the chosen labels, and `ranking_metrics`."""
+    from sklearn.metrics import accuracy_score, f1_score, hamming_loss
+
+    return {
+        **{
+            f"{average}_f1": float(f1_score(targets, chosen, average=average, zero_division=0))
+            for average in ("macro", "micro", "weighted", "samples")
+        },
+        "subset_accuracy": float(accuracy_score(targets, chosen)),
+        "hamming_loss": float(hamming_loss(targets, chosen)),
+        **ranking_metrics(probabilities, targets),
+    }
+
+
 def per_class_metrics(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], label_names: list[str]
+    chosen: NDArray[np.bool_], targets: NDArray[np.bool_], label_names: list[str]
 ) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support of each label, in the order of the names."""
+    """Return precision, recall, F1 and support of each label, in the order of the names; both arrays (rows, labels)."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    ids = np.arange(len(label_names))
-    columns = precision_recall_fscore_support(labels, probabilities.argmax(axis=1), labels=ids, zero_division=0)
+    columns = precision_recall_fscore_support(targets, chosen, average=None, zero_division=0)
     return [
         {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
         for name, p, r, f, s in zip(label_names, *columns, strict=True)
     ]
 
 
-def confusion(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], label_names: list[str]
-) -> NDArray[np.int64]:
-    """Return counts, shape (labels, labels): row = true label, column = predicted label."""
-    from sklearn.metrics import confusion_matrix
+def per_class_ranking(probabilities: Probabilities, targets: NDArray[np.bool_]) -> list[dict[str, float | None]]:
+    """Return average precision and AUROC of each label; None where a label is on no row or on all."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
-    counts: NDArray[np.int64] = confusion_matrix(
-        labels, probabilities.argmax(axis=1), labels=np.arange(len(label_names))
-    )
+    found: list[dict[str, float | None]] = []
+    for scores, target in zip(probabilities.T, targets.T, strict=True):
+        both = target.any() and not target.all()
+        found.append(
+            {
+                "average_precision": float(average_precision_score(target, scores)) if target.any() else None,
+                "auroc": float(roc_auc_score(target, scores)) if both else None,
+            }
+        )
+    return found
+
+
+def confusion(chosen: NDArray[np.bool_], targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return counts, shape (labels, labels).
+
+    The diagonal counts the hits of a label. Elsewhere: rows where the row's label was missed and the column's label was
+    wrongly given. With one label a row this is the confusion matrix.
+    """
+    missed = (targets & ~chosen).astype(np.int64)
+    wrong = (chosen & ~targets).astype(np.int64)
+    counts: NDArray[np.int64] = missed.T @ wrong
+    np.fill_diagonal(counts, (targets & chosen).sum(axis=0))
     return counts
 
 
-def most_confused(counts: NDArray[np.int64], label_names: list[str], limit: int = 10) -> list[dict[str, Any]]:
+def most_confused(
+    counts: NDArray[np.int64], support: NDArray[np.int64], label_names: list[str], limit: int = 10
+) -> list[dict[str, Any]]:
     """Return the pairs of different labels with the most errors, most first."""
     errors = counts.copy()
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:limit]
-    pairs = [np.unravel_index(index, errors.shape) for index in order]
+    pairs = [divmod(int(index), len(label_names)) for index in order]
     return [
         {
             "true": label_names[row],
             "predicted": label_names[column],
             "count": int(errors[row, column]),
-            "share_of_true": float(errors[row, column] / counts[row].sum()),
+            "share_of_true": float(errors[row, column] / max(1, int(support[row]))),
         }
         for row, column in pairs
         if errors[row, column] > 0
     ]
+
+
+def one_hot(labels: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Turn label ids into a truth value a label."""
+    return np.arange(count) == labels[:, None]  # type: ignore[no-any-return]

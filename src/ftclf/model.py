@@ -102,6 +102,22 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
     return Classifier(network, sorted(report["missing_keys"]))
 
 
+def longest_text(folder: Path) -> int | None:
+    """Return how many tokens the model's position embeddings reach, or None where it has no such limit."""
+    from transformers import AutoConfig
+
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is None or positions < 0:
+        return None
+    offset = settings.pad_token_id + 1 if settings.model_type in OFFSET_POSITIONS else 0
+    return int(positions - offset)
+
+
+# Architectures whose positions are counted from behind the padding id.
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+
+
 def _locate(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
     folder = Path(config.name).expanduser()
     if folder.is_dir():
@@ -188,7 +204,7 @@ def _set_dropout(settings: Any, config: ModelConfig) -> None:
         if value is None:
             continue
         present = [name for name in names if hasattr(settings, name)]
-        if not present:
+        if not present and value > 0:
             raise WeightsError(f"model.{key}: {settings.model_type} has no such dropout; leave the setting out")
         for name in present:
             setattr(settings, name, value)

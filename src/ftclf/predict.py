@@ -10,8 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ftclf.config import DatasetConfig, PredictConfig, check
 from ftclf.data import load_texts
 from ftclf.errors import DataError, RunError
@@ -38,7 +36,7 @@ def predict(config: PredictConfig) -> None:
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         sys.stdout.flush()
         return
-    count = _write(output, rows, info.label_names)
+    count = _write(output, rows, info.label_names, info.task)
     print(f"{count} predictions in {output}")
 
 
@@ -46,26 +44,25 @@ def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterato
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits
-    from ftclf.metrics import softmax
+    from ftclf.evaluation import compute_logits, names_of, to_probabilities
     from ftclf.tokens import tokenise
 
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     info, network = checkpoint.info, checkpoint.network
-    compute = scoring_compute(info.precision, info.threads)
+    compute = scoring_compute(info.device, info.precision, info.threads)
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
     network.to(compute.device)
     while chunk := list(islice(texts, CHUNK)):
         tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
-        probabilities = softmax(compute_logits(network, tokens, compute, batch_size))
-        for text, row in zip(chunk, probabilities, strict=True):
-            best = int(np.argmax(row))
+        probabilities = to_probabilities(compute_logits(network, tokens, compute, batch_size), info.task)
+        chosen = info.decision.decide(probabilities)
+        for text, row, labels in zip(chunk, probabilities, names_of(chosen, info.label_names), strict=True):
             yield {
                 "text": text,
-                "label": info.label_names[best],
-                "confidence": round(float(row[best]), 6),
+                **({"labels": labels} if info.task == "multi_label" else {"label": labels[0]}),
+                "confidence": round(float(row.max()), 6),
                 "probabilities": {name: round(float(p), 6) for name, p in zip(info.label_names, row, strict=True)},
             }
 
@@ -83,7 +80,8 @@ def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
     try:
         return iter(load_texts(path, layout))
     except DataError as error:
-        raise DataError(str(error).replace("dataset.text_column:", "text_column:")) from error
+        line = str(error).replace("dataset.text_column:", "text_column:").partition("; ")
+        raise DataError(line[0] if "dataset." in line[2] else "".join(line)) from error
 
 
 def _text_file(path: Path) -> Iterator[str]:
@@ -111,12 +109,12 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise RunError(f"output: no folder {output.parent}; make it first")
 
 
-def _write(output: Path, rows: Iterator[dict[str, Any]], label_names: list[str]) -> int:
+def _write(output: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
     """Write beside the output and rename: a run that breaks off leaves no half file."""
     beside = output.with_name(f".{output.name}.part")
     writer = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[output.suffix.lower()]
     try:
-        count = writer(beside, rows, label_names)
+        count = writer(beside, rows, label_names, task)
         beside.replace(output)
     finally:
         beside.unlink(missing_ok=True)
@@ -128,18 +126,22 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **{f"p_{name}": value for name, value in probabilities.items()}}
 
 
-def _write_csv(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str]) -> int:
-    count = 0
+def _write_csv(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
+    """Several labels stand in one cell as a json list: a name may hold any separator."""
+    count, column = 0, "labels" if task == "multi_label" else "label"
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["text", "label", "confidence", *(f"p_{name}" for name in label_names)])
+        writer = csv.DictWriter(file, ["text", column, "confidence", *(f"p_{name}" for name in label_names)])
         writer.writeheader()
         for row in rows:
-            writer.writerow(_flat(row))
+            flat = _flat(row)
+            if task == "multi_label":
+                flat["labels"] = json.dumps(flat["labels"], ensure_ascii=False)
+            writer.writerow(flat)
             count += 1
     return count
 
 
-def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: list[str]) -> int:
+def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: list[str], __: str) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
@@ -148,11 +150,12 @@ def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: list[str]) -> in
     return count
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str]) -> int:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [("text", pa.string()), ("label", pa.string()), ("confidence", pa.float64())]
+    label = ("labels", pa.list_(pa.string())) if task == "multi_label" else ("label", pa.string())
+    columns = [("text", pa.string()), label, ("confidence", pa.float64())]
     schema = pa.schema([*columns, *((f"p_{name}", pa.float64()) for name in label_names)])
     count = 0
     with pq.ParquetWriter(path, schema) as writer:

@@ -62,9 +62,8 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
         json.dumps([CACHE_FORMAT, split.text_digest(), tokenizer_digest(tokenizer), max_length]).encode()
     ).hexdigest()
     folder = cache_folder() / "tokens" / key[:32]
-    if known := (folder / "info.json").is_file():
-        os.utime(folder)
-    else:
+    known = (folder / "info.json").is_file()
+    if not known:
         _write(folder, split.texts, tokenizer, max_length)
     info = json.loads((folder / "info.json").read_text())
     offsets = np.load(folder / "offsets.npy")

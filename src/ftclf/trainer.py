@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from ftclf.config import LOWER_IS_BETTER, TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
-from ftclf.evaluation import compute_logits, model_inputs
-from ftclf.losses import CrossEntropy
-from ftclf.metrics import headline_metrics, softmax
+from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
+from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.runs import Run, append_json_line
 from ftclf.tokens import Tokens
 
@@ -41,7 +40,8 @@ class TokenRows(Dataset[Any]):
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         index = np.asarray(rows)
-        return {**model_inputs(self.tokens, index, "cpu"), "labels": torch.from_numpy(self.labels[index])}
+        labels = torch.from_numpy(self.labels[index])
+        return {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
 
 
 class ClassifierTrainer(Trainer):
@@ -51,6 +51,7 @@ class ClassifierTrainer(Trainer):
         self,
         network: torch.nn.Module,
         config: TrainingConfig,
+        metric: str,
         run: Run,
         *,
         compute: Compute,
@@ -62,15 +63,17 @@ class ClassifierTrainer(Trainer):
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
-        callbacks: list[TrainerCallback] = [ProgressCallback(config)]
+        loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
+        self.bar = ProgressCallback(config, metric)
+        callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
         super().__init__(
             model=network,
-            args=training_arguments(config, run, compute),
+            args=training_arguments(config, metric, run, compute),
             train_dataset=train,
             eval_dataset=train,  # only its presence counts: `evaluate` below knows the rows
-            compute_loss_func=CrossEntropy(config.label_smoothing),
+            compute_loss_func=loss,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
@@ -93,13 +96,22 @@ class ClassifierTrainer(Trainer):
             _speed_up(optimizer, *self.faster)
         return optimizer
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.bar.close()
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
         logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
-        scores = headline_metrics(softmax(logits), split.labels)
-        metrics = {f"eval_{name}": value for name, value in scores.items()}
+        if not np.isfinite(logits).all():
+            raise DivergedError(
+                f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"
+            )
+        metrics = {f"eval_{name}": value for name, value in choosing_scores(logits, split).items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.seconds_aside += time.perf_counter() - start
@@ -110,13 +122,17 @@ class ClassifierTrainer(Trainer):
         super()._save_checkpoint(*args, **kwargs)
         self.seconds_aside += time.perf_counter() - start
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
-        if "loss" in logs and not math.isfinite(logs["loss"]):
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
             raise DivergedError(
-                f"training: the loss is {logs['loss']} at step {self.state.global_step}; "
+                f"training: the loss is {loss.item()} in step {self.state.global_step + 1}; "
                 "lower training.learning_rate or raise training.warmup"
             )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
         record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
         append_json_line(self.run.history, {"step": self.state.global_step, "epoch": self.state.epoch, **record})
 
@@ -138,8 +154,8 @@ def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parame
 class ProgressCallback(TrainerCallback):
     """Feed the progress bar and print a line for each evaluation."""
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainingConfig, metric: str) -> None:
+        self.config, self.metric = config, metric
         self.progress: Progress | None = None
         self.loss: float | None = None
 
@@ -155,16 +171,17 @@ class ProgressCallback(TrainerCallback):
         self.progress.step(state.global_step, self.loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        metric, metrics = self.config.metric, kwargs["metrics"]
+        metric, metrics = self.metric, kwargs["metrics"]
         shown = f"{metric} {metrics[f'eval_{metric}']:.4f}, log_loss {metrics['eval_log_loss']:.4f}"
         say(f"epoch {state.epoch:.2f}, step {state.global_step}: validation {shown}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.progress is not None
-        self.progress.close()
+    def close(self) -> None:
+        """Take the bar away, also after an error."""
+        if self.progress is not None:
+            self.progress.close()
 
 
-def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> TrainingArguments:
+def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: Compute) -> TrainingArguments:
     """Map ftclf's settings to the Trainer's."""
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     for name in config.extra:
@@ -195,23 +212,27 @@ def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> Tr
         "save_steps": config.eval_steps or 500,
         "save_total_limit": 1,
         "load_best_model_at_end": True,
-        "metric_for_best_model": config.metric,
-        "greater_is_better": config.metric not in LOWER_IS_BETTER,
+        "metric_for_best_model": metric,
+        "greater_is_better": metric not in LOWER_IS_BETTER,
         "restore_callback_states_from_checkpoint": True,
         "logging_steps": config.log_steps,
         "logging_nan_inf_filter": False,
         "report_to": config.trackers or "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "dataloader_pin_memory": compute.device == "cuda",
     }
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.folder / "tensorboard"))
     try:
-        return TrainingArguments(**{**values, **config.extra})
+        arguments = TrainingArguments(**{**values, **config.extra})
+        # One process, one device: several visible GPUs would become torch's DataParallel, with another loss.
+        arguments._n_gpu = min(1, arguments.n_gpu)
+        return arguments
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error
 
 
 def last_checkpoint(run: Run) -> Path | None:
-    """Return the newest of the run's resumable checkpoints."""
-    found = sorted(run.resumable.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    """Return the newest of the run's resumable checkpoints that was written to its end."""
+    whole = [path.parent for path in run.resumable.glob("checkpoint-*/trainer_state.json")]  # written last
+    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
     return found[-1] if found else None

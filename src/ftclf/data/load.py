@@ -23,6 +23,7 @@ def load_data(config: DatasetConfig) -> Data:
     """
     raw, names = read_source(config)
     notes: list[str] = []
+    raw, names = _group_labels(raw, names, config)
     raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
     label_names = _label_names(raw["train"], names, config)
     splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
@@ -38,7 +39,7 @@ def load_data(config: DatasetConfig) -> Data:
             f"a sample: {len(raw['train'].texts)} of the official {config.official_train_rows} training rows; "
             "scores are not those of the full set"
         )
-    return Data(name, label_names, splits, notes)
+    return Data(name, label_names, splits, notes, config.task)
 
 
 def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Data:
@@ -47,7 +48,7 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     Raises DataError where a row's label is not among them.
     """
     raw, names = read_source(config, only=split)
-    if split not in raw or set(raw) != {split}:
+    if split == "train" or set(raw) != {split}:  # train is what is left when the others are cut
         data = load_data(config)
         if data.label_names != label_names:
             unknown = sorted(set(data.label_names) - set(label_names))
@@ -57,12 +58,13 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
             )
         return data
     notes: list[str] = []
+    raw, _ = _group_labels(raw, names, config)
     rows = _one_label(raw[split], config, notes, split)
-    if names is not None and config.label_file:
+    if names is not None and config.label_file and not config.label_groups:
         ids = {str(index + config.first_label_id): name for index, name in enumerate(names)}
         rows.labels = [[ids.get(label, label) for label in labels] for labels in rows.labels]
     named = replace(config, label_file=None)
-    return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes)
+    return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes, config.task)
 
 
 def load_texts(path: Path, config: DatasetConfig) -> list[str]:
@@ -73,7 +75,7 @@ def load_texts(path: Path, config: DatasetConfig) -> list[str]:
 def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: str) -> RawRows:
     """Apply the protocol that makes single-label rows of rows that have several labels."""
     several = sum(len(labels) > 1 for labels in rows.labels)
-    if not several:
+    if not several or config.task == "multi_label":
         return rows
     if config.protocol == "first":
         notes.append(
@@ -94,37 +96,64 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
 
 
 def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig) -> list[str]:
-    found = {labels[0] for labels in train.labels}
+    found = {label for labels in train.labels for label in labels}
     if names is None:
         numbers = all(name.lstrip("-").isdecimal() for name in found)
         names = sorted(found, key=lambda name: (int(name), name) if numbers else (0, name))
     if len(names) < 2:
         raise DataError(
-            f"{train.where}: column '{config.label_column}' holds one class only ('{names[0]}'); "
-            "a classifier needs two or more"
+            f"{train.where}: column '{config.label_column}' holds "
+            + (f"one class only ('{names[0]}')" if names else "no label at all")
+            + "; a classifier needs two or more"
         )
     return names
 
 
 def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
     ids = {name: index for index, name in enumerate(names)}
-    if config.label_file:
+    if config.label_file and not config.label_groups:
         # The column holds ids of the file's lines; names are accepted too.
         ids.update({str(index + config.first_label_id): index for index in range(len(names))})
-    labels = np.empty(len(rows.texts), dtype=np.int64)
-    for index, (line, (label,)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
-        if label not in ids:
-            known = config.label_file or "train"
-            raise DataError(
-                f"{rows.where}: row {line}: label '{label}' is not among the {len(names)} labels of {known}"
-                f" ({_some(names)}).{did_you_mean(label, names)}"
-            )
-        labels[index] = ids[label]
-    return Split(rows.texts, labels)
+    chosen = np.zeros((len(rows.texts), len(names)), dtype=bool)
+    for index, (line, row) in enumerate(zip(rows.lines, rows.labels, strict=True)):
+        for label in row:
+            if label not in ids:
+                known = config.label_file or "train"
+                raise DataError(
+                    f"{rows.where}: row {line}: label '{label}' is not among the {len(names)} labels of {known}"
+                    f" ({_some(names)}).{did_you_mean(label, names)}"
+                )
+            chosen[index, ids[label]] = True
+    return Split(rows.texts, chosen if config.task == "multi_label" else chosen.argmax(axis=1))
+
+
+def _group_labels(
+    raw: dict[str, RawRows], names: list[str] | None, config: DatasetConfig
+) -> tuple[dict[str, RawRows], list[str] | None]:
+    """Merge labels into the groups of the settings; what stands in no group keeps its name."""
+    if not config.label_groups:
+        return raw, names
+    group_of = {label: group for group, labels in config.label_groups.items() for label in labels}
+    ids = {} if names is None else {str(index + config.first_label_id): name for index, name in enumerate(names)}
+    known = set(names) if names is not None else {label for row in raw["train"].labels for label in row}
+    if unknown := sorted(set(group_of) - known):
+        raise DataError(f"dataset.label_groups: no label '{unknown[0]}'.{did_you_mean(unknown[0], known)}")
+
+    def group(label: str) -> str:
+        name = ids.get(label, label)
+        return group_of.get(name, name)
+
+    grouped = {
+        split: RawRows(
+            rows.where, rows.texts, [list(dict.fromkeys(map(group, row))) for row in rows.labels], rows.lines
+        )
+        for split, rows in raw.items()
+    }
+    return grouped, None if names is None else list(dict.fromkeys(map(group, names)))
 
 
 def _check_classes(train: Split, names: list[str], where: str) -> None:
-    counts = np.bincount(train.labels, minlength=len(names))
+    counts = train.labels.sum(axis=0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(names))
     if absent := [names[index] for index in np.flatnonzero(counts == 0)]:
         raise DataError(
             f"{where}: no row of {_some(absent)} in train; a class without rows cannot be learned, "

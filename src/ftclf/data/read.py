@@ -32,8 +32,11 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> RawR
     Raises DataError with file, row and column for the first thing that is not what it should be.
     """
     table = _open(path, config)
-    wanted = [config.text_column, config.label_column] if labels else [config.text_column]
-    for column, key in zip(wanted, ("text_column", "label_column"), strict=False):
+    wanted = [(config.text_column, "text_column")]
+    if labels:
+        several = [(column, "label_columns") for column in config.label_columns]
+        wanted += several or [(config.label_column, "label_column")]
+    for column, key in wanted:
         if column not in table.columns:
             raise DataError(
                 f"dataset.{key}: no column '{column}' in {path.name}; it has {', '.join(table.columns)}."
@@ -43,7 +46,7 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> RawR
     for line, row in table.rows:
         found.texts.append(_text(row[config.text_column], path, line, config.text_column))
         if labels:
-            found.labels.append(_labels(row[config.label_column], path, line, config))
+            found.labels.append(_row_labels(row, path, line, config))
         found.lines.append(line)
     if not found.texts:
         raise DataError(f"{path}: no rows; it needs a header and at least one row")
@@ -242,7 +245,22 @@ def _text(value: Any, path: Path, line: int, column: str) -> str:
         raise DataError(f"{path}: row {line}, column '{column}': got {_kind(value)}, allowed: text")
     if not value.strip():
         raise DataError(f"{path}: row {line}, column '{column}': the text is empty; remove the row or fill it")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise DataError(f"{path}: row {line}, column '{column}': half a character (a lone surrogate); mend the text")
     return value
+
+
+def _row_labels(row: dict[str, Any], path: Path, line: int, config: DatasetConfig) -> list[str]:
+    if not config.label_columns:
+        return _labels(row[config.label_column], path, line, config)
+    chosen = []
+    for column in config.label_columns:
+        cell = row[column].strip().lower() if isinstance(row[column], str) else row[column]
+        if cell in ("1", "true", 1, True):
+            chosen.append(column)
+        elif cell not in ("0", "false", 0, False):
+            raise DataError(f"{path}: row {line}, column '{column}': got '{row[column]}', allowed: 0 or 1")
+    return chosen
 
 
 def _labels(value: Any, path: Path, line: int, config: DatasetConfig) -> list[str]:
@@ -256,6 +274,8 @@ def _labels(value: Any, path: Path, line: int, config: DatasetConfig) -> list[st
             one = "true" if one else "false"
         pieces = str(one).split(config.label_delimiter) if config.label_delimiter else [str(one)]
         names += [piece.strip() for piece in pieces]
+    if config.task == "multi_label" and not any(names):
+        return []
     if not names or not all(names):
         raise DataError(f"{where}: the label is empty; remove the row or fill it")
     return names

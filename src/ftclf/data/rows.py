@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,13 @@ class RawRows:
 
 @dataclass
 class Split:
-    """Rows in their order in the source: `texts[i]` has the label id `labels[i]`, shape (rows,)."""
+    """Rows in their order in the source.
+
+    `labels` has the shape (rows,) and holds label ids, int64; with several labels a row (rows, labels), bool.
+    """
 
     texts: list[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -50,6 +54,7 @@ class Data:
     label_names: list[str]
     splits: dict[str, Split]
     notes: list[str] = field(default_factory=list)
+    task: str = "single_label"
 
     def digest(self, split: str) -> str:
         """Return the SHA-256 of a split's texts, labels and label names: equal digests, comparable scores."""

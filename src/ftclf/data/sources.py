@@ -92,14 +92,13 @@ def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | No
         ways_out=f"put local copies under FTCLF_DATA ({config.folder or config.name}/), use dataset=files with files "
         "of your own, or run once with a network (the hub's cache is used after that)",
     )
+    if cached_only:  # read when the libraries are imported: without it they try the network for minutes
+        os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
     datasets.disable_progress_bars()
-    mode = datasets.DownloadConfig(local_files_only=cached_only)
     try:
-        loaded = datasets.load_dataset(
-            config.hub, config.hub_config, revision=config.hub_revision, download_config=mode
-        )
+        loaded = datasets.load_dataset(config.hub, config.hub_config, revision=config.hub_revision)
     except (OSError, ValueError) as error:
         raise DataError(f"dataset.hub: cannot read {config.hub}: {str(error).splitlines()[0]}") from error
     return from_hub_splits(dict(loaded), config)
@@ -119,11 +118,20 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
         feature = rows.features[config.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
         cells = rows[config.label_column]
-        labels = [[_name(one, names) for one in (cell if isinstance(cell, list) else [cell])] for cell in cells]
-        texts = list(rows[config.text_column])
-        splits[split] = RawRows(f"{config.hub}/{split}", texts, labels, list(range(1, len(texts) + 1)))
+        where, texts, labels = f"{config.hub}/{split}", list(rows[config.text_column]), []
+        for number, (text, cell) in enumerate(zip(texts, cells, strict=True), start=1):
+            if not isinstance(text, str) or not text.strip():
+                raise DataError(f"{where}: row {number}, column '{config.text_column}': no text in it")
+            labels.append([_name(one, names, where, number) for one in (cell if isinstance(cell, list) else [cell])])
+        splits[split] = RawRows(where, texts, labels, list(range(1, len(texts) + 1)))
+    if "train" not in splits:
+        raise DataError(f"dataset.hub: {config.hub} has no train split; it has {', '.join(loaded)}")
     return splits, names
 
 
-def _name(cell: object, names: list[str] | None) -> str:
-    return names[cell] if names is not None and isinstance(cell, int) else str(cell)
+def _name(cell: object, names: list[str] | None, where: str, number: int) -> str:
+    if names is None or not isinstance(cell, int):
+        return str(cell)
+    if not 0 <= cell < len(names):
+        raise DataError(f"{where}: row {number}: label {cell}, allowed: 0 to {len(names) - 1}; its labels are hidden")
+    return names[cell]

@@ -29,7 +29,8 @@ def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, S
     """
     group = group_by_text(rows.texts)
     first = np.unique(group, return_index=True)[1]
-    label_of_group = rows.labels[first]
+    labels = rows.labels if rows.labels.ndim == 1 else strata(rows.labels)
+    label_of_group = labels[first]
     taken = _draw_groups(label_of_group, share, seed)
     cut = np.isin(group, taken)
     if not cut.any() or cut.all():
@@ -51,6 +52,12 @@ def shared_texts(train: Split, other: Split) -> int:
     """Count the rows of `other` whose text also stands in train."""
     known = set(train.texts)
     return sum(text in known for text in other.texts)
+
+
+def strata(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the label a row is stratified by: its own, or the rarest of several; -1 for none."""
+    counts = np.where(targets, targets.sum(axis=0), np.iinfo(np.int64).max)
+    return np.where(targets.any(axis=1), counts.argmin(axis=1), -1)
 
 
 def _draw_groups(label_of_group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:

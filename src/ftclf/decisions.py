@@ -1,0 +1,174 @@
+"""From probabilities to labels: rules, and the exact choice of their thresholds on validation.
+
+A rule is stored in the checkpoint as plain json that a person may edit. Thresholds are chosen over the observed scores,
+never a grid, and never on test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float64]  # (rows, labels)
+Targets = NDArray[np.bool_]  # (rows, labels)
+
+RULES = ("argmax", "threshold", "thresholds", "top_k")
+OBJECTIVES = ("macro_f1", "micro_f1", "subset_accuracy")
+
+
+@dataclass
+class Decision:
+    """One rule. `at_least_one`: a row that no label reaches gets its most probable one."""
+
+    rule: str = "argmax"
+    thresholds: list[float] = field(default_factory=list)  # one for all labels, or one each
+    k: int = 1
+    at_least_one: bool = False
+    objective: str = ""  # what the thresholds were chosen for
+    guarded: list[str] = field(default_factory=list)  # labels with too few positives for a threshold of their own
+
+    def decide(self, probabilities: Probabilities) -> Targets:
+        """Return which labels each row gets, shape (rows, labels)."""
+        best = np.zeros(probabilities.shape, dtype=bool)
+        k = self.k if self.rule == "top_k" else 1
+        np.put_along_axis(best, np.argsort(-probabilities, axis=1, kind="stable")[:, :k], values=True, axis=1)
+        if self.rule in ("argmax", "top_k"):
+            return best
+        chosen = probabilities >= np.asarray(self.thresholds)
+        if self.at_least_one:
+            chosen |= best & ~chosen.any(axis=1, keepdims=True)
+        return chosen
+
+
+def choose_decision(
+    probabilities: Probabilities,
+    targets: Targets,
+    *,
+    rule: str,
+    objective: str,
+    label_names: list[str],
+    beta: float = 1.0,
+    k: int = 1,
+    min_positives: int = 20,
+) -> Decision:
+    """Choose the thresholds of a rule that are best for an objective on these rows (validation).
+
+    With `thresholds`, a label with fewer than `min_positives` positives takes the single threshold that is best for all
+    labels together: its own best one would be noise.
+    """
+    if rule in ("argmax", "top_k"):
+        return Decision(rule=rule, k=k)
+    if objective == "subset_accuracy":
+        return Decision("threshold", [best_subset_threshold(probabilities, targets)], 1, True, objective)
+    single = best_single_threshold(probabilities, targets, objective=objective, beta=beta)
+    if rule == "threshold":
+        return Decision(rule, [single], objective=objective)
+    if objective == "macro_f1":
+        own = [best_label_threshold(p, t, beta=beta) for p, t in zip(probabilities.T, targets.T, strict=True)]
+    else:
+        own = best_micro_thresholds(probabilities, targets, beta=beta)
+    few = targets.sum(axis=0) < min_positives
+    thresholds = np.where(few, single, own).tolist()
+    guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
+    return Decision(rule, thresholds, objective=objective, guarded=guarded)
+
+
+def best_label_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_], *, beta: float = 1.0) -> float:
+    """Return the threshold of one label with the best F-beta; 1.0 (never) where there is no positive."""
+    order, cuts = _cuts(scores)
+    if not positive.any():
+        return 1.0
+    hits = np.cumsum(positive[order])[cuts - 1]
+    b = beta * beta
+    f = (1 + b) * hits / (cuts + b * positive.sum())
+    return _between(scores[order], int(cuts[np.argmax(f)]))
+
+
+def best_micro_thresholds(probabilities: Probabilities, targets: Targets, *, beta: float = 1.0) -> list[float]:
+    """Return the threshold of each label that together give the best micro F-beta.
+
+    Dinkelbach's iteration: for a value F each label alone maximises (1 + b) hits - F predicted; the best F is the one
+    that its own choice attains. It rises every round and ends at the optimum.
+    """
+    b = beta * beta
+    columns = [(p, *_cuts(p), t) for p, t in zip(probabilities.T, targets.T, strict=True)]
+    value = 0.0
+    while True:
+        chosen, hits, predicted = [], 0, 0
+        for _, order, cuts, positive in columns:
+            found = np.concatenate([[0], np.cumsum(positive[order])[cuts - 1]])
+            count = np.concatenate([[0], cuts])
+            best = int(np.argmax((1 + b) * found - value * count))
+            chosen.append(int(count[best]))
+            hits, predicted = hits + int(found[best]), predicted + int(count[best])
+        attained = (1 + b) * hits / max(1e-12, predicted + b * targets.sum())
+        if attained <= value + 1e-12:
+            return [_between(p[order], count) for (p, order, _, _), count in zip(columns, chosen, strict=True)]
+        value = attained
+
+
+def best_single_threshold(
+    probabilities: Probabilities, targets: Targets, *, objective: str, beta: float = 1.0
+) -> float:
+    """Return the one threshold for all labels with the best macro or micro F-beta."""
+    scores, positive = probabilities.ravel(), targets.ravel()
+    order, cuts = _cuts(scores)
+    b = beta * beta
+    if objective == "micro_f1":
+        f = (1 + b) * np.cumsum(positive[order])[cuts - 1] / (cuts + b * positive.sum())
+        return _between(scores[order], int(cuts[np.argmax(f)]))
+    # Each label's F changes only at its own scores: add up the changes along all scores.
+    labels = targets.shape[1]
+    label = np.tile(np.arange(labels), targets.shape[0])[order]
+    change = np.zeros(len(order))
+    for index in range(labels):
+        where = np.flatnonzero(label == index)
+        f = (1 + b) * np.cumsum(positive[order][where]) / (np.arange(1, len(where) + 1) + b * targets[:, index].sum())
+        change[where] = np.diff(np.concatenate([[0.0], f]))
+    return _between(scores[order], int(cuts[np.argmax(np.cumsum(change)[cuts - 1])]))
+
+
+def best_subset_threshold(probabilities: Probabilities, targets: Targets) -> float:
+    """Return the one threshold with the most rows exactly right, where every row gets at least its best label.
+
+    A row is right for thresholds above its highest wrong label and up to its lowest right one; where its only label is
+    also its most probable, for every threshold above that too. The best threshold lies in the most intervals.
+    """
+    low = np.where(targets, -np.inf, probabilities).max(axis=1)
+    high = np.where(targets, probabilities, np.inf).min(axis=1)
+    alone = (targets.sum(axis=1) == 1) & targets[np.arange(len(targets)), probabilities.argmax(axis=1)]
+    high = np.where(alone, np.inf, high)
+    inside = (low < high) & targets.any(axis=1)  # a row without labels always gets one, and is never right
+    low, high = low[inside], high[inside]
+    candidates = np.unique(np.append(high[np.isfinite(high)], 1.0 + 1e-9))
+    # right at t: low < t <= high
+    right = np.searchsorted(np.sort(low), candidates, "left") - np.searchsorted(np.sort(high), candidates, "left")
+    best = float(candidates[np.argmax(right)])
+    below = low[low < best]
+    return (best + float(below.max())) / 2 if len(below) and np.isfinite(below.max()) else best
+
+
+def _cuts(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the order from the highest score, and how many are taken at each place where a threshold can stand."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    cuts = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True)) + 1
+    return order, cuts
+
+
+def _between(ranked: NDArray[np.float64], count: int) -> float:
+    """Return a threshold that takes the first `count` of scores that fall: half way to the next one."""
+    if count == 0:
+        return float(min(1.0, ranked[0] + 1e-6)) if ranked[0] < 1 else 1.0 + 1e-9
+    if count == len(ranked):
+        return float(ranked[-1]) / 2
+    middle = (float(ranked[count - 1]) + float(ranked[count])) / 2
+    return middle if middle > ranked[count] else float(ranked[count - 1])
+
+
+def to_json(decision: Decision) -> dict[str, Any]:
+    """Return the decision as plain json."""
+    return dict(vars(decision))

@@ -1,0 +1,1 @@
+"""Hydra's edge: command lines become plain dataclasses here; nothing else has seen Hydra or OmegaConf."""

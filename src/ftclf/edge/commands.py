@@ -1,0 +1,202 @@
+"""train, eval and predict: folders, Hydra's main, sweeps and what is left when they end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ftclf.config import HEADLINES, TrainConfig, config_folder, train_config_from
+from ftclf.edge.compose import checked_jobs, only_shows, parse, quoted, register, to_dataclass
+from ftclf.edge.explain import explain
+from ftclf.errors import ConfigError, RunError, SweepError
+from ftclf.runs import Run, find_failures, find_runs, read_json, refuse_taken, write_json
+
+
+def run_train(words: list[str]) -> int:
+    """Train one run, or each job of a sweep, or go on with a run."""
+    register()
+    args = parse(words)
+    if only_shows(args):
+        return _hand_to_hydra("train", words)
+    if resumed := [word for word in args.overrides if word.startswith("resume=")]:
+        return _resume(resumed[0].removeprefix("resume="), args.overrides)
+    jobs = checked_jobs("train", args)
+    folder = _run_folder(jobs[0], sweep=bool(args.multirun))
+    if args.multirun:
+        for number in range(len(jobs)):
+            refuse_taken(folder / str(number), overwrite=jobs[number].overwrite, resume=False)
+        print(f"{len(jobs)} jobs in {folder}", flush=True)
+        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
+        return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
+    refuse_taken(folder, overwrite=jobs[0].overwrite, resume=False)
+    return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def run_eval(words: list[str]) -> int:
+    """Score a checkpoint."""
+    return _run_plain("eval", words)
+
+
+def run_predict(words: list[str]) -> int:
+    """Label texts."""
+    return _run_plain("predict", words)
+
+
+def _run_plain(command: str, words: list[str]) -> int:
+    register()
+    args = parse(words)
+    if args.multirun:
+        raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
+    if not only_shows(args):
+        checked_jobs(command, args)
+    return _hand_to_hydra(command, words)
+
+
+# ---- the tasks that Hydra calls: module-level, so that launchers can pickle them
+
+
+def train_task(cfg: DictConfig) -> float:
+    """Train in the folder that Hydra made. A job of a sweep that fails leaves its reason there and returns NaN."""
+    register()
+    job = HydraConfig.get()
+    folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    sweeping = job.mode == RunMode.MULTIRUN
+    if sweeping:
+        print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
+
+    def work() -> float:
+        from ftclf.training import train
+
+        return train(to_dataclass(cfg, "train"), folder, shlex.join(["ftclf", "train", *overrides]))
+
+    def give_up(error: Exception) -> None:
+        if not sweeping:
+            _remove_if_empty(folder)
+            _failures.append(error)
+            return
+        from ftclf.cli import report
+
+        report(error)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        write_json(Run(folder).failure, {"error": type(error).__name__, "reason": reason, "overrides": overrides})
+
+    return _attempt(work, give_up)
+
+
+def eval_task(cfg: DictConfig) -> None:
+    from ftclf.eval import evaluate_checkpoint
+
+    _attempt(lambda: evaluate_checkpoint(to_dataclass(cfg, "eval")), _failures.append)
+
+
+def predict_task(cfg: DictConfig) -> None:
+    from ftclf.predict import predict
+
+    _attempt(lambda: predict(to_dataclass(cfg, "predict")), _failures.append)
+
+
+def _attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float:
+    """Do the work of a task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
+    from ftclf.cli import attempt
+
+    result = attempt(work, give_up)
+    return float("nan") if result is None else result
+
+
+_failures: list[Exception] = []
+TASKS: dict[str, Any] = {"train": train_task, "eval": eval_task, "predict": predict_task}
+
+
+# ---- folders
+
+
+def _run_folder(config: TrainConfig, *, sweep: bool) -> Path:
+    """Return the folder of a run or sweep: run_dir, else runs_dir/<name>/<time to the microsecond>."""
+    if config.run_dir:
+        return Path(config.run_dir).expanduser().absolute()
+    name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
+    name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    return Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name) / stamp
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Take back the empty folders that a run which never began would leave behind."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _resume(name: str, overrides: list[str]) -> int:
+    folder = Path(name.strip("'\"")).expanduser()
+    others = [word for word in overrides if not word.startswith("resume=")]
+    if others:
+        raise ConfigError(f"resume: a run goes on with its own settings; drop {', '.join(others)}")
+    if not Run(folder).config.is_file():
+        raise RunError(f"resume: {folder} holds no run (no config.json in it)")
+    raw = read_json(Run(folder).config)
+    try:
+        config = train_config_from(raw)
+    except (TypeError, KeyError) as error:
+        raise RunError(f"resume: {Run(folder).config} is of another version or damaged ({error})") from error
+    config.resume = str(folder)
+    from ftclf.training import train
+
+    train(config, folder, f"ftclf train resume={folder}")
+    return 0
+
+
+def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
+    """Print the table of a sweep's jobs and name those that failed."""
+    from ftclf.compare import compare, plot_if_one_setting_varies
+
+    failures = list(find_failures(folder))
+    done = [path.parent for path in folder.glob("*/metrics.json")]
+    print()
+    if done:
+        compare([folder], metric)
+        plot_if_one_setting_varies(find_runs([folder]), metric, folder)
+    lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
+    missing = jobs - len(done) - len(failures)
+    if missing > 0:
+        lines.append(f"{missing} jobs left neither a result nor a reason: they were killed")
+    if lines:
+        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {jobs} jobs failed", *lines]))
+    return 0
+
+
+# ---- Hydra itself
+
+
+def _hand_to_hydra(command: str, words: list[str]) -> int:
+    """Call Hydra's main with a command line of its own; its help, --cfg, --info and completion work as they do."""
+    register()
+    GlobalHydra.instance().clear()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra's text and exit code
+    argv = sys.argv
+    sys.argv = [f"ftclf {command}", *words]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(TASKS[command])()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, "", command)) from error
+    finally:
+        sys.argv = argv
+    if _failures:
+        raise _failures.pop()
+    return 0

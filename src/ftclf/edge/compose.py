@@ -1,0 +1,209 @@
+"""From words on the command line to checked configs, before anything heavy is imported and before Hydra runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ftclf.config import METHODS, check, config_folder
+from ftclf.edge.explain import SCHEMAS, explain, setting_names
+from ftclf.errors import ConfigError, did_you_mean
+from ftclf.listing import GROUPS
+
+# Hydra and OmegaConf raise the latter two for a group that is null or a key below one.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
+OPTIONS_WITH_VALUE = {
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+    "--experimental-rerun",
+}
+
+
+def register() -> None:
+    """Put the schemas where the yaml files find them. Also called in each worker of a launcher."""
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        store.store(name=f"{command}_schema", node=schema)
+    for name, variant in METHODS.items():
+        store.store(group="method", name=f"{name}_schema", node=variant)
+    OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+
+
+def parse(words: list[str]) -> Any:
+    # training.extra is open: its keys need no + of Hydra's.
+    words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
+    # Options may stand anywhere; argparse wants them before the overrides.
+    words[:] = _options_first(words)
+    args = get_args_parser().parse_args(words)
+    for word in args.overrides:
+        if word.startswith("hydra.") and "_target_" in word:
+            raise ConfigError(f"{word.split('=')[0]}: allowed: nothing; configs name no code to run")
+        if word.startswith("~"):
+            raise ConfigError(f"{word}: a setting cannot be taken away; give it another value, or null")
+        if "=" not in word:
+            raise ConfigError(f"{word}: not an assignment; write setting=value.{did_you_mean(word, GROUPS)}")
+    return args
+
+
+def _options_first(words: list[str]) -> list[str]:
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        options.append(word)
+        if word in OPTIONS_WITH_VALUE:
+            options += itertools.islice(rest, 1)
+    return [*options, *overrides]
+
+
+def only_shows(args: Any) -> bool:
+    return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+
+
+def checked_jobs(command: str, args: Any) -> list[Any]:
+    """Compose and check the config of every job, before anything heavy is imported.
+
+    Raises one ConfigError with a line for each problem of any job.
+    """
+    with _composing(args):
+        first = _compose(command, args, _without_sweeps(args))
+        params = dict(first.hydra.sweeper.params or {})
+        for key in params:
+            if any(word.split("=")[0].lstrip("+") == key for word in args.overrides):
+                raise ConfigError(f"{key}: given on the command line and swept by the config ({params[key]}); drop one")
+        swept = [f"{key}={value}" for key, value in params.items()]
+        if swept and not args.multirun:
+            raise ConfigError(f"{command}: {' and '.join(swept)} describe a sweep; add -m to run it")
+        jobs: list[Any] = []
+        problems: dict[str, None] = {}
+        for overrides in _expand([*swept, *args.overrides]):
+            try:
+                config = to_dataclass(_compose(command, args, overrides), command)
+                check(config)
+                jobs.append(config)
+            except ConfigError as error:
+                problems.update(dict.fromkeys(str(error).splitlines()))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return jobs
+
+
+def _composing(args: Any) -> Any:
+    GlobalHydra.instance().clear()
+    return initialize_config_dir(config_dir=str(config_folder()), version_base="1.3", job_name="ftclf")
+
+
+def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
+    """Compose, or raise a ConfigError with a line for every override that does not fit."""
+    extra = []
+    if args.config_dir is not None:
+        folder = Path(args.config_dir).expanduser().resolve()
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir: no folder {args.config_dir}")
+        extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
+    name = args.config_name or command
+    try:
+        return compose(name, overrides=[*extra, *overrides], return_hydra_config=True)
+    except COMPOSE_ERRORS as error:
+        whole = error
+    problems, fitting = [], list(extra)
+    known = setting_names(command)
+    for override in sorted(overrides, key=lambda word: word.split("=")[0].lstrip("+~") not in GROUPS):
+        added = override.split("=")[0].lstrip("+")
+        if override.startswith("+") and added not in known and not added.startswith(("hydra", "training.extra.")):
+            problems.append(f"{added}: no such setting.{did_you_mean(added, known)}")
+            continue
+        try:
+            compose(name, overrides=[*fitting, override], return_hydra_config=True)
+            fitting.append(override)
+        except COMPOSE_ERRORS as error:
+            problems.append(explain(error, override, command))
+    if not problems:
+        raise ConfigError(explain(whole, "", command))
+    try:  # what does fit may still be out of its range: all problems of a config at once
+        check(to_dataclass(compose(name, overrides=fitting, return_hydra_config=True), command))
+    except ConfigError as error:
+        said = {word.split("=")[0].lstrip("+~") for word in overrides if word not in fitting}
+        problems += [line for line in str(error).splitlines() if line.split(":")[0] not in said]
+    raise ConfigError("\n".join(problems))
+
+
+def _expand(overrides: list[str]) -> Iterator[list[str]]:
+    """Yield the overrides of every job: choices, ranges and globs multiply."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    choices: list[list[str]] = []
+    for word in overrides:
+        try:
+            override = parser.parse_override(word)
+        except HydraException:
+            choices.append([word])
+            continue
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            choices.append([word])
+    for job in itertools.product(*choices):
+        yield list(job)
+
+
+def _without_sweeps(args: Any) -> list[str]:
+    if not args.multirun:
+        return list(args.overrides)
+    return next(_expand(args.overrides))
+
+
+def to_dataclass(cfg: DictConfig, command: str) -> Any:
+    """Turn a composed config into its dataclass. Raises ConfigError for keys that no setting has."""
+    plain = cfg.copy()
+    with open_dict(plain):
+        plain.pop("hydra", None)
+    unknown = list(_unknown_keys(plain, ""))
+    if unknown:
+        known = setting_names(command)
+        raise ConfigError("\n".join(f"{key}: no such setting.{did_you_mean(key, known)}" for key in unknown))
+    if missing := sorted(OmegaConf.missing_keys(plain)):
+        raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))
+    try:
+        return OmegaConf.to_object(plain)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, "", command)) from error
+
+
+def _unknown_keys(cfg: DictConfig, prefix: str) -> Iterator[str]:
+    names = getattr(OmegaConf.get_type(cfg), "__dataclass_fields__", None)
+    for key in map(str, cfg):
+        if names is not None and key not in names:
+            yield f"{prefix}{key}"
+        elif not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
+            child = cfg[key]
+            if isinstance(child, DictConfig):
+                yield from _unknown_keys(child, f"{prefix}{key}.")
+
+
+def quoted(text: str) -> str:
+    """Return a value as Hydra's grammar quotes it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

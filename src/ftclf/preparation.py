@@ -1,0 +1,113 @@
+"""Everything a run needs before its first step: the machine, weights, tokens, the network and its trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ftclf.config import TrainConfig, choosing_metric
+from ftclf.console import quiet_libraries, say, warn
+from ftclf.data import Data
+from ftclf.errors import ConfigError
+from ftclf.runs import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ftclf.compute import Compute
+    from ftclf.method import Parameters
+    from ftclf.model import Weights
+    from ftclf.tokens import Tokens
+    from ftclf.trainer import ClassifierTrainer
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs before its network is built."""
+
+    config: TrainConfig
+    run: Run
+    data: Data
+    compute: Compute
+    weights: Weights
+    tokenizer: PreTrainedTokenizerBase
+    tokens: dict[str, Tokens]  # by split
+    from_cache: bool
+
+
+def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
+    """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
+    from ftclf.compute import choose_attention, choose_compute
+    from ftclf.model import find_weights, load_tokenizer, longest_text
+    from ftclf.tokens import cached_tokens
+
+    quiet_libraries()
+    compute = choose_compute(config.training)
+    weights = find_weights(config.model)
+    tokenizer = load_tokenizer(weights.folder)
+    cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
+    tokens = {name: found for name, (found, _) in cached.items()}
+    longest = longest_text(weights.folder)
+    if longest is not None and config.dataset.max_length > longest:
+        raise ConfigError(
+            f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
+        )
+    if config.model.attention == "auto":
+        attention = choose_attention(tokens["train"].lengths, compute.device)
+        config = replace(config, model=replace(config.model, attention=attention))
+    prepared = Prepared(
+        config, run, data, compute, weights, tokenizer, tokens, all(known for _, known in cached.values())
+    )
+    _introduce(prepared)
+    return prepared
+
+
+def _introduce(prepared: Prepared) -> None:
+    config, data, compute = prepared.config, prepared.data, prepared.compute
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
+    say(f"{data.name}: {sizes} rows, {len(data.label_names)} labels")
+    for note in data.notes:
+        say(f"  note: {note}")
+    for name, tokens in prepared.tokens.items():
+        if tokens.full:
+            say(f"  note: {tokens.full} {name} texts fill dataset.max_length={config.dataset.max_length}: cut there")
+    if config.training.epochs * len(data.splits["train"]) < config.training.batch_size:
+        warn("training.batch_size is larger than the rows that are seen: there is a single step")
+    say(
+        f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
+        f"{compute.threads} threads, {config.model.attention} attention"
+    )
+
+
+def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
+    """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
+    import torch
+
+    from ftclf.dropout import use_byte_dropout
+    from ftclf.losses import start_at_log_odds
+    from ftclf.method import apply_method, count_parameters, faster_parameters
+    from ftclf.model import build_classifier
+    from ftclf.trainer import ClassifierTrainer, TokenRows
+
+    config, data, tokens = prepared.config, prepared.data, prepared.tokens
+    torch.manual_seed(config.training.seed)  # before the model: its head starts at random
+    classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
+    if data.task == "multi_label":
+        start_at_log_odds(classifier.network, data.splits["train"].labels)
+    faster = faster_parameters(classifier, config.method)
+    network = apply_method(classifier, config.method)
+    if prepared.compute.device == "cpu":
+        use_byte_dropout(network)
+    parameters = count_parameters(network)
+    say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
+    trainer = ClassifierTrainer(
+        network,
+        config.training,
+        choosing_metric(config),
+        prepared.run,
+        compute=prepared.compute,
+        train=TokenRows(tokens["train"], data.splits["train"]),
+        validation=(tokens["validation"], data.splits["validation"]),
+        faster=faster,
+    )
+    return trainer, parameters

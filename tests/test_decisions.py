@@ -1,0 +1,107 @@
+"""Thresholds are the best there are: against every possible threshold, on wild scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from ftclf.decisions import (
+    Decision,
+    best_label_threshold,
+    best_micro_thresholds,
+    best_single_threshold,
+    best_subset_threshold,
+    choose_decision,
+)
+
+CASES = st.tuples(st.integers(0, 10_000), st.integers(2, 25), st.integers(2, 4), st.booleans())
+
+
+def case(seed: int, rows: int, labels: int, coarse: bool) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    scores = random.random((rows, labels))
+    if coarse:  # many equal scores
+        scores = np.round(scores * 4) / 4
+    return scores, random.random((rows, labels)) < 0.35
+
+
+def every_threshold(scores: np.ndarray) -> np.ndarray:
+    values = np.unique(scores)
+    return np.concatenate([values, [values[-1] + 1]])
+
+
+@settings(deadline=None, max_examples=150)
+@given(CASES)
+def test_a_labels_threshold_has_the_best_f1_of_all(made: tuple[int, int, int, bool]) -> None:
+    scores, targets = case(*made)
+    p, t = scores[:, 0], targets[:, 0]
+    best = max(f1_score(t, p >= x, zero_division=0) for x in every_threshold(p))
+    assert f1_score(t, p >= best_label_threshold(p, t), zero_division=0) == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=100)
+@given(CASES, st.sampled_from(["macro", "micro"]))
+def test_the_single_threshold_has_the_best_f1_of_all(made: tuple[int, int, int, bool], average: str) -> None:
+    scores, targets = case(*made)
+
+    def value(threshold: float) -> float:
+        return float(f1_score(targets, scores >= threshold, average=average, zero_division=0))
+
+    found = best_single_threshold(scores, targets, objective=f"{average}_f1")
+    if targets.any():
+        assert value(found) == pytest.approx(max(map(value, every_threshold(scores))))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.booleans())
+def test_micro_thresholds_are_the_best_of_all_combinations(seed: int, rows: int, coarse: bool) -> None:
+    scores, targets = case(seed, rows, 2, coarse)
+    if not targets.any():
+        return
+
+    def value(thresholds: list[float]) -> float:
+        return float(f1_score(targets, scores >= np.array(thresholds), average="micro", zero_division=0))
+
+    every = [[a, b] for a in every_threshold(scores[:, 0]) for b in every_threshold(scores[:, 1])]
+    assert value(best_micro_thresholds(scores, targets)) == pytest.approx(max(map(value, every)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(CASES)
+def test_the_subset_threshold_gets_the_most_rows_exactly_right(made: tuple[int, int, int, bool]) -> None:
+    scores, targets = case(*made)
+
+    def right(threshold: float) -> float:
+        chosen = Decision("threshold", [threshold], at_least_one=True).decide(scores)
+        return float((chosen == targets).all(axis=1).mean())
+
+    assert right(best_subset_threshold(scores, targets)) == max(map(right, every_threshold(scores)))
+
+
+def test_a_label_with_few_positives_takes_the_threshold_of_all() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random((400, 3))
+    targets = random.random((400, 3)) < np.array([0.4, 0.4, 0.02])
+    found = choose_decision(
+        scores, targets, rule="thresholds", objective="macro_f1", label_names=["a", "b", "rare"], min_positives=20
+    )
+    assert found.guarded == ["rare"]
+    assert found.thresholds[2] == best_single_threshold(scores, targets, objective="macro_f1")
+    assert found.thresholds[0] == best_label_threshold(scores[:, 0], targets[:, 0])
+
+
+def test_rules_decide_as_they_say() -> None:
+    p = np.array([[0.9, 0.6, 0.1], [0.2, 0.1, 0.3]])
+    assert Decision("argmax").decide(p).tolist() == [[True, False, False], [False, False, True]]
+    assert Decision("top_k", k=2).decide(p).tolist() == [[True, True, False], [True, False, True]]
+    assert Decision("threshold", [0.5]).decide(p).tolist() == [[True, True, False], [False, False, False]]
+    assert Decision("threshold", [0.5], at_least_one=True).decide(p)[1].tolist() == [False, False, True]
+    assert Decision("thresholds", [0.95, 0.5, 0.3]).decide(p).tolist() == [[False, True, False], [False, False, True]]
+
+
+def test_a_label_without_positives_is_never_predicted() -> None:
+    scores, targets = np.array([[0.9], [0.8]]), np.zeros((2, 1), dtype=bool)
+    assert not (scores[:, 0] >= best_label_threshold(scores[:, 0], targets[:, 0])).any()
