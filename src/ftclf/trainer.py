@@ -221,7 +221,8 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         "disable_tqdm": True,
         "remove_unused_columns": False,
     }
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.folder / "tensorboard"))
+    # Its default is below output_dir, which goes when the run is finished.
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
     try:
         arguments = TrainingArguments(**{**values, **config.extra})
         # One process, one device: several visible GPUs would become torch's DataParallel, with another loss.
