@@ -49,6 +49,10 @@ def register() -> None:
 
 
 def parse(words: list[str]) -> Any:
+    """Return Hydra's options and overrides. `words` is put into the form that Hydra itself reads later.
+
+    Raises ConfigError for a word that is no assignment, takes a setting away, or names code to run.
+    """
     # training.extra is open: its keys need no + of Hydra's.
     words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
     # Options may stand anywhere; argparse wants them before the overrides.
@@ -79,6 +83,7 @@ def _options_first(words: list[str]) -> list[str]:
 
 
 def only_shows(args: Any) -> bool:
+    """Return whether Hydra is asked to show something instead of running."""
     return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
 
 
@@ -87,7 +92,7 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
 
     Raises one ConfigError with a line for each problem of any job.
     """
-    with _composing(args):
+    with _composing():
         first = _compose(command, args, _without_sweeps(args))
         params = dict(first.hydra.sweeper.params or {})
         for key in params:
@@ -110,7 +115,7 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
     return jobs
 
 
-def _composing(args: Any) -> Any:
+def _composing() -> Any:
     GlobalHydra.instance().clear()
     return initialize_config_dir(config_dir=str(config_folder()), version_base="1.3", job_name="ftclf")
 
