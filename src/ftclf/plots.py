@@ -17,7 +17,7 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for axis, numbers, text, heading in (
         (axes[0], counts, counts.astype(str), "rows"),
-        (axes[1], shares, np.char.mod("%.2f", shares), "share of the true label"),
+        (axes[1], shares, np.char.mod("%.2f", shares), "share of the row"),
     ):
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axis.set_title(f"{title}: {heading}")
