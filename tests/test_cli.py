@@ -217,10 +217,10 @@ def test_tab_completion_offers_commands_groups_and_options() -> None:
         }}
         ask "ftclf tr" 1
         ask "ftclf train data" 2
-        ask "ftclf train dataset=go" 2
+        ask "ftclf train dataset=db" 2
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     first, second, third = done.stdout.splitlines()
     assert first == "train"
     assert "dataset=" in second
-    assert third == "dataset=go_emotions"
+    assert third == "dataset=dbpedia_14"
