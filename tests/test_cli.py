@@ -206,6 +206,16 @@ def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
 
 
 @pytest.mark.slow
+def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path
+) -> None:
+    code, out, err, _ = fresh(*tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.max_steps=2"))
+    assert (code, err) == (0, "")
+    assert out.startswith("files: ")
+    assert len(out.splitlines()) == 6
+
+
+@pytest.mark.slow
 def test_tab_completion_offers_commands_groups_and_options() -> None:
     script = f"""
         PATH={Path(sys.executable).parent}:$PATH

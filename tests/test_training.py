@@ -208,6 +208,24 @@ def test_texts_longer_than_the_model_reaches_are_refused_before_training(
         assert f"got 129, allowed with this model: up to {longest}" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_one_line_with_exit_code_5(
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import Trainer
+
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 190080 vs 189972")
+
+    monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", full)
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run")) == 5
+    assert capsys.readouterr().err == f"error: {tmp_path / 'run' / 'resumable'}: No space left on device\n"
+    assert not Run(tmp_path / "run").finished
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_exit_code_4(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,8 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """Turn off the libraries' own bars and send their messages to our log alone."""
+    """Turn off the libraries' own bars and send their messages to our log alone, or nowhere while there is none."""
+    logging.getLogger().addHandler(logging.NullHandler())  # without a handler, Python prints warnings itself
     import transformers
 
     logs: Any = transformers.utils.logging

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import time
 from pathlib import Path
@@ -99,6 +100,10 @@ class ClassifierTrainer(Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().train(*args, **kwargs)
+        except RuntimeError as error:
+            if "inline_container" in str(error):  # torch's writer says this, and no more, of a full disk
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run.resumable)) from error
+            raise
         finally:
             self.bar.close()
 
