@@ -39,11 +39,9 @@ def log_to(path: Path) -> Iterator[None]:
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
     try:
         yield
     finally:
-        logging.captureWarnings(False)
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
@@ -52,6 +50,7 @@ def log_to(path: Path) -> Iterator[None]:
 def quiet_libraries() -> None:
     """Turn off the libraries' own bars and send their messages to our log alone, or nowhere while there is none."""
     logging.getLogger().addHandler(logging.NullHandler())  # without a handler, Python prints warnings itself
+    logging.captureWarnings(True)
     import transformers
 
     logs: Any = transformers.utils.logging
