@@ -7,16 +7,12 @@ never a grid, and never on test.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]  # (rows, labels)
 Targets = NDArray[np.bool_]  # (rows, labels)
-
-RULES = ("argmax", "threshold", "thresholds", "top_k")
-OBJECTIVES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
 @dataclass
@@ -167,8 +163,3 @@ def _between(ranked: NDArray[np.float64], count: int) -> float:
         return float(ranked[-1]) / 2
     middle = (float(ranked[count - 1]) + float(ranked[count])) / 2
     return middle if middle > ranked[count] else float(ranked[count - 1])
-
-
-def to_json(decision: Decision) -> dict[str, Any]:
-    """Return the decision as plain json."""
-    return dict(vars(decision))

@@ -138,7 +138,7 @@ class MethodConfig:
 
 @dataclass(kw_only=True)
 class FullConfig(MethodConfig):
-    head_rate: float = setting(10.0, "learning rate of the head, in multiples of the encoder's", above=0, high=1000)
+    head_rate: float = setting(20.0, "learning rate of the head, in multiples of the encoder's", above=0, high=1000)
     freeze_embeddings: bool = setting(False, "leave the word embeddings as they are")
 
 
