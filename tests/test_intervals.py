@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from ftclf.data.split import strata
-from ftclf.intervals import _draws, score_intervals
+from ftclf.intervals import _draws, draw_scores
 from ftclf.metrics import one_hot
 
 CONFUSION = np.array([[0.8, 0.15, 0.05], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6]])  # true label to predicted label
@@ -35,8 +35,8 @@ def true_scores() -> dict[str, float]:
 def test_the_same_rows_give_the_same_interval_around_the_score() -> None:
     chosen, targets = sample(0)
     losses = np.linspace(0, 2, len(targets))
-    found, per_class = score_intervals(chosen, targets, losses, draws=200)
-    assert (found, per_class) == score_intervals(chosen, targets, losses, draws=200)
+    found, per_class = draw_scores(chosen, targets, losses, draws=200).intervals()
+    assert (found, per_class) == draw_scores(chosen, targets, losses, draws=200).intervals()
     value = f1_score(targets.argmax(1), chosen.argmax(1), average="macro")
     assert found["macro_f1"][0] < value < found["macro_f1"][1]
     assert found["log_loss"][0] < losses.mean() < found["log_loss"][1]
@@ -51,7 +51,7 @@ def test_every_draw_keeps_the_classes_sizes() -> None:
 
 def test_a_classifier_without_errors_has_no_width() -> None:
     targets = one_hot(np.array([0, 0, 1, 2, 2]), 4)
-    found, per_class = score_intervals(targets, targets, np.zeros(5), draws=50)
+    found, per_class = draw_scores(targets, targets, np.zeros(5), draws=50).intervals()
     assert found["accuracy"] == (1, 1)
     assert per_class[0]["f1"] == (1, 1)
     assert per_class[3]["f1"] == (0, 0)
@@ -68,7 +68,7 @@ def test_an_interval_of_95_percent_holds_the_truth_about_95_times_in_100() -> No
     truth, inside = true_scores(), {"accuracy": 0, "macro_f1": 0, "weighted_f1": 0}
     for seed in range(400):
         chosen, targets = sample(seed)
-        found, _ = score_intervals(chosen, targets, np.zeros(len(targets)), draws=300, seed=seed)
+        found, _ = draw_scores(chosen, targets, np.zeros(len(targets)), draws=300, seed=seed).intervals()
         for name in inside:
             inside[name] += found[name][0] <= truth[name] <= found[name][1]
     assert all(0.92 <= count / 400 <= 0.98 for count in inside.values()), inside

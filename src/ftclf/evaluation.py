@@ -14,7 +14,7 @@ from ftclf.compute import Compute
 from ftclf.config import HEADLINES
 from ftclf.data import Split
 from ftclf.decisions import Decision
-from ftclf.intervals import score_intervals
+from ftclf.intervals import draw_scores
 from ftclf.metrics import (
     confusion,
     most_confused,
@@ -101,7 +101,7 @@ def score(logits: NDArray[np.float32], split: Split, label_names: list[str], dec
         rows = [{**row, **more} for row, more in zip(rows, ranking, strict=True)]
     else:
         headlines = single_label_metrics(probabilities, split.labels)
-    intervals, class_intervals = score_intervals(chosen, targets, row_losses(probabilities, targets, task))
+    intervals, class_intervals = draw_scores(chosen, targets, row_losses(probabilities, targets, task)).intervals()
     rows = [{**row, "intervals": found} for row, found in zip(rows, class_intervals, strict=True)]
     metrics = {
         "rows": len(split),

@@ -7,6 +7,7 @@ draws' scores are the interval (Efron and Tibshirani 1993, chapter 13). Seeded: 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +16,47 @@ from ftclf.data.split import strata
 
 DRAWS = 1000
 CHUNK = 50  # draws at a time: bounds the memory at 50 weights a row
-LEVEL = (2.5, 97.5)
+LEVEL = 95.0
 
 Interval = tuple[float, float]
 
 
-def score_intervals(
+@dataclass
+class ScoreDraws:
+    """The scores of every bootstrap draw of one split's rows.
+
+    The draws depend on the targets and the seed alone: two classifiers scored on the same rows are drawn in pairs, and
+    the differences of their scores are the paired bootstrap.
+    """
+
+    scores: dict[str, NDArray[np.float64]]  # (draws,) each
+    per_class: dict[str, NDArray[np.float64]]  # (draws, labels) each
+
+    def intervals(self) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+        """Return the intervals of the headline scores, and of precision, recall and F1 of each label."""
+        labels = next(iter(self.per_class.values())).shape[1]
+        return (
+            {name: percentile_interval(values) for name, values in self.scores.items()},
+            [
+                {name: percentile_interval(values[:, label]) for name, values in self.per_class.items()}
+                for label in range(labels)
+            ],
+        )
+
+    def less(self, other: ScoreDraws) -> dict[str, NDArray[np.float64]]:
+        """Return by how much each score exceeds the other classifier's in every draw, (draws,) each."""
+        return {name: values - other.scores[name] for name, values in self.scores.items()}
+
+
+def draw_scores(
     chosen: NDArray[np.bool_],
     targets: NDArray[np.bool_],
     losses: NDArray[np.float64],
     *,
     draws: int = DRAWS,
     seed: int = 0,
-) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
-    """Return the intervals of the headline scores, and of precision, recall and F1 of each label.
+) -> ScoreDraws:
+    """Score a classifier on every draw of the rows.
 
     `chosen` and `targets` have the shape (rows, labels), `losses` (rows,). A label without rows has F1 0 in every draw.
     """
@@ -52,10 +80,13 @@ def score_intervals(
         "log_loss": sums[:, 3 * labels + 1] / rows,
     }
     per_class = {"precision": _ratio(tp, tp + fp), "recall": _ratio(tp, support), "f1": f1}
-    return (
-        {name: _interval(values) for name, values in scores.items()},
-        [{name: _interval(values[:, label]) for name, values in per_class.items()} for label in range(labels)],
-    )
+    return ScoreDraws(scores, per_class)
+
+
+def percentile_interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """Return the interval that holds `level` percent of the draws in its middle."""
+    low, high = np.percentile(values, ((100 - level) / 2, (100 + level) / 2))
+    return round(float(low), 6), round(float(high), 6)
 
 
 def _draws(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.float32]]:
@@ -75,8 +106,3 @@ def _draws(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArra
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
     """Divide, with 0 for 0 / 0, as scikit-learn's zero_division=0 does."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _interval(values: NDArray[np.float64]) -> Interval:
-    low, high = np.percentile(values, LEVEL)
-    return round(float(low), 6), round(float(high), 6)
