@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from ftclf.config import DecisionConfig
 from ftclf.decisions import (
     Decision,
     best_label_threshold,
@@ -85,9 +86,7 @@ def test_a_label_with_few_positives_takes_the_threshold_of_all() -> None:
     random = np.random.default_rng(0)
     scores = random.random((400, 3))
     targets = random.random((400, 3)) < np.array([0.4, 0.4, 0.02])
-    found = choose_decision(
-        scores, targets, rule="thresholds", objective="macro_f1", label_names=["a", "b", "rare"], min_positives=20
-    )
+    found = choose_decision(scores, targets, DecisionConfig(), ["a", "b", "rare"])
     assert found.guarded == ["rare"]
     assert found.thresholds[2] == best_single_threshold(scores, targets, objective="macro_f1")
     assert found.thresholds[0] == best_label_threshold(scores[:, 0], targets[:, 0])

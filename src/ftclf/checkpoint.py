@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftclf.calibration import Calibration
 from ftclf.config import METHODS, DatasetConfig, ModelConfig, model_config_from
 from ftclf.decisions import Decision
-from ftclf.errors import CheckpointError, WeightsError
+from ftclf.errors import CheckpointError, ConfigError, WeightsError
 from ftclf.model import Weights, build_classifier, find_weights, load_tokenizer
 from ftclf.runs import read_json, write_json
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 INFO = "ftclf.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -39,7 +40,9 @@ class CheckpointInfo:
     dataset: DatasetConfig
     model: ModelConfig
     method: dict[str, Any]
+    calibration: Calibration
     decision: Decision
+    other_decisions: dict[str, Decision]  # several labels: what else validation chose, by objective
     base_origin: str
     base_sha256: str
     device: str
@@ -97,13 +100,25 @@ def read_info(folder: Path) -> CheckpointInfo:
     try:
         raw["dataset"] = DatasetConfig(**raw["dataset"])
         raw["model"] = model_config_from(raw["model"])
+        raw["calibration"] = Calibration(**raw["calibration"])
         raw["decision"] = Decision(**raw["decision"])
+        raw["other_decisions"] = {name: Decision(**one) for name, one in raw["other_decisions"].items()}
         info = CheckpointInfo(**raw)
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: a field is missing or unknown ({error}); the file is damaged") from error
     if info.method.get("kind") not in METHODS:
         raise CheckpointError(f"{path}: method '{info.method.get('kind')}', allowed: {', '.join(METHODS)}")
     return info
+
+
+def decide_by(info: CheckpointInfo, name: str | None) -> None:
+    """Put another of the checkpoint's decision rules in the usual one's place. Raises ConfigError for none such."""
+    if name is None:
+        return
+    if name not in info.other_decisions:
+        known = ", ".join(info.other_decisions) or "none: with one label a row the most probable is given"
+        raise ConfigError(f"decide: no decision rule '{name}' in the checkpoint, allowed: {known}")
+    info.decision = info.other_decisions[name]
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.config import DecisionConfig
+
 Probabilities = NDArray[np.float64]  # (rows, labels)
 Targets = NDArray[np.bool_]  # (rows, labels)
 
@@ -25,6 +27,8 @@ class Decision:
     at_least_one: bool = False
     objective: str = ""  # what the thresholds were chosen for
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a threshold of their own
+    abstain_below: float | None = None  # rows that are less sure than this are not answered
+    wanted_precision: float | None = None  # what `abstain_below` was chosen for
 
     def decide(self, probabilities: Probabilities) -> Targets:
         """Return which labels each row gets, shape (rows, labels)."""
@@ -40,23 +44,16 @@ class Decision:
 
 
 def choose_decision(
-    probabilities: Probabilities,
-    targets: Targets,
-    *,
-    rule: str,
-    objective: str,
-    label_names: list[str],
-    beta: float = 1.0,
-    k: int = 1,
-    min_positives: int = 20,
+    probabilities: Probabilities, targets: Targets, wanted: DecisionConfig, label_names: list[str]
 ) -> Decision:
     """Choose the thresholds of a rule that are best for an objective on these rows (validation).
 
     With `thresholds`, a label with fewer than `min_positives` positives takes the single threshold that is best for all
     labels together: its own best one would be noise.
     """
+    rule, objective, beta = wanted.rule, wanted.objective, wanted.beta
     if rule in ("argmax", "top_k"):
-        return Decision(rule=rule, k=k)
+        return Decision(rule=rule, k=wanted.k)
     if objective == "subset_accuracy":
         return Decision("threshold", [best_subset_threshold(probabilities, targets)], 1, True, objective)
     single = best_single_threshold(probabilities, targets, objective=objective, beta=beta)
@@ -66,7 +63,7 @@ def choose_decision(
         own = [best_label_threshold(p, t, beta=beta) for p, t in zip(probabilities.T, targets.T, strict=True)]
     else:
         own = best_micro_thresholds(probabilities, targets, beta=beta)
-    few = targets.sum(axis=0) < min_positives
+    few = targets.sum(axis=0) < wanted.min_positives
     thresholds = np.where(few, single, own).tolist()
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
     return Decision(rule, thresholds, objective=objective, guarded=guarded)

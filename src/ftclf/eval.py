@@ -19,13 +19,14 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     output = Path(config.output).expanduser() if config.output else None
     if output is not None and (output / "metrics.json").exists():
         raise RunError(f"output: {output} holds metrics already; choose another folder")
-    from ftclf.checkpoint import load_checkpoint, read_info
+    from ftclf.checkpoint import decide_by, load_checkpoint, read_info
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
     from ftclf.evaluation import compute_logits, headline, score, write_evaluation
     from ftclf.tokens import cached_tokens
 
     info = read_info(folder)
+    decide_by(info, config.decide)
     dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
@@ -36,7 +37,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     logits = compute_logits(
         checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
     )
-    evaluation = score(logits, split, info.label_names, info.decision)
+    evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")
     same = data.digest(config.split) == info.digests.get(config.split)

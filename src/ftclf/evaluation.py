@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
+from ftclf.calibration import calibration_metrics, fit_calibration
+from ftclf.checkpoint import CheckpointInfo
 from ftclf.compute import Compute
-from ftclf.config import HEADLINES
+from ftclf.config import HEADLINES, DecisionConfig
+from ftclf.console import warn
 from ftclf.data import Split
-from ftclf.decisions import Decision
-from ftclf.intervals import draw_scores
+from ftclf.decisions import Decision, choose_decision
+from ftclf.intervals import ScoreDraws, draw_scores
 from ftclf.metrics import (
     confusion,
     most_confused,
@@ -28,10 +32,19 @@ from ftclf.metrics import (
     single_label_metrics,
     softmax,
 )
+from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
 from ftclf.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import nn
+
+# Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
+OTHER_DECISIONS = (
+    ("macro_f1", "thresholds", "macro_f1"),
+    ("micro_f1", "thresholds", "micro_f1"),
+    ("subset_accuracy", "threshold", "subset_accuracy"),
+    ("argmax", "argmax", "subset_accuracy"),
+)
 
 
 @dataclass
@@ -43,6 +56,8 @@ class Evaluation:
     chosen: NDArray[np.bool_]  # (rows, labels)
     targets: NDArray[np.bool_]  # (rows, labels)
     counts: NDArray[np.int64]  # confusion matrix; several labels a row: what is given in the place of a missed one
+    sure: NDArray[np.float64]  # (rows,)
+    draws: ScoreDraws
 
 
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
@@ -61,6 +76,20 @@ def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_s
     network.train(was_training)
     assert found is not None
     return found
+
+
+def milliseconds_per_text(network: nn.Module, tokens: Tokens, compute: Compute) -> float:
+    """Return the median time of one text alone, over up to 20 rows of middling length."""
+    import torch
+
+    middling = np.argsort(tokens.lengths, kind="stable")[len(tokens) // 2 :][:20]
+    times = []
+    with torch.inference_mode(), compute.autocast():
+        for row in [middling[0], *middling]:  # the first warms up
+            start = time.perf_counter()
+            network(**model_inputs(tokens, np.array([row]), compute.device)).logits.float().cpu()
+            times.append(time.perf_counter() - start)
+    return round(1000 * float(np.median(times[1:])), 2)
 
 
 def model_inputs(tokens: Tokens, rows: NDArray[np.int64], device: str) -> dict[str, Any]:
@@ -86,31 +115,103 @@ def choosing_scores(logits: NDArray[np.float32], split: Split) -> dict[str, floa
     return single_label_metrics(softmax(logits), split.labels)
 
 
-def score(logits: NDArray[np.float32], split: Split, label_names: list[str], decision: Decision) -> Evaluation:
-    """Turn logits into every number of a split."""
-    several = split.labels.ndim == 2
-    task = "multi_label" if several else "single_label"
-    probabilities = to_probabilities(logits, task)
-    targets = split.labels if several else one_hot(split.labels, len(label_names))
-    chosen = decision.decide(probabilities)
+def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[Any], wanted: DecisionConfig) -> None:
+    """Fit the scaling and choose the decision rules of a checkpoint on these rows (validation)."""
+    names, task = info.label_names, info.task
+    info.calibration = fit_calibration(
+        logits, labels, method=wanted.calibration, label_names=names, min_positives=wanted.min_positives
+    )
+    probabilities = info.calibration.probabilities(logits, task)
+    targets = one_hot(labels, len(names)) if task == "single_label" else labels
+    if task == "multi_label":
+        info.decision = choose_decision(probabilities, targets, wanted, names)
+        info.other_decisions = {
+            name: choose_decision(probabilities, targets, replace(wanted, rule=rule, objective=objective), names)
+            for name, rule, objective in OTHER_DECISIONS
+        }
+    if wanted.precision is not None:
+        chosen = info.decision.decide(probabilities)
+        sure, right = confidence(probabilities, chosen, task), (chosen == targets).all(axis=1)
+        found = confidence_for_precision(sure, right, wanted.precision)
+        if found is None:
+            warn(
+                f"decision.precision: no confidence gives {wanted.precision:.0%} on validation; predict always abstains"
+            )
+        info.decision.abstain_below = 1.0 + 1e-9 if found is None else found
+        info.decision.wanted_precision = wanted.precision
+
+
+def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Evaluation:
+    """Turn logits into every number of a split, by the scaling and the decision rule of a checkpoint."""
+    task, label_names = info.task, info.label_names
+    probabilities = info.calibration.probabilities(logits, task)
+    targets = targets_of(split, len(label_names))
+    chosen = info.decision.decide(probabilities)
+    sure = confidence(probabilities, chosen, task)
     counts = confusion(chosen, targets)
-    rows = per_class_metrics(chosen, targets, label_names)
-    if several:
-        headlines = multi_label_metrics(probabilities, chosen, targets)
+    draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
+    metrics: dict[str, Any] = {
+        "rows": len(split),
+        **headline_metrics(probabilities, chosen, split),
+        "intervals": draws.intervals()[0],
+        "per_class": _per_class(probabilities, chosen, targets, info, draws),
+        "most_confused": most_confused(counts, targets.sum(axis=0), label_names),
+        "calibration": {
+            "method": info.calibration.method,
+            **calibration_metrics(to_probabilities(logits, task), probabilities, targets, task),
+        },
+        "selective": _selective(sure, (chosen == targets).all(axis=1), info.decision),
+    }
+    metrics["intervals"] = {name: pair for name, pair in metrics["intervals"].items() if name in metrics}
+    if info.other_decisions:
+        others = info.other_decisions.items()
+        metrics["decisions"] = {name: _decided(one, probabilities, targets) for name, one in others}
+    return Evaluation(metrics, probabilities, chosen, targets, counts, sure, draws)
+
+
+def targets_of(split: Split, labels: int) -> NDArray[np.bool_]:
+    """Return a split's labels as truth values, shape (rows, labels)."""
+    return split.labels if split.labels.ndim == 2 else one_hot(split.labels, labels)
+
+
+def headline_metrics(probabilities: NDArray[np.float64], chosen: NDArray[np.bool_], split: Split) -> dict[str, float]:
+    """Return the scores of a split as a whole."""
+    if split.labels.ndim == 2:
+        return multi_label_metrics(probabilities, chosen, split.labels)
+    return single_label_metrics(probabilities, split.labels)
+
+
+def _per_class(
+    probabilities: NDArray[np.float64],
+    chosen: NDArray[np.bool_],
+    targets: NDArray[np.bool_],
+    info: CheckpointInfo,
+    draws: ScoreDraws,
+) -> list[dict[str, Any]]:
+    rows = per_class_metrics(chosen, targets, info.label_names)
+    if info.task == "multi_label":
         ranking = per_class_ranking(probabilities, targets)
         rows = [{**row, **more} for row, more in zip(rows, ranking, strict=True)]
-    else:
-        headlines = single_label_metrics(probabilities, split.labels)
-    intervals, class_intervals = draw_scores(chosen, targets, row_losses(probabilities, targets, task)).intervals()
-    rows = [{**row, "intervals": found} for row, found in zip(rows, class_intervals, strict=True)]
-    metrics = {
-        "rows": len(split),
-        **headlines,
-        "intervals": {name: interval for name, interval in intervals.items() if name in headlines},
-        "per_class": rows,
-        "most_confused": most_confused(counts, targets.sum(axis=0), label_names),
+    return [{**row, "intervals": found} for row, found in zip(rows, draws.intervals()[1], strict=True)]
+
+
+def _selective(sure: NDArray[np.float64], right: NDArray[np.bool_], decision: Decision) -> dict[str, Any]:
+    below = decision.abstain_below
+    kept = None if below is None else {"wanted_precision": decision.wanted_precision, **abstention(sure, right, below)}
+    return {**risk_coverage(sure, right), "abstain": kept}
+
+
+def _decided(decision: Decision, probabilities: NDArray[np.float64], targets: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return what another decision rule scores on the same rows."""
+    chosen = decision.decide(probabilities)
+    scores = multi_label_metrics(probabilities, chosen, targets)
+    intervals, _ = draw_scores(chosen, targets, row_losses(probabilities, targets, "multi_label")).intervals()
+    names = ("macro_f1", "micro_f1", "subset_accuracy")
+    return {
+        "rule": decision.rule,
+        "scores": {name: scores[name] for name in names},
+        "intervals": {name: intervals[name] for name in names},
     }
-    return Evaluation(metrics, probabilities, chosen, targets, counts)
 
 
 def headline(metrics: dict[str, Any], task: str) -> str:
@@ -150,7 +251,7 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
         names = np.array(label_names, dtype=object)
         columns["label"] = names[split.labels]
         columns["predicted"] = names[evaluation.chosen.argmax(axis=1)]
-    columns["confidence"] = probabilities.max(axis=1)
+    columns["confidence"] = evaluation.sure
     columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(label_names)})
     pq.write_table(pa.table(columns), path)
 

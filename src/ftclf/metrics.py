@@ -21,7 +21,7 @@ def softmax(logits: NDArray[np.float32]) -> Probabilities:
     return exponents / exponents.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def sigmoid(logits: NDArray[np.float32]) -> Probabilities:
+def sigmoid(logits: NDArray[np.floating[Any]]) -> Probabilities:
     """Turn logits into a probability for each label alone, in float64."""
     from scipy.special import expit
 

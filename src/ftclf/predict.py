@@ -8,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftclf.config import DatasetConfig, PredictConfig, check
 from ftclf.data import load_texts
 from ftclf.errors import DataError, RunError
 from ftclf.runs import checkpoint_of
+
+if TYPE_CHECKING:
+    from ftclf.checkpoint import CheckpointInfo
+    from ftclf.decisions import Decision
 
 CHUNK = 8192  # texts in memory at a time
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -26,45 +30,62 @@ def predict(config: PredictConfig) -> None:
     output = Path(config.output).expanduser() if config.output else None
     if output is not None:
         _check_output(output, overwrite=config.overwrite)
-    from ftclf.checkpoint import read_info
+    from ftclf.checkpoint import decide_by, read_info
 
     info = read_info(folder)
+    decide_by(info, config.decide)
     texts = _read_texts(config, info.dataset)
-    rows = _predictions(folder, texts, config.batch_size)
+    rows = _predictions(folder, texts, info, batch_size=config.batch_size)
     if output is None:
         for row in rows:
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         sys.stdout.flush()
         return
-    count = _write(output, rows, info.label_names, info.task)
+    count = _write(output, rows, info)
     print(f"{count} predictions in {output}")
 
 
-def _predictions(folder: Path, texts: Iterator[str], batch_size: int) -> Iterator[dict[str, Any]]:
+def _predictions(
+    folder: Path, texts: Iterator[str], info: CheckpointInfo, *, batch_size: int
+) -> Iterator[dict[str, Any]]:
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits, names_of, to_probabilities
+    from ftclf.evaluation import compute_logits, names_of
+    from ftclf.selective import confidence
     from ftclf.tokens import tokenise
 
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
-    info, network = checkpoint.info, checkpoint.network
+    network = checkpoint.network
     compute = scoring_compute(info.device, info.precision, info.threads)
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
     network.to(compute.device)
     while chunk := list(islice(texts, CHUNK)):
         tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
-        probabilities = to_probabilities(compute_logits(network, tokens, compute, batch_size), info.task)
+        probabilities = info.calibration.probabilities(compute_logits(network, tokens, compute, batch_size), info.task)
         chosen = info.decision.decide(probabilities)
-        for text, row, labels in zip(chunk, probabilities, names_of(chosen, info.label_names), strict=True):
+        sure = confidence(probabilities, chosen, info.task)
+        names = names_of(chosen, info.label_names)
+        for text, row, labels, confident in zip(chunk, probabilities, names, sure.tolist(), strict=True):
             yield {
                 "text": text,
                 **({"labels": labels} if info.task == "multi_label" else {"label": labels[0]}),
-                "confidence": round(float(row.max()), 6),
+                "confidence": round(confident, 6),
+                **_abstention(info.decision, confident),
                 "probabilities": {name: round(float(p), 6) for name, p in zip(info.label_names, row, strict=True)},
             }
+
+
+def _abstention(decision: Decision, confident: float) -> dict[str, str | None]:
+    """Return why a row is not to be answered, or null; nothing where the checkpoint never abstains."""
+    if decision.abstain_below is None:
+        return {}
+    if confident >= decision.abstain_below:
+        return {"abstain": None}
+    wanted = "" if decision.wanted_precision is None else f", which {decision.wanted_precision:.0%} right answers need"
+    return {"abstain": f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"}
 
 
 def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
@@ -109,16 +130,24 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise RunError(f"output: no folder {output.parent}; make it first")
 
 
-def _write(output: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
+def _write(output: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
     """Write beside the output and rename: a run that breaks off leaves no half file."""
     beside = output.with_name(f".{output.name}.part")
     writer = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[output.suffix.lower()]
     try:
-        count = writer(beside, rows, label_names, task)
+        count = writer(beside, rows, info)
         beside.replace(output)
     finally:
         beside.unlink(missing_ok=True)
     return count
+
+
+def _columns(info: CheckpointInfo) -> dict[str, str]:
+    """Return the columns of a table of predictions, each with its kind of value."""
+    label = {"labels": "strings"} if info.task == "multi_label" else {"label": "string"}
+    abstain = {} if info.decision.abstain_below is None else {"abstain": "string"}
+    numbers = {f"p_{name}": "float" for name in info.label_names}
+    return {"text": "string", **label, "confidence": "float", **abstain, **numbers}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -126,22 +155,22 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **{f"p_{name}": value for name, value in probabilities.items()}}
 
 
-def _write_csv(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
+def _write_csv(path: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
     """Several labels stand in one cell as a json list: a name may hold any separator."""
-    count, column = 0, "labels" if task == "multi_label" else "label"
+    count = 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["text", column, "confidence", *(f"p_{name}" for name in label_names)])
+        writer = csv.DictWriter(file, list(_columns(info)))
         writer.writeheader()
         for row in rows:
             flat = _flat(row)
-            if task == "multi_label":
+            if info.task == "multi_label":
                 flat["labels"] = json.dumps(flat["labels"], ensure_ascii=False)
             writer.writerow(flat)
             count += 1
     return count
 
 
-def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: list[str], __: str) -> int:
+def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: CheckpointInfo) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
@@ -150,13 +179,12 @@ def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: list[str], __: s
     return count
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], label_names: list[str], task: str) -> int:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    label = ("labels", pa.list_(pa.string())) if task == "multi_label" else ("label", pa.string())
-    columns = [("text", pa.string()), label, ("confidence", pa.float64())]
-    schema = pa.schema([*columns, *((f"p_{name}", pa.float64()) for name in label_names)])
+    kinds = {"string": pa.string(), "strings": pa.list_(pa.string()), "float": pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in _columns(info).items()])
     count = 0
     with pq.ParquetWriter(path, schema) as writer:
         while chunk := [_flat(row) for row in islice(rows, CHUNK)]:

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
 from ftclf.compute import Compute
 from ftclf.config import LOWER_IS_BETTER, TrainingConfig
@@ -69,6 +71,9 @@ class ClassifierTrainer(Trainer):
         callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
+        self.average = AverageWeights(network, config.average) if config.average else None
+        if self.average:
+            callbacks.append(AverageCallback(self.average))
         super().__init__(
             model=network,
             args=training_arguments(config, metric, run, compute),
@@ -111,7 +116,8 @@ class ClassifierTrainer(Trainer):
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
-        logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
+        with self.average.in_place() if self.average else nullcontext():
+            logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"
@@ -126,6 +132,21 @@ class ClassifierTrainer(Trainer):
         start = time.perf_counter()
         super()._save_checkpoint(*args, **kwargs)
         self.seconds_aside += time.perf_counter() - start
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.average:
+            self.average.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.average and checkpoint is not None:
+            self.average.load(Path(checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average:
+            self.average.keep(Path(str(self.state.best_model_checkpoint)))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -154,6 +175,16 @@ def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parame
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             rest = {name: value for name, value in group.items() if name != "params"}
             optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * times})
+
+
+class AverageCallback(TrainerCallback):
+    """Take each step's weights into the mean."""
+
+    def __init__(self, average: AverageWeights) -> None:
+        self.average = average
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.average.update(state.global_step)
 
 
 class ProgressCallback(TrainerCallback):

@@ -22,7 +22,6 @@ from ftclf.runs import Run, begin, check_same, forget_after, refuse_taken, write
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
-    from ftclf.decisions import Decision
     from ftclf.evaluation import Evaluation
     from ftclf.method import Parameters
     from ftclf.trainer import ClassifierTrainer
@@ -50,6 +49,7 @@ class Fitted:
     examples: int
     seconds: float
     reload_difference: float
+    milliseconds_per_text: float = 0.0
 
 
 def train(config: TrainConfig, folder: Path, command: str = "") -> float:
@@ -77,11 +77,13 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
             with timer("training"):
                 fitted, info = _fit(prepared, trainer, parameters)
             with timer("evaluation"):
-                metrics = _evaluate(prepared, info)
+                metrics, evaluation, latency = _evaluate(prepared, info)
+            with timer("baselines"):
+                metrics["baselines"] = _baselines(prepared, evaluation)
             _plot_history(prepared)
             if not config.training.keep_checkpoints:
                 shutil.rmtree(run.resumable, ignore_errors=True)
-    _finish(prepared, fitted, metrics, command, timer.seconds)
+    _finish(prepared, replace(fitted, milliseconds_per_text=latency), metrics, command, timer.seconds)
     return float(metrics["validation"][choosing_metric(config)])
 
 
@@ -121,6 +123,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters)
 
 
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
+    from ftclf.calibration import Calibration
     from ftclf.checkpoint import CheckpointInfo
     from ftclf.decisions import Decision
 
@@ -132,7 +135,9 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         dataset=config.dataset,
         model=config.model,
         method=asdict(config.method),
+        calibration=Calibration(),
         decision=Decision(),
+        other_decisions={},
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
         device=compute.device,
@@ -155,13 +160,13 @@ def _prove(prepared: Prepared, network: Any) -> float:
     return prove_reload(prepared.run.checkpoint, network, inputs, prepared.config.training.seed)
 
 
-def _evaluate(prepared: Prepared, info: CheckpointInfo) -> dict[str, Any]:
+def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Any], Evaluation, float]:
     """Score validation and test by the checkpoint as it was saved: exactly what `ftclf eval` loads.
 
-    How probabilities become labels is chosen on validation, and stored in the checkpoint, before test is scored.
+    How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
     from ftclf.checkpoint import load_checkpoint, write_info
-    from ftclf.evaluation import compute_logits, score, write_evaluation
+    from ftclf.evaluation import compute_logits, milliseconds_per_text, score, settle, write_evaluation
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
     network = load_checkpoint(run.checkpoint).network.to(compute.device)
@@ -170,30 +175,19 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> dict[str, Any]:
     for name in ("validation", "test"):
         split = data.splits[name]
         logits = compute_logits(network, prepared.tokens[name], compute, batch_size)
-        if name == "validation" and data.task == "multi_label":
-            info.decision = _choose(prepared, logits)
+        if name == "validation":
+            settle(info, logits, split.labels, prepared.config.decision)
             write_info(run.checkpoint, info)
-        evaluation: Evaluation = score(logits, split, data.label_names, info.decision)
+        evaluation: Evaluation = score(logits, split, info)
         write_evaluation(evaluation, split, data.label_names, name, predictions=run.predictions, plots=run.plots)
         metrics[name] = evaluation.metrics
-    return metrics
+    return metrics, evaluation, milliseconds_per_text(network, prepared.tokens["test"], compute)
 
 
-def _choose(prepared: Prepared, logits: Any) -> Decision:
-    from ftclf.decisions import choose_decision
-    from ftclf.evaluation import to_probabilities
+def _baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    from ftclf.baselines import beside_baselines
 
-    data, wanted = prepared.data, prepared.config.decision
-    return choose_decision(
-        to_probabilities(logits, data.task),
-        data.splits["validation"].labels,
-        label_names=data.label_names,
-        rule=wanted.rule,
-        objective=wanted.objective,
-        beta=wanted.beta,
-        k=wanted.k,
-        min_positives=wanted.min_positives,
-    )
+    return beside_baselines(prepared, evaluation)
 
 
 def _plot_history(prepared: Prepared) -> None:
@@ -207,6 +201,7 @@ def _finish(
     prepared: Prepared, fitted: Fitted, metrics: dict[str, Any], command: str, seconds: dict[str, float]
 ) -> None:
     """Write the manifest, the model card and, last, the metrics; print the score."""
+    from ftclf.baselines import verdict
     from ftclf.card import model_card
     from ftclf.compute import describe_machine, peak_memory_mb
     from ftclf.evaluation import headline
@@ -228,6 +223,7 @@ def _finish(
         "tokens_from_cache": prepared.from_cache,
         "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
         "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,
+        "milliseconds_per_text": fitted.milliseconds_per_text,
         "peak_memory_mb": round(peak_memory_mb()),
         "reload_difference": fitted.reload_difference,
         "compute": asdict(prepared.compute),
@@ -241,4 +237,6 @@ def _finish(
     write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest))
     write_json(run.metrics, metrics)
     say(f"test {headline(metrics['test'], data.task)}")
+    if metrics["baselines"]:
+        say(verdict(metrics, data.task))
     say(f"run folder: {run.folder}")

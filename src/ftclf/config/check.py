@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from ftclf.config.settings import CHOOSING_METRICS, REQUIRED, LoraConfig, TrainConfig
+from ftclf.config.settings import CALIBRATIONS, CHOOSING_METRICS, REQUIRED, LoraConfig, TrainConfig
 from ftclf.errors import ConfigError, did_you_mean
 
 
@@ -72,6 +72,14 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         yield f"training.metric: got '{config.training.metric}', allowed with dataset.task={data.task}: {allowed}"
     if data.label_columns and data.task != "multi_label":
         yield "dataset.label_columns: a column a label is for several labels a row; add dataset.task=multi_label"
+    allowed_here = (
+        ("auto", "none", "temperature") if data.task == "single_label" else ("auto", "none", "platt", "isotonic")
+    )
+    if config.decision.calibration in set(CALIBRATIONS) - set(allowed_here):
+        yield (
+            f"decision.calibration: got '{config.decision.calibration}', allowed with dataset.task={data.task}: "
+            + ", ".join(allowed_here)
+        )
     if data.task == "multi_label" and config.training.label_smoothing:
         yield "training.label_smoothing: it is for one label a row; leave it 0 with dataset.task=multi_label"
     reserved = sorted(set(config.training.extra) & RESERVED_ARGUMENTS)

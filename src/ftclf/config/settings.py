@@ -199,6 +199,9 @@ class TrainingConfig:
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0)
     label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.9)
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
+    seeds: int = setting(
+        1, "train this often, with seed, seed + 1, ...: a sweep with mean and deviation", low=1, high=100
+    )
     precision: str = setting(
         "auto", "auto: bf16 where this machine is faster with it", choices=("auto", "fp32", "bf16", "fp16")
     )
@@ -210,6 +213,12 @@ class TrainingConfig:
         choices=tuple(dict.fromkeys(CHOOSING_METRICS["single_label"] + CHOOSING_METRICS["multi_label"])),
     )
     eval_steps: int | None = setting(None, "optimizer steps between evaluations; default: once an epoch", low=1)
+    average: float = setting(
+        0.999,
+        "a running mean of the weights is evaluated and kept; this share of the past a step; 0: the last weights",
+        low=0,
+        high=0.99999,
+    )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
@@ -218,10 +227,24 @@ class TrainingConfig:
     extra: dict[str, Any] = setting({}, "any other field of transformers.TrainingArguments")
 
 
+CALIBRATIONS = ("auto", "none", "temperature", "platt", "isotonic")
+
+
 @dataclass(kw_only=True)
 class DecisionConfig:
-    """Multi-label: how probabilities become labels. Thresholds are chosen on validation."""
+    """How logits become probabilities, and probabilities labels: all of it is fitted or chosen on validation.
 
+    Rule, objective, beta and k are for several labels a row; with one the most probable label is given.
+    """
+
+    calibration: str = setting(
+        "auto",
+        "scaling of the probabilities; auto: temperature, or platt with several labels a row",
+        choices=CALIBRATIONS,
+    )
+    precision: float | None = setting(
+        None, "predict abstains where it is less sure than this share of right answers needs", above=0, high=1
+    )
     rule: str = setting(
         "thresholds",
         "one threshold a label, one threshold for all, the k most probable, or the most probable",
@@ -232,7 +255,12 @@ class DecisionConfig:
     )
     beta: float = setting(1.0, "F-beta instead of F1: above 1 recall counts more", above=0, high=10)
     k: int = setting(1, "labels a row with rule top_k", low=1, high=1000)
-    min_positives: int = setting(20, "validation rows a label needs for a threshold of its own", low=1, high=10**6)
+    min_positives: int = setting(
+        20, "validation rows a label needs for a threshold and a scaling of its own", low=1, high=10**6
+    )
+
+
+BASELINES = ("majority", "tfidf", "frozen_encoder")
 
 
 @dataclass(kw_only=True)
@@ -243,6 +271,9 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     name: str | None = setting(None, "name of the run; default: dataset-model-method")
+    baselines: list[str] = setting(
+        list(BASELINES), "what the model is measured against, made once for a data set", choices=BASELINES
+    )
     runs_dir: str = setting("runs", "folder of all runs")
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
@@ -254,12 +285,16 @@ def choosing_metric(config: TrainConfig) -> str:
     return config.training.metric or CHOOSING_METRICS[config.dataset.task][0]
 
 
+DECIDE = "several labels: another of the checkpoint's decision rules, as in subset_accuracy"
+
+
 @dataclass(kw_only=True)
 class EvalConfig:
     checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder")
     split: str = setting("test", "rows to score", choices=("train", "validation", "test"))
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
     output: str | None = setting(None, "folder for metrics, predictions and plots")
+    decide: str | None = setting(None, DECIDE)
     batch_size: int | None = setting(None, "examples a batch; default: as in training", low=1, high=65536)
 
 
@@ -271,6 +306,7 @@ class PredictConfig:
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
     batch_size: int = setting(64, "examples a batch", low=1, high=65536)
     overwrite: bool = setting(False, "replace output if it exists")
+    decide: str | None = setting(None, DECIDE)
 
 
 METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}

@@ -35,6 +35,10 @@ def run_train(words: list[str]) -> int:
     if resumed := [word for word in args.overrides if word.startswith("resume=")]:
         return _resume(resumed[0].removeprefix("resume="), args.overrides)
     jobs = checked_jobs("train", args)
+    if jobs[0].training.seeds > 1:
+        words = _one_job_a_seed(words, args, jobs)
+        args = parse(words)
+        jobs = checked_jobs("train", args)
     folder = _run_folder(jobs[0], sweep=bool(args.multirun))
     if args.multirun:
         for number in range(len(jobs)):
@@ -44,6 +48,16 @@ def run_train(words: list[str]) -> int:
         return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
     refuse_taken(folder, overwrite=jobs[0].overwrite, resume=False)
     return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
+    """Return the command line of the sweep that `training.seeds` stands for."""
+    first = jobs[0].training
+    if len({job.training.seed for job in jobs}) > 1:
+        raise ConfigError("training.seeds: the sweep has seeds of its own (training.seed); drop one of the two")
+    others = [word for word in words if not word.lstrip("+").startswith("training.seed=")]
+    seeds = ",".join(str(first.seed + number) for number in range(first.seeds))
+    return [*([] if args.multirun else ["-m"]), *others, f"training.seed={seeds}"]
 
 
 def run_eval(words: list[str]) -> int:

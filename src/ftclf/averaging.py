@@ -1,0 +1,77 @@
+"""A running mean of the weights along the last steps: what is evaluated and kept instead of the last step's weights.
+
+The exponential mean of Polyak and Juditsky (1992) as Szegedy et al. (2016) use it: late steps of a large learning rate
+scatter around a better point than any of them. It costs one pass over the weights every few steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+FILE = "average.safetensors"
+EVERY = 4  # steps between updates: a pass over MiniLM's 22.7 M weights is a tenth of a step on one core
+
+
+class AverageWeights:
+    """The mean of a network's trained weights; `decay` is the share of the past that a step keeps.
+
+    A short run has no long past: the mean reaches back over a tenth of the steps at most.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.means: dict[str, Tensor] = {}
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The trained weights as they stand in the network."""
+        return {name: weight.data for name, weight in self.network.named_parameters() if weight.requires_grad}
+
+    def update(self, step: int) -> None:
+        """Take in the weights after an optimizer step; steps are counted from 1."""
+        if not self.means:
+            self.means = {name: weight.clone() for name, weight in self.weights.items()}
+        elif step % EVERY == 0:
+            weights = list(self.weights.values())
+            kept = min(self.decay, (1 + step) / (10 + step)) ** EVERY
+            torch._foreach_lerp_(list(self.means.values()), weights, 1 - kept)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the mean into the network while the block runs."""
+        if not self.means:
+            yield
+            return
+        last = {name: weight.clone() for name, weight in self.weights.items()}
+        self._put(self.means)
+        try:
+            yield
+        finally:
+            self._put(last)
+
+    def save(self, folder: Path) -> None:
+        """Write the mean beside a Trainer checkpoint."""
+        from safetensors.torch import save_file
+
+        save_file(self.means, folder / FILE)
+
+    def load(self, folder: Path) -> None:
+        """Go on with the mean of a Trainer checkpoint."""
+        from safetensors.torch import load_file
+
+        found, weights = load_file(folder / FILE), self.weights
+        self.means = {name: found[name].to(weight.device) for name, weight in weights.items()}
+
+    def keep(self, folder: Path) -> None:
+        """Put the mean of a Trainer checkpoint into the network for good."""
+        self.load(folder)
+        self._put(self.means)
+
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(values[name])

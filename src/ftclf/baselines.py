@@ -1,0 +1,204 @@
+"""What a model should beat: the most frequent label, a linear model on word counts, the untrained encoder.
+
+Their probabilities are made once for a data set and kept on disk; every later run only compares itself with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import HEADLINES
+from ftclf.console import say
+from ftclf.data import Split
+from ftclf.decisions import Decision, choose_decision
+from ftclf.evaluation import headline_metrics, targets_of
+from ftclf.intervals import draw_scores, percentile_interval
+from ftclf.metrics import row_losses
+from ftclf.tokens import cache_folder
+
+if TYPE_CHECKING:
+    from ftclf.evaluation import Evaluation
+    from ftclf.preparation import Prepared
+
+CACHE_FORMAT = "1"
+MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
+SPLITS = ("validation", "test")
+ABOUT = {
+    "majority": "the most frequent label for every row",
+    "tfidf": "TF-IDF of words, word pairs and character pieces, logistic regression",
+    "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
+}
+SHORT = {"majority": "the majority label", "tfidf": "TF-IDF", "frozen_encoder": "the frozen encoder"}
+
+Probabilities = dict[str, NDArray[np.float64]]  # by split
+
+
+@dataclass
+class Fitted:
+    probabilities: Probabilities
+    seconds: float  # when it was fitted, not when it was read from disk
+
+
+def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    """Return each baseline's scores on test, and by how much the evaluated model is better, in paired intervals."""
+    return {name: _compared(name, prepared, evaluation) for name in prepared.config.baselines}
+
+
+def verdict(metrics: dict[str, Any], task: str) -> str:
+    """Return `beats TF-IDF by 4.1 points [2.9, 5.3]` for the strongest baseline of the linear kind; '' without any."""
+    baselines = metrics["baselines"]
+    name = next((name for name in ("tfidf", "frozen_encoder", "majority") if name in baselines), None)
+    if name is None:
+        return ""
+    difference, low, high = (100 * value for value in baselines[name]["difference"][HEADLINES[task][0]])
+    interval = f"[{low:.1f}, {high:.1f}]"
+    if low > 0:
+        return f"beats {SHORT[name]} by {difference:.1f} points {interval}"
+    if high < 0:
+        return f"worse than {SHORT[name]} by {-difference:.1f} points [{-high:.1f}, {-low:.1f}]"
+    return f"not told apart from {SHORT[name]}: {difference:+.1f} points {interval}"
+
+
+def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    task, test = prepared.data.task, prepared.data.splits["test"]
+    fitted = _cached(name, prepared)
+    targets = targets_of(test, len(prepared.data.label_names))
+    probabilities = fitted.probabilities["test"]
+    chosen = _decision(name, fitted, prepared).decide(probabilities)
+    draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
+    scores = headline_metrics(probabilities, chosen, test)
+    intervals, _ = draws.intervals()
+    gained = {key: percentile_interval(values) for key, values in evaluation.draws.less(draws).items()}
+    names = [key for key in HEADLINES[task] if key in scores]
+    return {
+        "about": ABOUT[name] + _sampled(prepared),
+        "scores": {key: scores[key] for key in names},
+        "intervals": {key: intervals[key] for key in names if key in intervals},
+        "difference": {key: [evaluation.metrics[key] - scores[key], *gained[key]] for key in names if key in gained},
+        "seconds": fitted.seconds,
+    }
+
+
+def _decision(name: str, fitted: Fitted, prepared: Prepared) -> Decision:
+    """Choose how a baseline decides by the very settings of the run, on validation."""
+    data = prepared.data
+    if data.task == "single_label" or name == "majority":
+        return Decision()
+    validation = data.splits["validation"].labels
+    return choose_decision(fitted.probabilities["validation"], validation, prepared.config.decision, data.label_names)
+
+
+def _sampled(prepared: Prepared) -> str:
+    rows = len(prepared.data.splits["train"])
+    return f" ({MOST_ROWS:,} of {rows:,} training rows)" if rows > MOST_ROWS else ""
+
+
+# ---- kept on disk
+
+
+def _cached(name: str, prepared: Prepared) -> Fitted:
+    """Return a baseline's probabilities, from disk where the same rows were seen before."""
+    data = prepared.data
+    what = [CACHE_FORMAT, name, data.task, *(data.digest(split) for split in data.splits)]
+    if name == "frozen_encoder":
+        what += [prepared.weights.sha256, str(prepared.config.dataset.max_length)]
+    file = cache_folder() / "baselines" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.npz"
+    if not file.is_file():
+        say(f"baseline: {ABOUT[name]} (kept for later runs)")
+        start = time.perf_counter()
+        probabilities = FITS[name](prepared)
+        _keep(file, probabilities, time.perf_counter() - start)
+    with np.load(file) as kept:
+        return Fitted({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
+
+
+def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
+    """Write beside the cache and rename: another process sees the whole file or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=file.parent, suffix=".npz")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            np.savez(stream, seconds=np.array(seconds), **probabilities)  # type: ignore[arg-type]
+        Path(beside).replace(file)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+# ---- the baselines
+
+
+def _majority(prepared: Prepared) -> Probabilities:
+    shares = targets_of(prepared.data.splits["train"], len(prepared.data.label_names)).mean(axis=0)
+    return {split: np.tile(shares, (len(prepared.data.splits[split]), 1)) for split in SPLITS}
+
+
+def _tfidf(prepared: Prepared) -> Probabilities:
+    """Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_union
+
+    train, splits = _sample(prepared), prepared.data.splits
+    rare = 2 if len(train) > 1000 else 1
+    features = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), min_df=rare, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=rare, sublinear_tf=True),
+    )
+    inputs = features.fit_transform([prepared.data.splits["train"].texts[row] for row in train])
+    others = {split: features.transform(splits[split].texts) for split in SPLITS}
+    return _linear(inputs, splits["train"].take(train), others, prepared)
+
+
+def _frozen_encoder(prepared: Prepared) -> Probabilities:
+    from ftclf.embeddings import embed
+    from ftclf.model import build_classifier
+
+    config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
+    train = _sample(prepared)
+    encoder = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network.base_model
+    inputs = embed(encoder, tokens["train"], compute, rows=train)
+    others = {split: embed(encoder, tokens[split], compute) for split in SPLITS}
+    return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
+
+
+def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Probabilities:
+    """Fit one logistic regression a label against the rest; with one label a row they are scaled to add up to 1."""
+    from sklearn.linear_model import LogisticRegression
+
+    targets = targets_of(train, len(prepared.data.label_names))
+    found = {split: np.empty((features.shape[0], targets.shape[1])) for split, features in others.items()}
+    for label, truth in enumerate(targets.T):
+        if truth.all() or not truth.any():  # the sample may miss a label
+            for split in found:
+                found[split][:, label] = float(truth.any())
+            continue
+        model = LogisticRegression(C=4.0, solver="liblinear", random_state=0).fit(inputs, truth)
+        for split, features in others.items():
+            found[split][:, label] = model.predict_proba(features)[:, 1]
+    if prepared.data.task == "multi_label":
+        return found
+    return {split: values / values.sum(axis=1, keepdims=True) for split, values in found.items()}
+
+
+def _sample(prepared: Prepared) -> NDArray[np.int64]:
+    rows = len(prepared.data.splits["train"])
+    if rows <= MOST_ROWS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+FITS: dict[str, Callable[[Prepared], Probabilities]] = {
+    "majority": _majority,
+    "tfidf": _tfidf,
+    "frozen_encoder": _frozen_encoder,
+}

@@ -1,0 +1,169 @@
+"""From logits to probabilities that mean something: scalings fitted on validation, and how far they are off.
+
+Temperature scaling for one label a row (Guo et al. 2017), Platt scaling (Platt 1999) or isotonic regression (Zadrozny
+and Elkan 2002) for each label where a row has several. All rise with the logit: with one label a row they change no
+answer, with several they change the ranking of no label's rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.metrics import Probabilities, sigmoid, softmax
+
+Logits = NDArray[np.float32]
+BINS = 15
+
+
+@dataclass
+class Calibration:
+    """A fitted scaling as plain json."""
+
+    method: str = "none"
+    temperature: float = 1.0  # temperature: softmax(logits / temperature)
+    slopes: list[float] = field(default_factory=list)  # platt: sigmoid(slope * logit + offset), one a label
+    offsets: list[float] = field(default_factory=list)
+    steps: list[list[list[float]]] = field(
+        default_factory=list
+    )  # isotonic: logits and their probabilities, a label each
+    guarded: list[str] = field(default_factory=list)  # labels with too few positives for a scaling of their own
+
+    def probabilities(self, logits: Logits, task: str) -> Probabilities:
+        """Return the probabilities of a task, shape (rows, labels), float64."""
+        if task == "single_label":
+            return softmax(logits / np.float32(self.temperature))
+        if self.method == "platt":
+            return sigmoid(logits.astype(np.float64) * self.slopes + self.offsets)
+        if self.method == "isotonic":
+            columns = [np.interp(column, step[0], step[1]) for column, step in zip(logits.T, self.steps, strict=True)]
+            return np.stack(columns, axis=1)
+        return sigmoid(logits)
+
+
+def fit_calibration(
+    logits: Logits, labels: NDArray[Any], *, method: str, label_names: list[str], min_positives: int
+) -> Calibration:
+    """Fit a scaling on these rows (validation).
+
+    `labels` are ids (rows,) or truth values (rows, labels). `auto` is temperature or platt. A label with fewer than
+    `min_positives` rows is scaled as all labels together: its own scaling would be noise.
+    """
+    if method == "none":
+        return Calibration()
+    if labels.ndim == 1:
+        return Calibration("temperature", temperature=fit_temperature(logits, labels))
+    few = labels.sum(axis=0) < min_positives
+    guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
+    shared = fit_platt(logits.ravel(), labels.ravel()) or (1.0, 0.0)
+    if method == "isotonic":
+        steps = [
+            _platt_steps(column, shared) if is_few else fit_isotonic(column, truth)
+            for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
+        ]
+        return Calibration(method, steps=steps, guarded=guarded)
+    own = [
+        shared if is_few else fit_platt(column, truth) or shared
+        for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
+    ]
+    return Calibration("platt", slopes=[a for a, _ in own], offsets=[b for _, b in own], guarded=guarded)
+
+
+def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
+    """Return the temperature with the least log loss, between 0.05 and 20."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        chosen = log_softmax(wide / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
+        return -float(chosen.mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def fit_platt(logits: Logits, positive: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Return slope and offset of a logistic regression on the logit; None where it would not rise."""
+    from sklearn.linear_model import LogisticRegression
+
+    if positive.all() or not positive.any():
+        return None
+    # Hardly regularised: a few positives that are perfectly apart would have an endless slope otherwise.
+    model = LogisticRegression(C=1e4).fit(logits.astype(np.float64)[:, None], positive)
+    slope = float(model.coef_[0, 0])
+    return (slope, float(model.intercept_[0])) if slope > 0 else None
+
+
+def fit_isotonic(logits: Logits, positive: NDArray[np.bool_]) -> list[list[float]]:
+    """Return the corners of the isotonic regression; never a probability of 0 or 1, which no number of rows shows."""
+    from sklearn.isotonic import IsotonicRegression
+
+    least = 1 / (len(positive) + 2)
+    model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip")
+    model.fit(logits.astype(np.float64), positive.astype(np.float64))
+    return [model.X_thresholds_.tolist(), model.y_thresholds_.tolist()]
+
+
+def _platt_steps(logits: Logits, scaling: tuple[float, float]) -> list[list[float]]:
+    corners = np.linspace(float(logits.min()), float(logits.max()), 50)
+    return [corners.tolist(), sigmoid(corners * scaling[0] + scaling[1]).tolist()]
+
+
+def calibration_metrics(
+    raw: Probabilities, scaled: Probabilities, targets: NDArray[np.bool_], task: str
+) -> dict[str, Any]:
+    """Return expected calibration error, Brier score and reliability bins, after and before scaling.
+
+    One label a row: of the most probable label (Guo et al. 2017). Several: of every label of every row.
+    """
+    after, before = (reliability_bins(*_claims(one, targets, task)) for one in (scaled, raw))
+    return {
+        "ece": expected_calibration_error(after),
+        "brier": brier_score(scaled, targets, task),
+        "ece_before": expected_calibration_error(before),
+        "brier_before": brier_score(raw, targets, task),
+        "bins": after,
+        "bins_before": before,
+    }
+
+
+def _claims(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return every probability that is claimed, and whether it came true."""
+    if task == "multi_label":
+        return probabilities.ravel(), targets.ravel()
+    best = probabilities.argmax(axis=1)
+    rows = np.arange(len(best))
+    return probabilities[rows, best], targets[rows, best]
+
+
+def reliability_bins(confidence: NDArray[np.float64], true: NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Return count, mean confidence and share that came true in equal bins of confidence; empty ones are left out."""
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    return [
+        {
+            "low": index / BINS,
+            "high": (index + 1) / BINS,
+            "count": int(inside.sum()),
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(true[inside].mean()),
+        }
+        for index in range(BINS)
+        if (inside := place == index).any()
+    ]
+
+
+def expected_calibration_error(bins: list[dict[str, float]]) -> float:
+    """Return the mean distance of confidence and accuracy over the bins, weighted by their rows."""
+    rows = sum(one["count"] for one in bins)
+    return float(sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / rows)
+
+
+def brier_score(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> float:
+    """Return the mean squared error: summed over a row's labels for one label a row, else its mean over labels."""
+    squares = (probabilities - targets) ** 2
+    return float(squares.mean() if task == "multi_label" else squares.sum(axis=1).mean())

@@ -1,0 +1,63 @@
+"""Baselines: fitted once for a data set, scored as the model is, and the difference said with its interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TrainTiny, make_rows, tiny_words, write_csv
+from ftclf.baselines import verdict
+from ftclf.cli import run
+from ftclf.runs import Run, read_json
+
+
+def test_every_run_stands_beside_its_baselines(trained: Run) -> None:
+    metrics = read_json(trained.metrics)
+    assert list(metrics["baselines"]) == ["majority", "tfidf", "frozen_encoder"]
+    for one in metrics["baselines"].values():
+        difference, low, high = one["difference"]["accuracy"]
+        assert difference == pytest.approx(metrics["test"]["accuracy"] - one["scores"]["accuracy"])
+        assert low <= difference <= high
+    assert metrics["baselines"]["majority"]["scores"]["accuracy"] == pytest.approx(1 / 3, abs=0.02)
+    assert metrics["baselines"]["tfidf"]["scores"]["accuracy"] > 0.9  # topics that words alone tell apart
+
+
+def test_baselines_are_fitted_once_for_a_data_set(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "own.csv", make_rows(120, seed=7))
+    scores = []
+    for folder in ("a", "b"):
+        words = tiny_words(tiny_models["bert"], data, tmp_path / folder, "training.max_steps=1")
+        assert run(words) == 0
+        scores.append(read_json(tmp_path / folder / "metrics.json")["baselines"])
+        assert ("kept for later runs" in capsys.readouterr().out) == (folder == "a")
+    assert scores[0] == scores[1] | {}
+
+
+def test_baselines_can_be_left_out(train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]) -> None:
+    finished = train_tiny("training.max_steps=1", "baselines=[]")
+    assert read_json(finished.metrics)["baselines"] == {}
+    assert "TF-IDF" not in capsys.readouterr().out
+
+
+def test_an_unknown_baseline_is_refused(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "baselines=[tfid]")) == 2
+    assert "baselines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        ([0.041, 0.029, 0.053], "beats TF-IDF by 4.1 points [2.9, 5.3]"),
+        ([0.004, -0.003, 0.011], "not told apart from TF-IDF: +0.4 points [-0.3, 1.1]"),
+        ([-0.02, -0.03, -0.01], "worse than TF-IDF by 2.0 points [1.0, 3.0]"),
+    ],
+)
+def test_the_first_line_says_whether_the_linear_model_is_beaten(difference: list[float], said: str) -> None:
+    metrics: dict[str, Any] = {"baselines": {"tfidf": {"difference": {"accuracy": difference}}}}
+    assert verdict(metrics, "single_label") == said

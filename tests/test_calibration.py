@@ -1,0 +1,136 @@
+"""Scalings: fitted on validation, they change no answer and bring the probabilities to the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.metrics import brier_score_loss
+
+from conftest import tiny_words
+from ftclf.calibration import (
+    BINS,
+    brier_score,
+    calibration_metrics,
+    expected_calibration_error,
+    fit_calibration,
+    fit_temperature,
+    reliability_bins,
+)
+from ftclf.cli import run
+from ftclf.metrics import one_hot, sigmoid, softmax
+from ftclf.runs import Run, read_json
+
+NAMES = ["a", "b", "c"]
+
+
+def drawn(seed: int, rows: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits, and labels that are drawn from the softmax of them."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (rows, 3)).astype(np.float32)
+    labels = (softmax(logits).cumsum(axis=1) > random.random((rows, 1))).argmax(axis=1)
+    return logits, labels
+
+
+def test_the_temperature_of_overconfident_logits_is_found() -> None:
+    logits, labels = drawn(0)
+    assert fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.05)
+    assert fit_temperature(logits / 4, labels) == pytest.approx(0.25, rel=0.05)
+
+
+def test_scaling_changes_no_answer_and_lowers_the_error() -> None:
+    logits, labels = drawn(1)
+    logits = logits * 3
+    found = fit_calibration(logits, labels, method="auto", label_names=NAMES, min_positives=20)
+    raw, scaled = softmax(logits), found.probabilities(logits, "single_label")
+    assert (raw.argmax(axis=1) == scaled.argmax(axis=1)).all()
+    metrics = calibration_metrics(raw, scaled, one_hot(labels, 3), "single_label")
+    assert metrics["ece_before"] > 0.08
+    assert metrics["ece"] < 0.015
+    assert metrics["brier"] < metrics["brier_before"]
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_each_label_is_scaled_on_its_own(method: str) -> None:
+    random = np.random.default_rng(2)
+    logits = random.normal(0, 2, (20_000, 3)).astype(np.float32)
+    slopes, offsets = np.array([0.5, 1.0, 2.0]), np.array([-1.0, 0.0, 1.0])
+    truth = expit(logits * slopes + offsets)
+    labels = random.random(truth.shape) < truth
+    found = fit_calibration(logits, labels, method=method, label_names=NAMES, min_positives=20)
+    assert np.abs(found.probabilities(logits, "multi_label") - truth).mean() < 0.02
+    if method == "platt":
+        assert found.slopes == pytest.approx(slopes, rel=0.1)
+        assert found.offsets == pytest.approx(offsets, abs=0.1)
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_a_label_with_few_rows_is_scaled_as_all_together(method: str) -> None:
+    random = np.random.default_rng(3)
+    logits = random.normal(0, 2, (500, 3)).astype(np.float32)
+    labels = random.random(logits.shape) < expit(logits)
+    labels[:, 2] = False
+    labels[:3, 2] = True
+    found = fit_calibration(logits, labels, method=method, label_names=NAMES, min_positives=20)
+    assert found.guarded == ["c"]
+    probabilities = found.probabilities(logits, "multi_label")
+    assert (np.diff(probabilities[np.argsort(logits[:, 2]), 2]) >= 0).all()
+    assert probabilities.min() > 0
+    assert probabilities.max() < 1
+
+
+def test_a_label_whose_logits_point_the_wrong_way_keeps_its_ranking() -> None:
+    logits = np.linspace(-3, 3, 200, dtype=np.float32)[:, None].repeat(2, axis=1)
+    labels = np.stack([logits[:, 0] > 0, logits[:, 1] < 0], axis=1)
+    found = fit_calibration(logits, labels, method="platt", label_names=["a", "b"], min_positives=20)
+    assert (np.diff(found.probabilities(logits, "multi_label"), axis=0) >= 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 200))
+def test_the_calibration_error_is_its_definition(seed: int, rows: int) -> None:
+    random = np.random.default_rng(seed)
+    confidence, true = random.random(rows), random.random(rows) < 0.5
+    confidence[0] = 1.0
+    total = 0.0
+    for index in range(BINS):
+        low, high = index / BINS, (index + 1) / BINS
+        inside = [i for i in range(rows) if low <= confidence[i] < high or (index == BINS - 1 and confidence[i] == 1)]
+        if inside:
+            total += len(inside) / rows * abs(np.mean(true[inside]) - np.mean(confidence[inside]))
+    assert expected_calibration_error(reliability_bins(confidence, true)) == pytest.approx(total)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(2, 6))
+def test_the_brier_score_is_scikit_learns(seed: int, rows: int, labels: int) -> None:
+    random = np.random.default_rng(seed)
+    p = softmax(random.normal(size=(rows, labels)).astype(np.float32))
+    truth = random.integers(0, labels, rows)  # a label may be absent
+    expected = brier_score_loss(truth, p, labels=np.arange(labels), scale_by_half=False)
+    assert brier_score(p, one_hot(truth, labels), "single_label") == pytest.approx(expected)
+    several = random.random((rows, labels)) < 0.3
+    q = sigmoid(random.normal(size=(rows, labels)))
+    expected = brier_score_loss(several.ravel(), q.ravel(), pos_label=True)
+    assert brier_score(q, several, "multi_label") == pytest.approx(expected)
+
+
+def test_the_scaling_stands_in_the_checkpoint_and_in_the_metrics(trained: Run) -> None:
+    info = read_json(trained.checkpoint / "ftclf.json")
+    assert info["calibration"]["method"] == "temperature"
+    assert info["calibration"]["temperature"] > 0
+    for split in ("validation", "test"):
+        found = read_json(trained.metrics)[split]["calibration"]
+        assert found["method"] == "temperature"
+        assert sum(one["count"] for one in found["bins"]) == read_json(trained.metrics)[split]["rows"]
+
+
+def test_a_scaling_of_the_other_task_is_refused(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "decision.calibration=platt")) == 2
+    assert "got 'platt', allowed with dataset.task=single_label: auto, none, temperature" in capsys.readouterr().err
