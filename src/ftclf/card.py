@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ftclf.baselines import verdict
 from ftclf.config import HEADLINES, TrainConfig, choosing_metric
-from ftclf.data import Data
+from ftclf.console import printable
+from ftclf.data import Data, Split
 from ftclf.evaluation import with_interval
 
+if TYPE_CHECKING:
+    from ftclf.evaluation import Evaluation
 
-def model_card(config: TrainConfig, data: Data, metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
+
+EXAMPLES = 2  # a label
+LONGEST = 160  # characters of an example
+
+
+def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> dict[str, list[str]]:
+    """Return for each label the texts that the model gives it rightly and most surely."""
+    right = evaluation.chosen & evaluation.targets
+    found = {}
+    for label, name in enumerate(label_names):
+        rows = np.flatnonzero(right[:, label])
+        surest = rows[np.argsort(-evaluation.probabilities[rows, label], kind="stable")[:EXAMPLES]]
+        found[name] = [_shortened(split.texts[row]) for row in surest]
+    return found
+
+
+def model_card(
+    config: TrainConfig,
+    data: Data,
+    metrics: dict[str, Any],
+    manifest: dict[str, Any],
+    shown: dict[str, list[str]],
+) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
     test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
     names = HEADLINES[data.task]
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
         for row in test["per_class"]
+    )
+    texts = "\n".join(
+        f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
+        for name, found in shown.items()
     )
     notes = "\n".join(f"* {note}" for note in data.notes) or "* none"
     return f"""# {config.model.alias} on {data.name}, {config.method.kind}
@@ -32,12 +65,23 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 |{"---|" * len(names)}
 | {" | ".join(with_interval(test, name) for name in names)} |
 
+{_beside(metrics, data.task)}
+
 The checkpoint was chosen by {choosing_metric(config)} on validation ({metrics["validation"]["rows"]} rows);
-test chose nothing.
+test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
+{test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
 
 | label | precision | recall | F1 | support |
 |---|---|---|---|---|
 {rows}
+
+## Examples
+
+Validation texts that it labels rightly and most surely:
+
+| label | texts |
+|---|---|
+{texts}
 
 ## Data
 
@@ -58,5 +102,17 @@ def _f1(row: dict[str, Any]) -> str:
     return f"{row['f1']:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _beside(metrics: dict[str, Any], task: str) -> str:
+    if not metrics["baselines"]:
+        return "No baseline was asked for."
+    return f"Against a baseline, {HEADLINES[task][0].replace('_', ' ')}: {verdict(metrics, task)}."
+
+
+def _shortened(text: str) -> str:
+    folded = " ".join(text.split())
+    return folded if len(folded) <= LONGEST else folded[:LONGEST].rstrip() + "…"
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Return a text as it is: no character of it means anything to Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", " ".join(printable(text).split())).replace("<", "&lt;")

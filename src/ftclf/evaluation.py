@@ -252,6 +252,7 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
         columns["label"] = names[split.labels]
         columns["predicted"] = names[evaluation.chosen.argmax(axis=1)]
     columns["confidence"] = evaluation.sure
+    columns.update({f"column_{name}": cells for name, cells in split.columns.items()})
     columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(label_names)})
     pq.write_table(pa.table(columns), path)
 

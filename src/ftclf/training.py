@@ -77,13 +77,17 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
             with timer("training"):
                 fitted, info = _fit(prepared, trainer, parameters)
             with timer("evaluation"):
-                metrics, evaluation, latency = _evaluate(prepared, info)
+                evaluations, latency = _evaluate(prepared, info)
             with timer("baselines"):
-                metrics["baselines"] = _baselines(prepared, evaluation)
+                from ftclf.baselines import beside_baselines
+
+                baselines = beside_baselines(prepared, evaluations["test"])
             _plot_history(prepared)
             if not config.training.keep_checkpoints:
                 shutil.rmtree(run.resumable, ignore_errors=True)
-    _finish(prepared, replace(fitted, milliseconds_per_text=latency), metrics, command, timer.seconds)
+    metrics = {**{name: one.metrics for name, one in evaluations.items()}, "baselines": baselines}
+    manifest = _manifest(prepared, replace(fitted, milliseconds_per_text=latency), command, timer.seconds)
+    _finish(prepared, evaluations, metrics, manifest)
     return float(metrics["validation"][choosing_metric(config)])
 
 
@@ -160,7 +164,7 @@ def _prove(prepared: Prepared, network: Any) -> float:
     return prove_reload(prepared.run.checkpoint, network, inputs, prepared.config.training.seed)
 
 
-def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Any], Evaluation, float]:
+def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evaluation], float]:
     """Score validation and test by the checkpoint as it was saved: exactly what `ftclf eval` loads.
 
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
@@ -171,23 +175,16 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Any],
     run, data, compute = prepared.run, prepared.data, prepared.compute
     network = load_checkpoint(run.checkpoint).network.to(compute.device)
     batch_size = prepared.config.training.eval_batch_size
-    metrics: dict[str, Any] = {}
+    evaluations: dict[str, Evaluation] = {}
     for name in ("validation", "test"):
         split = data.splits[name]
         logits = compute_logits(network, prepared.tokens[name], compute, batch_size)
         if name == "validation":
             settle(info, logits, split.labels, prepared.config.decision)
             write_info(run.checkpoint, info)
-        evaluation: Evaluation = score(logits, split, info)
-        write_evaluation(evaluation, split, data.label_names, name, predictions=run.predictions, plots=run.plots)
-        metrics[name] = evaluation.metrics
-    return metrics, evaluation, milliseconds_per_text(network, prepared.tokens["test"], compute)
-
-
-def _baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
-    from ftclf.baselines import beside_baselines
-
-    return beside_baselines(prepared, evaluation)
+        evaluations[name] = score(logits, split, info)
+        write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
+    return evaluations, milliseconds_per_text(network, prepared.tokens["test"], compute)
 
 
 def _plot_history(prepared: Prepared) -> None:
@@ -197,18 +194,13 @@ def _plot_history(prepared: Prepared) -> None:
     plot_history(prepared.run.plots / "history.png", history, choosing_metric(prepared.config))
 
 
-def _finish(
-    prepared: Prepared, fitted: Fitted, metrics: dict[str, Any], command: str, seconds: dict[str, float]
-) -> None:
-    """Write the manifest, the model card and, last, the metrics; print the score."""
-    from ftclf.baselines import verdict
-    from ftclf.card import model_card
+def _manifest(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return what the run was made with."""
     from ftclf.compute import describe_machine, peak_memory_mb
-    from ftclf.evaluation import headline
     from ftclf.manifest import git_commit, versions
 
-    config, run, data = prepared.config, prepared.run, prepared.data
-    manifest: dict[str, Any] = {
+    config, data = prepared.config, prepared.data
+    return {
         "command": command,
         "ftclf": __version__,
         "dataset": data.name,
@@ -233,8 +225,20 @@ def _finish(
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seconds": seconds,
     }
+
+
+def _finish(
+    prepared: Prepared, evaluations: dict[str, Evaluation], metrics: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """Write the manifest, the model card and, last, the metrics; print the score."""
+    from ftclf.baselines import verdict
+    from ftclf.card import examples, model_card
+    from ftclf.evaluation import headline
+
+    config, run, data = prepared.config, prepared.run, prepared.data
+    shown = examples(evaluations["validation"], data.splits["validation"], data.label_names)
     write_json(run.manifest, manifest)
-    write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest))
+    write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest, shown))
     write_json(run.metrics, metrics)
     say(f"test {headline(metrics['test'], data.task)}")
     if metrics["baselines"]:

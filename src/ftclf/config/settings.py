@@ -61,6 +61,7 @@ class DatasetConfig:
     first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
     label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
+    slice_columns: list[str] = setting([], "columns of the data whose values the report scores one by one")
     label_groups: dict[str, list[str]] = setting({}, "labels merged under a new name, as in joy: [love, amusement]")
     task: str = setting("single_label", "one label a row, or any number of them", choices=TASKS)
     protocol: str = setting(

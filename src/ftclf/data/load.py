@@ -82,17 +82,12 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
             f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, "
             "and the first of them counts"
         )
-        return RawRows(rows.where, rows.texts, [labels[:1] for labels in rows.labels], rows.lines)
+        return replace(rows, labels=[labels[:1] for labels in rows.labels])
     keep = [index for index, labels in enumerate(rows.labels) if len(labels) == 1]
     notes.append(f"protocol only: {len(keep)} of the {len(rows.labels)} {split} rows have one label and are used")
     if not keep:
         raise DataError(f"{rows.where}: every row has several labels; dataset.protocol=only leaves none")
-    return RawRows(
-        rows.where,
-        [rows.texts[i] for i in keep],
-        [rows.labels[i] for i in keep],
-        [rows.lines[i] for i in keep],
-    )
+    return rows.take(keep)
 
 
 def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig) -> list[str]:
@@ -124,7 +119,7 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
                     f" ({_some(names)}).{did_you_mean(label, names)}"
                 )
             chosen[index, ids[label]] = True
-    return Split(rows.texts, chosen if config.task == "multi_label" else chosen.argmax(axis=1))
+    return Split(rows.texts, chosen if config.task == "multi_label" else chosen.argmax(axis=1), rows.columns)
 
 
 def _group_labels(
@@ -144,9 +139,7 @@ def _group_labels(
         return group_of.get(name, name)
 
     grouped = {
-        split: RawRows(
-            rows.where, rows.texts, [list(dict.fromkeys(map(group, row))) for row in rows.labels], rows.lines
-        )
+        split: replace(rows, labels=[list(dict.fromkeys(map(group, row))) for row in rows.labels])
         for split, rows in raw.items()
     }
     return grouped, None if names is None else list(dict.fromkeys(map(group, names)))

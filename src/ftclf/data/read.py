@@ -36,17 +36,20 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> RawR
     if labels:
         several = [(column, "label_columns") for column in config.label_columns]
         wanted += several or [(config.label_column, "label_column")]
+        wanted += [(column, "slice_columns") for column in config.slice_columns]
     for column, key in wanted:
         if column not in table.columns:
             raise DataError(
                 f"dataset.{key}: no column '{column}' in {path.name}; it has {', '.join(table.columns)}."
                 + did_you_mean(column, table.columns)
             )
-    found = RawRows(str(path), [], [], [])
+    found = RawRows(str(path), [], [], [], {column: [] for column in config.slice_columns if labels})
     for line, row in table.rows:
         found.texts.append(_text(row[config.text_column], path, line, config.text_column))
         if labels:
             found.labels.append(_row_labels(row, path, line, config))
+            for column, cells in found.columns.items():
+                cells.append("" if row[column] is None else str(row[column]))
         found.lines.append(line)
     if not found.texts:
         raise DataError(f"{path}: no rows; it needs a header and at least one row")

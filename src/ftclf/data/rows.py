@@ -18,6 +18,16 @@ class RawRows:
     texts: list[str]
     labels: list[list[str]]  # a row's label names or ids, in the order of the file
     lines: list[int]  # where in the source a row stands, for errors
+    columns: dict[str, list[str]] = field(default_factory=dict)  # what the report slices by
+
+    def take(self, rows: list[int]) -> RawRows:
+        return RawRows(
+            self.where,
+            [self.texts[row] for row in rows],
+            [self.labels[row] for row in rows],
+            [self.lines[row] for row in rows],
+            {name: [cells[row] for row in rows] for name, cells in self.columns.items()},
+        )
 
 
 @dataclass
@@ -29,12 +39,14 @@ class Split:
 
     texts: list[str]
     labels: NDArray[Any]
+    columns: dict[str, list[str]] = field(default_factory=dict)  # what the report slices by
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
-        return Split([self.texts[row] for row in rows], self.labels[rows])
+        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
+        return Split([self.texts[row] for row in rows], self.labels[rows], columns)
 
     def text_digest(self) -> str:
         """Return the SHA-256 of the texts in their order."""

@@ -27,6 +27,8 @@ def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[st
         case "local":
             return _read_files(config, local_folder(config), only)
         case "package":
+            if config.slice_columns:
+                raise DataError(f"dataset.slice_columns: {config.name} is a package of texts and has no columns")
             return {"train": read_folders(_package_folder(config))}, None
         case "hub":
             return _read_hub(config)
@@ -112,7 +114,7 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
         if split not in loaded:
             continue
         rows = loaded[split]
-        for column in (config.text_column, config.label_column):
+        for column in (config.text_column, config.label_column, *config.slice_columns):
             if column not in rows.column_names:
                 raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")
         feature = rows.features[config.label_column]
@@ -123,7 +125,8 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
             if not isinstance(text, str) or not text.strip():
                 raise DataError(f"{where}: row {number}, column '{config.text_column}': no text in it")
             labels.append([_name(one, names, where, number) for one in (cell if isinstance(cell, list) else [cell])])
-        splits[split] = RawRows(where, texts, labels, list(range(1, len(texts) + 1)))
+        columns = {column: [str(cell) for cell in rows[column]] for column in config.slice_columns}
+        splits[split] = RawRows(where, texts, labels, list(range(1, len(texts) + 1)), columns)
     if "train" not in splits:
         raise DataError(f"dataset.hub: {config.hub} has no train split; it has {', '.join(loaded)}")
     return splits, names
