@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from ftclf.data.split import strata
-from ftclf.intervals import _draws, draw_scores
+from ftclf.intervals import _draws, _within, draw_scores, interval_of
 from ftclf.metrics import one_hot
 
 CONFUSION = np.array([[0.8, 0.15, 0.05], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6]])  # true label to predicted label
@@ -43,10 +43,28 @@ def test_the_same_rows_give_the_same_interval_around_the_score() -> None:
     assert len(per_class) == 3
 
 
-def test_every_draw_keeps_the_classes_sizes() -> None:
+def test_every_draw_has_as_many_rows_and_classes_whose_sizes_scatter_as_those_of_test_sets() -> None:
     _, targets = sample(0)
-    for weights in _draws(strata(targets), 120, 0):
-        assert (weights @ targets == SIZES).all()
+    weights = np.concatenate(list(_draws(strata(targets), 4000, 0)))
+    sizes, rows = weights @ targets, len(targets)
+    assert np.allclose(weights.sum(axis=1), rows)
+    assert np.allclose(sizes.mean(axis=0), SIZES, rtol=0.02)
+    assert np.allclose(sizes.std(axis=0), np.sqrt(SIZES * (1 - SIZES / rows)), rtol=0.1)
+
+
+def test_the_mean_of_a_small_class_scatters_as_theory_says() -> None:
+    """Four rows, one of them right: the variance of their mean is 3/16 over 3, not over 4; one row has none."""
+    shares = _within(4, 20000, np.random.default_rng(0))
+    assert np.isclose(shares[:, 0].var(), 3 / 16 / 3, rtol=0.05)
+    assert (_within(1, 5, np.random.default_rng(0)) == 1).all()
+
+
+def test_an_interval_is_corrected_for_the_bias_of_its_draws() -> None:
+    """Draws lie below the score as the score lies below the truth: the interval goes above both."""
+    draws = np.random.default_rng(0).normal(0.48, 0.01, 20000)
+    low, high = interval_of(draws, 0.49)
+    assert (low, high) == pytest.approx((0.48, 0.52), abs=0.002)
+    assert interval_of(draws, 0.48) == pytest.approx((0.4604, 0.4996), abs=0.002)
 
 
 def test_a_classifier_without_errors_has_no_width() -> None:

@@ -23,7 +23,7 @@ from ftclf.console import say
 from ftclf.data import Split
 from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
-from ftclf.intervals import draw_scores, percentile_interval
+from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import row_losses
 from ftclf.tokens import cache_folder
 
@@ -79,13 +79,14 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
     scores = headline_metrics(probabilities, chosen, test)
     intervals, _ = draws.intervals()
-    gained = {key: percentile_interval(values) for key, values in evaluation.draws.less(draws).items()}
+    gained = evaluation.draws.observed_less(draws)
+    spread = {key: interval_of(values, gained[key]) for key, values in evaluation.draws.less(draws).items()}
     names = [key for key in HEADLINES[task] if key in scores]
     return {
         "about": ABOUT[name] + _sampled(prepared),
         "scores": {key: scores[key] for key in names},
         "intervals": {key: intervals[key] for key in names if key in intervals},
-        "difference": {key: [evaluation.metrics[key] - scores[key], *gained[key]] for key in names if key in gained},
+        "difference": {key: [gained[key], *spread[key]] for key in names if key in gained},
         "seconds": fitted.seconds,
     }
 

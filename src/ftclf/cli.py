@@ -39,10 +39,11 @@ def predict_command(words: list[str]) -> int:
 
 
 def compare_command(words: list[str]) -> int:
-    """Print one table over finished runs, best first."""
+    """Print tables over finished runs: scores, best first, means over seeds, and what differs beyond chance."""
     import argparse
 
     from ftclf.compare import compare
+    from ftclf.significance import MARGIN
 
     parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
@@ -50,8 +51,26 @@ def compare_command(words: list[str]) -> int:
     parser.add_argument("--csv", type=Path, help="write the table to this file as well")
     parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
     parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
+    parser.add_argument(
+        "--equal-within",
+        metavar="SHARE",
+        type=float,
+        default=MARGIN,
+        help="a smaller difference is none (default 0.01)",
+    )
+    parser.add_argument(
+        "--flips", metavar="FILE", type=Path, help="csv of the rows that one of two runs alone got right"
+    )
     options = parser.parse_args(words)
-    compare(options.runs, options.sort, csv_file=options.csv, plot=options.plot, plot_file=options.output)
+    compare(
+        options.runs,
+        options.sort,
+        csv_file=options.csv,
+        plot=options.plot,
+        plot_file=options.output,
+        margin=options.equal_within,
+        flips_file=options.flips,
+    )
     return 0
 
 

@@ -1,0 +1,256 @@
+"""What `ftclf compare` shows, computed and not printed: leaderboard, means over seeds, differences, rows that flip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.differences import flatten, varying
+from ftclf.errors import ConfigError, RunError
+from ftclf.metrics import row_losses
+from ftclf.runs import Run, read_json
+from ftclf.significance import MARGIN, Difference, Outcome, Side, corrected, differences
+
+# Scores that are shares and have draws: a margin of equality in points makes sense for them.
+COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1")
+SEED = "training.seed"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs on one set of test rows."""
+
+    given: list[Run]  # as they came
+    runs: list[Run]  # the best on validation first
+    sort: str  # the score that says which is best
+    groups: list[list[Run]]  # runs of one config under different seeds; the others alone
+    differences: list[Difference]  # empty with one run, and with the seeds of one config alone
+    left_out: list[Run]  # without predictions of the test rows: no difference can be told
+
+
+def compare_runs(
+    runs: Sequence[Run], *, margin: float = MARGIN, sort: str | None = None, paths: Sequence[Path] = ()
+) -> list[Comparison]:
+    """Compare runs, those on the same test rows with each other. Nothing is printed.
+
+    Two are compared as they come, the second against the first; of more, each other one against the best on validation.
+    The differences are of `sort` where it is accuracy or an F1, else of the task's first headline score; p-values are
+    corrected for all comparisons of the call. `paths` shortens the runs' names. Raises RunError for damaged folders.
+    """
+    found = [_compared(group, sort, margin=margin, paths=paths) for group in by_test_rows(runs).values()]
+    every = iter(corrected([one for comparison in found for one in comparison.differences]))
+    return [replace(one, differences=[next(every) for _ in one.differences]) for one in found]
+
+
+def by_test_rows(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs by the digest of their test rows."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(read_json(run.manifest)["digests"]["test"], []).append(run)
+    return groups
+
+
+def _compared(runs: list[Run], sort: str | None, *, margin: float, paths: Sequence[Path]) -> Comparison:
+    headline = HEADLINES[read_json(runs[0].manifest)["task"]][0]
+    sort = sort or headline
+    _check_sort(runs[0], sort)
+    whole = [run for run in runs if _test_predictions(run).is_file() and _label_file(run).is_file()]
+    # Two runs are compared even where they are seeds of one config: that is what was asked.
+    sides = [[run] for run in whole] if len(runs) == 2 else by_config(whole)
+    score = sort if sort in COMPARED else headline
+    return Comparison(
+        given=runs,
+        runs=sorted(runs, key=lambda run: badness(run, sort)),
+        sort=sort,
+        groups=by_config(runs),
+        differences=_differences(sides, score, sort=sort, margin=margin, paths=paths),
+        left_out=[run for run in runs if run not in whole],
+    )
+
+
+def _check_sort(run: Run, sort: str) -> None:
+    known = read_json(run.metrics)["test"]
+    if not isinstance(known.get(sort), float):
+        allowed = ", ".join(name for name in known if isinstance(known[name], float))
+        raise ConfigError(f"--sort: no score '{sort}', allowed: {allowed}")
+
+
+def _differences(
+    groups: list[list[Run]], score: str, *, sort: str, margin: float, paths: Sequence[Path]
+) -> list[Difference]:
+    if len(groups) < 2:
+        return []
+    if len(groups) > 2:
+        groups = sorted(groups, key=lambda group: fmean(badness(run, sort) for run in group))
+    sides = [Side(group_name(group, paths), tuple(read_outcome(run) for run in group)) for group in groups]
+    try:
+        return differences(sides, sides[0], score=score, margin=margin)
+    except ValueError as error:
+        raise RunError(f"{error}, though their digests are the same: predictions/test.parquet was changed") from error
+
+
+def badness(run: Run, score: str) -> float:
+    """Return a score on validation, turned so that lower is better."""
+    value = float(read_json(run.metrics)["validation"][score])
+    return value if score in LOWER_IS_BETTER else -value
+
+
+def by_config(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs in groups whose configs differ in the seed alone; a seed that comes again opens another group."""
+    groups: list[list[Run]] = []
+    settings = {run: flatten(read_json(run.config)) for run in runs}
+    for run in runs:
+        for group in groups:
+            same = varying([settings[group[0]], settings[run]]) == [SEED]
+            if same and settings[run][SEED] not in [settings[other][SEED] for other in group]:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
+
+
+def read_outcome(run: Run) -> Outcome:
+    """Read what a run did on its test rows. Raises RunError for a file that is missing or not what ftclf wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: list[str] = read_json(_label_file(run))["label_names"]
+    path = _test_predictions(run)
+    try:
+        table = pq.read_table(path)
+        truth = "labels" if "labels" in table.column_names else "label"
+        targets, chosen = (_truth_values(table[name].to_pylist(), names) for name in (truth, "predicted"))
+        probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in names])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise RunError(f"{path}: not the predictions that ftclf wrote ({error}); the file is damaged") from error
+    task = "multi_label" if truth == "labels" else "single_label"
+    return Outcome(chosen, targets, row_losses(probabilities, targets, task))
+
+
+def _truth_values(rows: list[Any], names: list[str]) -> NDArray[np.bool_]:
+    """Return the labels of each row, a name or a list of names, as truth values, shape (rows, labels)."""
+    places = {name: place for place, name in enumerate(names)}
+    found = np.zeros((len(rows), len(names)), dtype=bool)
+    for row, labels in zip(found, rows, strict=True):
+        row[[places[name] for name in ([labels] if isinstance(labels, str) else labels)]] = True
+    return found
+
+
+def _test_predictions(run: Run) -> Path:
+    return run.predictions / "test.parquet"
+
+
+def _label_file(run: Run) -> Path:
+    return run.checkpoint / "ftclf.json"
+
+
+# ---- tables, one dictionary a row
+
+
+def leaderboard(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Return a row for each run, the best on validation first."""
+    settings = [flatten(read_json(run.config)) for run in comparison.runs]
+    shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    stars = ["*" if first else "" for first in on_front(front_points(comparison))]
+    sort = comparison.sort
+    rows = []
+    for run, found, star in zip(comparison.runs, settings, stars, strict=True):
+        manifest, metrics = read_json(run.manifest), read_json(run.metrics)
+        pinned = found["model.pin.name"] == found["model.name"]
+        row: dict[str, Any] = {
+            "run": short_name(run.folder, paths),
+            "data": manifest["dataset"],
+            "model": found["model.pin.alias"] if pinned else found["model.name"],
+            "method": found["method.kind"],
+            **{name: found.get(name) for name in shown},
+            "trained": f"{manifest['parameters']['share']:.1%}",
+            f"validation {sort}": metrics["validation"][sort],
+            **{name: metrics["test"][name] for name in dict.fromkeys([sort, *HEADLINES[manifest["task"]]])},
+            "examples/s": manifest["examples_per_second"],
+            "seconds": round(manifest["seconds"]["total"]),
+            "front": star,
+        }
+        rows.append(row)
+    return rows
+
+
+def front_points(comparison: Comparison) -> dict[str, list[float]]:
+    """Return what a good run has little of, by name: error on validation, weights, seconds, time of a text."""
+    manifests = [read_json(run.manifest) for run in comparison.runs]
+    points = {
+        comparison.sort: [badness(run, comparison.sort) for run in comparison.runs],
+        "trained weights": [float(one["parameters"]["trainable"]) for one in manifests],
+        "seconds": [float(one["seconds"]["total"]) for one in manifests],
+    }
+    times = [one.get("milliseconds_per_text") for one in manifests]
+    if all(isinstance(time, int | float) for time in times):  # runs of before it was measured have none
+        points["latency"] = [float(time) for time in times]
+    return points
+
+
+def on_front(points: dict[str, list[float]]) -> list[bool]:
+    """Return which columns of values, lower is better, no other beats: as good in all and better in one."""
+    values = np.array(list(points.values())).T
+    return [not bool(((values <= one).all(axis=1) & (values < one).any(axis=1)).any()) for one in values]
+
+
+def seed_means(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Return a row for each config with several seeds: test scores as (mean, standard deviation), best first."""
+    rows = []
+    order = sorted(comparison.groups, key=lambda group: fmean(badness(run, comparison.sort) for run in group))
+    for group in order:
+        if len(group) < 2:
+            continue
+        scores = [read_json(run.metrics)["test"] for run in group]
+        names = dict.fromkeys([comparison.sort, *HEADLINES[read_json(group[0].manifest)["task"]]])
+        row: dict[str, Any] = {"run": short_name(group[0].folder, paths), "seeds": len(group)}
+        for name in names:
+            values = [one[name] for one in scores]
+            row[name] = (fmean(values), stdev(values))
+        rows.append(row)
+    return rows
+
+
+def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
+    """Return the settings that differ between two runs: name, value of the first, value of the second."""
+    first, second = (flatten(read_json(run.config)) for run in (a, b))
+    return [(name, first.get(name), second.get(name)) for name in varying([first, second])]
+
+
+def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
+    """Return the test rows that one of two runs alone got right, after a line of column names."""
+    import pyarrow.parquet as pq
+
+    first, second = read_outcome(a), read_outcome(b)
+    tables = [pq.read_table(_test_predictions(run)) for run in (a, b)]
+    truth = "labels" if "labels" in tables[0].column_names else "label"
+    columns = [tables[0]["row"], tables[0]["text"], tables[0][truth], *(one["predicted"] for one in tables)]
+    names = [short_name(run.folder, paths) for run in (a, b)]
+    lines: list[list[Any]] = [["row", "text", truth, *(f"{name} predicted" for name in names), "right"]]
+    for row in np.flatnonzero(first.right != second.right):
+        cells = [column[int(row)].as_py() for column in columns]
+        cells = ["; ".join(cell) if isinstance(cell, list) else cell for cell in cells]
+        lines.append([*cells, names[0] if first.right[row] else names[1]])
+    return lines
+
+
+def group_name(group: Sequence[Run], paths: Sequence[Path] = ()) -> str:
+    """Return the name of a run, or that of the first of several seeds with their number."""
+    name = short_name(group[0].folder, paths)
+    return name if len(group) == 1 else f"{name} ({len(group)} seeds)"
+
+
+def short_name(folder: Path, paths: Sequence[Path] = ()) -> str:
+    """Return a run's folder as seen from the path that led to it, or its last two parts."""
+    for path in paths:
+        if folder != path and folder.is_relative_to(path):
+            return str(folder.relative_to(path))
+    return f"{folder.parent.name}/{folder.name}"
