@@ -82,14 +82,44 @@ def test_the_subset_threshold_gets_the_most_rows_exactly_right(made: tuple[int, 
     assert right(best_subset_threshold(scores, targets)) == max(map(right, every_threshold(scores)))
 
 
-def test_a_label_with_few_positives_takes_the_threshold_of_all() -> None:
+def test_a_label_with_few_positives_takes_the_expected_threshold() -> None:
     random = np.random.default_rng(0)
     scores = random.random((400, 3))
     targets = random.random((400, 3)) < np.array([0.4, 0.4, 0.02])
-    found = choose_decision(scores, targets, DecisionConfig(), ["a", "b", "rare"])
+    found = choose_decision(scores, targets, DecisionConfig(search="observed"), ["a", "b", "rare"])
     assert found.guarded == ["rare"]
-    assert found.thresholds[2] == best_single_threshold(scores, targets, objective="macro_f1")
+    assert found.thresholds[2] == best_label_threshold(scores[:, 2], scores[:, 2])
     assert found.thresholds[0] == best_label_threshold(scores[:, 0], targets[:, 0])
+
+
+def test_the_expected_threshold_is_half_of_the_best_expected_f1() -> None:
+    scores = np.random.default_rng(1).beta(0.3, 2, 5000)
+    ranked = np.sort(scores)[::-1]
+    best = (2 * ranked.cumsum() / (np.arange(1, 5001) + ranked.sum())).max()
+    assert best_label_threshold(scores, scores) == pytest.approx(best / 2, abs=2e-3)
+    for objective in ("macro_f1", "micro_f1"):
+        probabilities = np.stack([scores, scores], axis=1)
+        found = choose_decision(
+            probabilities, probabilities > 0.5, DecisionConfig(objective=objective, min_positives=1), ["a", "b"]
+        )
+        assert found.thresholds == pytest.approx([best / 2, best / 2], abs=2e-3)
+
+
+def test_expected_thresholds_do_better_on_other_rows_where_labels_are_rare() -> None:
+    gained = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        probabilities = random.beta(0.15, 4, (1000, 5))
+        targets = random.random(probabilities.shape) < probabilities
+        halves = slice(0, 500), slice(500, None)
+        scores = []
+        for search in ("expected", "observed"):
+            wanted = DecisionConfig(search=search, min_positives=1)
+            decision = choose_decision(probabilities[halves[0]], targets[halves[0]], wanted, list("abcde"))
+            chosen = decision.decide(probabilities[halves[1]])
+            scores.append(f1_score(targets[halves[1]], chosen, average="macro", zero_division=0))
+        gained.append(scores[0] - scores[1])
+    assert np.mean(gained) > 0
 
 
 def test_rules_decide_as_they_say() -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say
 from ftclf.data import Split
 from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
-from ftclf.metrics import row_losses
+from ftclf.metrics import log_odds, row_losses
 from ftclf.tokens import cache_folder
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     task, test = prepared.data.task, prepared.data.splits["test"]
     fitted = _cached(name, prepared)
     targets = targets_of(test, len(prepared.data.label_names))
-    probabilities = fitted.probabilities["test"]
-    chosen = _decision(name, fitted, prepared).decide(probabilities)
+    probabilities, chosen = _decided(name, fitted.probabilities, prepared)
     draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
     scores = headline_metrics(probabilities, chosen, test)
     intervals, _ = draws.intervals()
@@ -91,13 +91,24 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     }
 
 
-def _decision(name: str, fitted: Fitted, prepared: Prepared) -> Decision:
-    """Choose how a baseline decides by the very settings of the run, on validation."""
-    data = prepared.data
+def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
+    data, wanted = prepared.data, prepared.config.decision
     if data.task == "single_label" or name == "majority":
-        return Decision()
-    validation = data.splits["validation"].labels
-    return choose_decision(fitted.probabilities["validation"], validation, prepared.config.decision, data.label_names)
+        return found["test"], Decision().decide(found["test"])
+    labels = data.splits["validation"].labels
+    logits = {split: log_odds(values) for split, values in found.items()}
+    scaling = fit_calibration(
+        logits["validation"],
+        labels,
+        method=wanted.calibration,
+        label_names=data.label_names,
+        min_positives=wanted.min_positives,
+    )
+    scaled = {split: scaling.probabilities(values, data.task) for split, values in logits.items()}
+    return scaled["test"], choose_decision(scaled["validation"], labels, wanted, data.label_names).decide(
+        scaled["test"]
+    )
 
 
 def _sampled(prepared: Prepared) -> str:

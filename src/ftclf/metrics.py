@@ -28,6 +28,13 @@ def sigmoid(logits: NDArray[np.floating[Any]]) -> Probabilities:
     return expit(logits.astype(np.float64))  # type: ignore[no-any-return]
 
 
+def log_odds(probabilities: Probabilities) -> NDArray[np.float32]:
+    """Turn probabilities back into the logits of a sigmoid."""
+    from scipy.special import logit
+
+    return logit(np.clip(probabilities, 1e-6, 1 - 1e-6)).astype(np.float32)  # type: ignore[no-any-return]
+
+
 def single_label_metrics(probabilities: Probabilities, labels: NDArray[np.int64]) -> dict[str, float]:
     """Return accuracy, macro, micro and weighted F1 and log loss.
 

@@ -254,6 +254,12 @@ class DecisionConfig:
     objective: str = setting(
         "macro_f1", "what thresholds are best for", choices=("macro_f1", "micro_f1", "subset_accuracy")
     )
+    search: str = setting(
+        "auto",
+        "thresholds are best if the scaled probabilities are right (expected), or on the labels of validation "
+        "themselves (observed); auto: expected, where they are scaled",
+        choices=("auto", "expected", "observed"),
+    )
     beta: float = setting(1.0, "F-beta instead of F1: above 1 recall counts more", above=0, high=10)
     k: int = setting(1, "labels a row with rule top_k", low=1, high=1000)
     min_positives: int = setting(
