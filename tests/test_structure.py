@@ -25,6 +25,7 @@ LAYERS = [
     "config",
     "console",
     "runs",
+    "differences",
     "hub",
     "data",
     "model",

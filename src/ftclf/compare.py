@@ -8,11 +8,11 @@ from typing import Any
 
 from ftclf.config import CHOOSING_METRICS, HEADLINES, LOWER_IS_BETTER
 from ftclf.console import printable
+from ftclf.differences import flatten, varying
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.runs import Run, find_runs, read_json
 
 SCORES = {name for names in [*HEADLINES.values(), *CHOOSING_METRICS.values()] for name in names}
-IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
 
 
 def compare(
@@ -46,7 +46,7 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
     """Draw a numeric setting against the validation and test score of runs. Raises ConfigError if it is not one."""
     from ftclf.plots import plot_setting
 
-    settings = [_flatten(read_json(run.config)) for run in runs]
+    settings = [flatten(read_json(run.config)) for run in runs]
     if setting not in settings[0]:
         raise ConfigError(f"--plot: no setting '{setting}'.{did_you_mean(setting, settings[0])}")
     values = [found.get(setting) for found in settings]
@@ -60,16 +60,16 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
 
 def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> None:
     """Draw the plot of a sweep over one number; several or none: draw nothing."""
-    settings = [_flatten(read_json(run.config)) for run in runs]
-    varying = _varying(settings)
-    numeric = [name for name in varying if all(isinstance(found.get(name), int | float) for found in settings)]
-    if len(varying) == 1 and numeric and len(runs) > 1:
+    settings = [flatten(read_json(run.config)) for run in runs]
+    differing = varying(settings)
+    numeric = [name for name in differing if all(isinstance(found.get(name), int | float) for found in settings)]
+    if len(differing) == 1 and numeric and len(runs) > 1:
         plot_runs(runs, numeric[0], metric, folder / f"{numeric[0]}.png")
 
 
 def _table(runs: list[Run], sort: str | None, paths: list[Path]) -> list[dict[str, Any]]:
-    settings = [_flatten(read_json(run.config)) for run in runs]
-    shown = [name for name in _varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    settings = [flatten(read_json(run.config)) for run in runs]
+    shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
     task = read_json(runs[0].manifest)["task"]
     sort = sort or HEADLINES[task][0]
     known = read_json(runs[0].metrics)["test"]
@@ -136,24 +136,3 @@ def _short(folder: Path, paths: list[Path]) -> str:
         if folder != path and folder.is_relative_to(path):
             return str(folder.relative_to(path))
     return f"{folder.parent.name}/{folder.name}"
-
-
-def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    names = dict.fromkeys(name for found in settings for name in found)
-    return [
-        name
-        for name in names
-        if name.rpartition(".")[2] not in IGNORED
-        and not name.startswith("model.pin.")
-        and len({repr(found.get(name)) for found in settings}) > 1
-    ]
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            flat.update(_flatten(item, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat

@@ -1,0 +1,30 @@
+"""Settings of runs as flat names, and which of them differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flat.update(flatten(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def varying(settings: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the flat settings that are not the same in all, without those that decide no number."""
+    names = dict.fromkeys(name for found in settings for name in found)
+    return [
+        name
+        for name in names
+        if name.rpartition(".")[2] not in IGNORED
+        and not name.startswith("model.pin.")
+        and len({repr(found.get(name)) for found in settings}) > 1
+    ]
