@@ -43,6 +43,7 @@ LAYERS = [
     "checkpoint",
     "evaluation",
     "card",
+    "report",
     "trainer",
     "preparation",
     "training",
