@@ -61,10 +61,10 @@ def render(runs: list[Run]) -> str:
 
 
 def _refuse_other_file(file: Path, *, overwrite: bool) -> None:
+    if file.is_dir():
+        raise RunError(f"--output: {file} is a folder; name a file")
     if overwrite or not file.exists():
         return
-    if not file.is_file():
-        raise RunError(f"--output: {file} is no file; name another")
     with file.open(encoding="utf-8", errors="replace") as opened:
         if GENERATOR not in opened.read(HEAD):
             raise RunError(f"--output: {file} is something else than an ftclf report; name another or add --overwrite")

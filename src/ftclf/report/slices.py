@@ -79,8 +79,7 @@ def _by_length(found: Predictions) -> Iterator[Slice]:
     quarter = np.searchsorted(np.unique(np.quantile(words, [0.25, 0.5, 0.75])), words, side="left")
     for index in np.unique(quarter):
         rows = quarter == index
-        low, high = words[rows].min(), words[rows].max()
-        yield Slice(f"{low}–{high} words" if low < high else f"{low} words", rows)
+        yield Slice(f"{_range(words[rows].min(), words[rows].max())} words", rows)
 
 
 def _by_frequency(found: Predictions, material: Material) -> Iterator[Slice]:
@@ -91,8 +90,11 @@ def _by_frequency(found: Predictions, material: Material) -> Iterator[Slice]:
         rows = np.asarray(found.targets[:, labels].any(axis=1))
         if rows.any():
             low, high = (material.support[labels[end]] for end in (0, -1))
-            about = f"{name}: {len(labels)} labels with {low}–{high} rows each"
-            yield Slice(about if len(labels) > 1 else f"{name}: 1 label", rows, labels.tolist())
+            yield Slice(f"{name}: {_range(low, high)} rows a label", rows, labels.tolist())
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}–{high}" if low < high else str(low)
 
 
 def _by_column(values: list[str | None]) -> Iterator[Slice]:
