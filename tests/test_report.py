@@ -254,12 +254,26 @@ def test_a_lower_loss_is_better() -> None:
 
 def test_a_run_without_baselines_and_calibration_has_a_report(trained: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(trained.folder, tmp_path / "old"))
-    text = page_of(run).texts
-    assert "TF-IDF" not in text["main"][0]
-    assert "Most confident errors" in text["h2"] or not read_json(run.metrics)["test"]["most_confused"]
+    assert "TF-IDF" not in page_of(run).texts["main"][0]
+    metrics = read_json(run.metrics)
+    for rows in metrics["test"], *metrics["test"]["per_class"]:
+        del rows["intervals"]
+    write_json(run.metrics, metrics)
+    assert "[" not in page_of(run).texts["p"][0]
     shutil.rmtree(run.predictions)
     shutil.rmtree(run.plots)
     assert "Scores" in page_of(run).texts["h2"]
+
+
+def test_what_was_not_calibrated_has_one_line_and_no_before(whole: Run) -> None:
+    assert {"before", "after"} <= set(page_of(whole).texts["th"])
+    metrics = read_json(whole.metrics)
+    metrics["test"]["calibration"]["method"] = "none"
+    write_json(whole.metrics, metrics)
+    page = page_of(whole)
+    assert "before" not in page.texts["th"]
+    assert "as it is" in page.texts["th"]
+    assert len(page.all("rect")) == 0
 
 
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])

@@ -17,7 +17,8 @@ from ftclf.report.scores import Content, calibration, curves, score_table, score
 from ftclf.report.slices import slices
 from ftclf.report.words import score_name
 
-BLOCKS = 40  # labels of a matrix that is shown whole; a larger one scrolls both ways in its box
+WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
+RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RunPage:
 
     key: str
     title: list[str]  # data, model, method
-    about: list[str]
+    about: list[str]  # folder, date
     sentence: str
     sections: list[Section]
 
@@ -47,7 +48,7 @@ def run_page(material: Material, key: str) -> RunPage:
     return RunPage(
         key=key,
         title=[manifest["dataset"], _model(material), material.config["method"]["kind"]],
-        about=[f"{material.run.folder.parent.name}/{material.run.folder.name}", str(manifest["date"])],
+        about=[material.name, str(manifest["date"])],
         sentence=sentence(material),
         sections=[section for section in sections if section.content],
     )
@@ -78,7 +79,7 @@ def _compared(group: list[Material], keys: dict[int, str]) -> Content:
         "rows": [
             {
                 "key": keys[id(run)],
-                "name": f"{run.run.folder.parent.name}/{run.run.folder.name}",
+                "name": run.name,
                 "scores": [scored(run.metrics["validation"], names[0]), *(scored(run.test, name) for name in names)],
                 "seconds": run.manifest["seconds"]["total"],
                 "trained": run.manifest["parameters"]["share"],
@@ -114,7 +115,7 @@ def _matrix(material: Material) -> Content | None:
         }
         for row, label in enumerate(material.labels)
     ]
-    return {"several": material.several, "rows": rows, "large": len(rows) > BLOCKS}
+    return {"several": material.several, "rows": rows, "large": len(rows) > WHOLE_MATRIX}
 
 
 def _classes(material: Material) -> Content:
@@ -148,9 +149,6 @@ def _decisions(material: Material) -> Content | None:
             for name, found in rules.items()
         ],
     }
-
-
-RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
 def _each_threshold(material: Material) -> list[float]:

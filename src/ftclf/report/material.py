@@ -47,6 +47,12 @@ class Material:
     predictions: Predictions | None
 
     @property
+    def name(self) -> str:
+        """Return the run's folder as people tell it from others: with the one around it."""
+        folder = self.run.folder.resolve()
+        return f"{folder.parent.name}/{folder.name}"
+
+    @property
     def test(self) -> dict[str, Any]:
         return self.metrics["test"]  # type: ignore[no-any-return]
 

@@ -22,12 +22,14 @@ from ftclf.report.words import (
 
 Content = dict[str, Any]
 
+CALIBRATIONS = {"temperature": "temperature scaling", "platt": "Platt scaling", "isotonic": "isotonic regression"}
+
 
 def sentence(material: Material) -> str:
     """Return the report's first line: the first headline score, and how it does against TF-IDF."""
     test, name = material.test, HEADLINES[material.task][0]
-    found = test["intervals"].get(name)
-    line = f"{opened(score_name(name))} {number(test[name])} {interval(found)}".strip()
+    score = scored(test, name)
+    line = f"{opened(score_name(name))} {score['text']} {score['interval']}".strip()
     line += f" on {count(test['rows'])} test rows"
     gained = material.metrics.get("baselines", {}).get("tfidf", {}).get("difference", {}).get(name)
     return f"{line}; {against(gained, name, baseline_name('tfidf'))}." if gained else f"{line}."
@@ -89,50 +91,46 @@ def calibration(material: Material) -> Content | None:
     found, selective = material.test.get("calibration"), material.test.get("selective")
     if not found and not selective:
         return None
+    figures = [_reliability(found)] if found else []
+    figures += [_coverage(selective, several=material.several)] if selective else []
     return {
-        "figures": [
-            *([_reliability(found)] if found else []),
-            *([_coverage(selective, several=material.several)] if selective else []),
-        ],
-        "numbers": [
-            (name, number(found[f"{key}_before"], 4), number(found[key], 4))
-            for key, name in (("ece", "ECE"), ("brier", "Brier score"))
-        ]
-        if found
-        else [],
-        "method": {
-            "temperature": "temperature scaling",
-            "platt": "Platt scaling",
-            "isotonic": "isotonic regression",
-        }.get(found["method"], found["method"])
-        if found
-        else "none",
-        "abstain": (selective or {}).get("abstain"),
-        "aurc": (selective or {}).get("aurc"),
+        "figures": figures,
+        "errors": _calibration_errors(found) if found else None,
+        "abstain": selective.get("abstain") if selective else None,
+    }
+
+
+def _calibration_errors(found: Content) -> Content:
+    """Return how far confidence is from being right, before calibration too if there was one."""
+    keys = ["{}_before", "{}"] if found["method"] in CALIBRATIONS else ["{}"]
+    rows = [
+        {"name": title, "numbers": [number(found.get(key.format(name)), 4) for key in keys]}
+        for name, title in (("ece", "ECE"), ("brier", "Brier score"))
+    ]
+    return {
+        "names": ["before", "after"] if len(keys) > 1 else ["as it is"],
+        "method": CALIBRATIONS.get(found["method"], "no calibration"),
+        "rows": rows,
     }
 
 
 def _reliability(found: Content) -> Content:
+    calibrated = found["method"] in CALIBRATIONS
+    kinds = [("before calibration", "bins_before", "other")] if calibrated else []
     lines = [
         Line(name, [(row["confidence"], row["accuracy"]) for row in found[key]], kind)
-        for name, key, kind in (("before", "bins_before", "other"), ("after", "bins", "main"))
+        for name, key, kind in [*kinds, ("after calibration" if calibrated else "as it is", "bins", "main")]
         if found.get(key)
     ]
     bins = "; ".join(
         f"{number(row['confidence'], 2)}: {number(row['accuracy'], 2)} of {count(row['count'])}"
         for row in found["bins"]
     )
-    about = (
-        f"Reliability. ECE {number(found['ece_before'], 4)} before calibration, {number(found['ece'], 4)} after. "
-        f"Share right at each mean confidence after calibration: {bins}"
-    )
+    before = f"{number(found.get('ece_before'), 4)} before calibration, " if calibrated else ""
+    about = f"Reliability. ECE {before}{number(found['ece'], 4)} as it is. Share right at each mean confidence: {bins}"
     chart = Chart(share_axis("confidence"), share_axis("share right"), lines, about, diagonal=True)
-    caption = "Reliability: on the dotted diagonal, confidence is the share of rows that are right."
-    return {
-        "caption": caption,
-        "svg": chart.svg(),
-        "legend": [(line.kind, f"{line.name} calibration") for line in lines],
-    }
+    caption = "Reliability: on the dotted diagonal, confidence is the share that is right."
+    return {"caption": caption, "svg": chart.svg(), "legend": [(line.kind, line.name) for line in lines]}
 
 
 def _coverage(found: Content, *, several: bool) -> Content:
