@@ -132,13 +132,19 @@ def _classes(material: Material) -> Content:
 
 def _decisions(material: Material) -> Content | None:
     """Return the thresholds of the labels and the other rules that could have been taken."""
-    if not material.several:
-        return None
     decision, rules = material.decision, material.test.get("decisions", {})
+    if not material.several or not decision:
+        return None
+    thresholds = decision["thresholds"]
+    shared = material.labels if len(thresholds) == 1 else decision["guarded"]
     return {
         "decision": decision,
-        "thresholds": list(zip(material.labels, _each_threshold(material), material.support, strict=False)),
-        "guarded": set(decision.get("guarded", [])),
+        "thresholds": [
+            {"label": label, "value": value, "whose": "shared" if label in shared else "own", "support": support}
+            for label, value, support in zip(
+                material.labels, _each_threshold(thresholds, material), material.support, strict=False
+            )
+        ],
         "names": [score_name(name) for name in RULE_SCORES],
         "rules": [
             {
@@ -151,9 +157,8 @@ def _decisions(material: Material) -> Content | None:
     }
 
 
-def _each_threshold(material: Material) -> list[float]:
-    found: list[float] = material.decision.get("thresholds", [])
-    return found * len(material.labels) if len(found) == 1 else found
+def _each_threshold(thresholds: list[float], material: Material) -> list[float]:
+    return thresholds * len(material.labels) if len(thresholds) == 1 else thresholds
 
 
 def _data(material: Material) -> Content:
