@@ -53,6 +53,7 @@ LAYERS = [
     "embeddings",
     "baselines",
     "card",
+    "report",
     "training",
     "eval",
     "predict",
@@ -189,5 +190,5 @@ def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
 
 
 def test_run_returns_a_code_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train", "eval", "predict", "compare"):
+    for command in ("train", "eval", "predict", "compare", "report"):
         assert run([command, "--help"]) == 0

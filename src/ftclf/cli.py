@@ -74,6 +74,24 @@ def compare_command(words: list[str]) -> int:
     return 0
 
 
+def report_command(words: list[str]) -> int:
+    """Write one HTML file about finished runs."""
+    import argparse
+
+    from ftclf.console import say
+    from ftclf.report import write_reports
+
+    parser = argparse.ArgumentParser("ftclf report", description=COMMANDS["report"].about)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: report.html in the run's folder; of several runs: here"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is something else than a report")
+    options = parser.parse_args(words)
+    say(f"report: {write_reports(options.runs, options.output, overwrite=options.overwrite)}")
+    return 0
+
+
 def ls_command(words: list[str]) -> int:
     """List what can be chosen in each group, one line each."""
     from ftclf.listing import list_groups
@@ -103,6 +121,7 @@ COMMANDS = {
     "eval": Command("score a checkpoint on a split", eval_command),
     "predict": Command("label texts from a file or stdin", predict_command),
     "compare": Command("one table over many runs, best first", compare_command),
+    "report": Command("one HTML file about a run, or about several", report_command),
     "ls": Command("data sets, models, methods, experiments and sweeps that can be chosen", ls_command),
     "completion": Command('tab completion: eval "$(ftclf completion bash)"', completion_command),
 }

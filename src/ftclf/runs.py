@@ -41,6 +41,10 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
@@ -100,7 +104,7 @@ def _clear(run: Run) -> None:
     """Remove what a run wrote, and nothing else that a user may keep in its folder."""
     import shutil
 
-    for path in (run.metrics, run.config, run.manifest, run.history, run.log, run.failure):
+    for path in (run.metrics, run.config, run.manifest, run.history, run.log, run.failure, run.report):
         path.unlink(missing_ok=True)
     for path in (run.predictions, run.plots, run.checkpoint, run.resumable):
         shutil.rmtree(path, ignore_errors=True)

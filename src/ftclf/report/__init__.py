@@ -1,0 +1,70 @@
+"""One HTML file that shows what a run is worth. It opens from disk and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from ftclf.errors import RunError
+from ftclf.runs import Run, find_runs, write_text
+
+HERE = Path(__file__).parent
+GENERATOR = '<meta name="generator" content="ftclf report">'
+HEAD = 2000  # characters of a page in which its generator stands
+
+
+def write_reports(paths: list[Path], output: Path | None, *, overwrite: bool) -> Path:
+    """Write the report of the runs at the paths: into the folder of a single run, else ./report.html."""
+    runs = find_runs(paths)
+    file = output or (runs[0].report if len(runs) == 1 else Path("report.html"))
+    _refuse_other_file(file, overwrite=overwrite)
+    write_report(runs, file)
+    return file
+
+
+def write_report(runs: list[Run], file: Path) -> None:
+    """Write one page about finished runs (their metrics.json stands); what stood in the file is replaced."""
+    write_text(file, render(runs))
+
+
+def render(runs: list[Run]) -> str:
+    """Return the page."""
+    import jinja2
+    from markupsafe import Markup
+
+    from ftclf.report import words
+    from ftclf.report.gather import comparison, run_page
+    from ftclf.report.material import read_material
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,  # every text of a data set, label or name is text, never markup
+        finalize=words.shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (words.number, words.interval, words.count, words.percent, words.score_name)
+    environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
+    materials = [read_material(run) for run in runs]
+    script = (HERE / "sort.js").read_text(encoding="utf-8")
+    # Markup says that these two are markup: they are ours, and hold nothing of a run.
+    return environment.get_template("page.html.jinja").render(
+        pages=[run_page(material, f"run{index}") for index, material in enumerate(materials, 1)],
+        comparison=comparison(materials) if len(materials) > 1 else [],
+        generator=Markup(GENERATOR),
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _refuse_other_file(file: Path, *, overwrite: bool) -> None:
+    if file.is_dir():
+        raise RunError(f"--output: {file} is a folder; name a file")
+    if overwrite or not file.exists():
+        return
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        if GENERATOR not in opened.read(HEAD):
+            raise RunError(f"--output: {file} is something else than an ftclf report; name another or add --overwrite")

@@ -1,0 +1,214 @@
+"""From run folders to the plain values of a page: one row in SECTIONS is one section of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftclf.config import HEADLINES
+from ftclf.differences import flatten, varying
+from ftclf.report.examples import confident_errors, confused_pairs
+from ftclf.report.material import Material
+from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
+from ftclf.report.slices import slices
+from ftclf.report.words import score_name
+
+WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
+RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section that a run has something for; `key` names its macro in sections.html.jinja."""
+
+    key: str
+    title: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the page says of one run."""
+
+    key: str
+    title: list[str]  # data, model, method
+    about: list[str]  # folder, date
+    sentence: str
+    sections: list[Section]
+
+
+def run_page(material: Material, key: str) -> RunPage:
+    """Return everything that the page says of one run."""
+    manifest = material.manifest
+    sections = [Section(name, title, build(material)) for name, title, build in SECTIONS]
+    return RunPage(
+        key=key,
+        title=[manifest["dataset"], _model(material), material.config["method"]["kind"]],
+        about=[material.name, str(manifest["date"])],
+        sentence=sentence(material),
+        sections=[section for section in sections if section.content],
+    )
+
+
+def comparison(runs: list[Material]) -> list[Content]:
+    """Return a table for each set of test rows, since scores on different rows do not compare.
+
+    Best first on validation. Paired tests between the runs of a table belong here, beside `rows`.
+    """
+    groups: dict[str, list[Material]] = {}
+    for run in runs:
+        groups.setdefault(run.manifest["digests"]["test"], []).append(run)
+    keys = {id(run): f"run{index}" for index, run in enumerate(runs, 1)}
+    return [_compared(group, keys) for group in groups.values()]
+
+
+def _compared(group: list[Material], keys: dict[int, str]) -> Content:
+    names = HEADLINES[group[0].task]
+    settings = {id(run): flatten(run.config) for run in group}
+    differing = varying(list(settings.values()))
+    best_first = sorted(group, key=lambda run: -run.metrics["validation"][names[0]])
+    return {
+        "data": group[0].manifest["dataset"],
+        "test_rows": group[0].test["rows"],
+        "names": [f"validation {score_name(names[0])}", *map(score_name, names)],
+        "differing": differing,
+        "rows": [
+            {
+                "key": keys[id(run)],
+                "name": run.name,
+                "scores": [scored(run.metrics["validation"], names[0]), *(scored(run.test, name) for name in names)],
+                "seconds": run.manifest["seconds"]["total"],
+                "trained": run.manifest["parameters"]["share"],
+                "settings": [_setting(settings[id(run)].get(name)) for name in differing],
+            }
+            for run in best_first
+        ],
+    }
+
+
+def _matrix(material: Material) -> Content | None:
+    """Return the confusion matrix; `shade` is the root of a cell's share: small shares can be told from none."""
+    counts = material.confusion
+    if counts is None:
+        return None
+    support = np.array(material.support)
+    shares = counts / np.maximum(support, 1)[:, None]
+    errors = support - counts.diagonal()
+    rows = [
+        {
+            "label": label,
+            "size": int(support[row]),
+            "errors": int(errors[row]),
+            "cells": [
+                {
+                    "count": int(counts[row, column]),
+                    "share": float(share),
+                    "shade": float(share) ** 0.5,
+                    "hit": row == column,
+                }
+                for column, share in enumerate(shares[row])
+            ],
+        }
+        for row, label in enumerate(material.labels)
+    ]
+    return {"several": material.several, "rows": rows, "large": len(rows) > WHOLE_MATRIX}
+
+
+def _classes(material: Material) -> Content:
+    found = material.test["per_class"]
+    names = [name for name in ("f1", "precision", "recall", "average_precision", "auroc") if name in found[0]]
+    return {
+        "names": [score_name(name) for name in names],
+        "rows": [
+            {"label": row["label"], "support": row["support"], "cells": [scored(row, name) for name in names]}
+            for row in found
+        ],
+    }
+
+
+def _decisions(material: Material) -> Content | None:
+    """Return the thresholds of the labels and the other rules that could have been taken."""
+    decision, rules = material.decision, material.test.get("decisions", {})
+    if not material.several or not decision:
+        return None
+    thresholds = decision["thresholds"]
+    shared = material.labels if len(thresholds) == 1 else decision["guarded"]
+    return {
+        "decision": decision,
+        "thresholds": [
+            {"label": label, "value": value, "whose": "shared" if label in shared else "own", "support": support}
+            for label, value, support in zip(
+                material.labels, _each_threshold(thresholds, material), material.support, strict=False
+            )
+        ],
+        "names": [score_name(name) for name in RULE_SCORES],
+        "rules": [
+            {
+                "objective": score_name(name),
+                "rule": found["rule"],
+                "cells": [scored({**found["scores"], "intervals": found["intervals"]}, score) for score in RULE_SCORES],
+            }
+            for name, found in rules.items()
+        ],
+    }
+
+
+def _each_threshold(thresholds: list[float], material: Material) -> list[float]:
+    return thresholds * len(material.labels) if len(thresholds) == 1 else thresholds
+
+
+def _data(material: Material) -> Content:
+    manifest, dataset = material.manifest, material.config["dataset"]
+    validation = [row["support"] for row in material.metrics["validation"]["per_class"]]
+    return {
+        "about": dataset["about"],
+        "terms": dataset["terms"] or "the user's own",
+        "rows": manifest["rows"],
+        "digests": manifest["digests"],
+        "notes": manifest["notes"],
+        "labels": list(zip(material.labels, material.support, validation, strict=True)),
+        "most": max(1, *material.support),
+    }
+
+
+def _settings(material: Material) -> Content:
+    config = {name: _setting(value) for name, value in flatten(material.config).items()}
+    manifest = {
+        name: _setting(value)
+        for name, value in flatten(material.manifest).items()
+        if name.partition(".")[0] not in ("digests", "notes", "rows")
+    }
+    return {"tables": [("All settings", config), ("Machine, versions, seconds, seed and commit", manifest)]}
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _model(material: Material) -> str:
+    model = material.config["model"]
+    pin = model.get("pin") or {}
+    return str(pin["alias"]) if pin.get("alias") and pin.get("name") == model["name"] else Path(model["name"]).name
+
+
+SECTIONS: tuple[tuple[str, str, Callable[[Material], Any]], ...] = (
+    ("scores", "Scores", score_table),
+    ("curves", "Training", curves),
+    ("matrix", "Confusion", _matrix),
+    ("classes", "Labels one by one", _classes),
+    ("calibration", "Can the confidence be trusted", calibration),
+    ("decisions", "From probabilities to labels", _decisions),
+    ("pairs", "Most confused pairs", confused_pairs),
+    ("errors", "Most confident errors", confident_errors),
+    ("slices", "Parts of the test rows", slices),
+    ("data", "Data", _data),
+    ("settings", "Settings and machine", _settings),
+)
