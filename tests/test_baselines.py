@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf.baselines import verdict
 from ftclf.cli import run
 from ftclf.runs import Run, read_json
 
@@ -48,16 +46,3 @@ def test_an_unknown_baseline_is_refused(
 ) -> None:
     assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "baselines=[tfid]")) == 2
     assert "baselines" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("difference", "said"),
-    [
-        ([0.041, 0.029, 0.053], "beats TF-IDF by 4.1 points [2.9, 5.3]"),
-        ([0.004, -0.003, 0.011], "not told apart from TF-IDF: +0.4 points [-0.3, 1.1]"),
-        ([-0.02, -0.03, -0.01], "worse than TF-IDF by 2.0 points [1.0, 3.0]"),
-    ],
-)
-def test_the_first_line_says_whether_the_linear_model_is_beaten(difference: list[float], said: str) -> None:
-    metrics: dict[str, Any] = {"baselines": {"tfidf": {"difference": {"accuracy": difference}}}}
-    assert verdict(metrics, "single_label") == said

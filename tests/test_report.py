@@ -28,8 +28,8 @@ from ftclf.report import HERE, write_report
 from ftclf.report.material import read_material
 from ftclf.report.scores import sentence
 from ftclf.report.slices import slices, wilson
-from ftclf.report.words import HIDDEN, against, cut, shown
 from ftclf.runs import Run, read_json, write_json
+from ftclf.words import HIDDEN, against, cut, shown
 from full_run import copy_with_everything
 
 VOID = {"meta", "link", "input", "br", "path", "rect", "circle"}

@@ -24,6 +24,7 @@ LAYERS = [
     "errors",
     "config",
     "console",
+    "words",
     "tables",
     "runs",
     "differences",

@@ -27,6 +27,7 @@ from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import log_odds, row_losses
 from ftclf.tokens import cache_folder
+from ftclf.words import against, baseline_name
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
@@ -40,7 +41,6 @@ ABOUT = {
     "tfidf": "TF-IDF of words, word pairs and character pieces, logistic regression",
     "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
 }
-SHORT = {"majority": "the majority label", "tfidf": "TF-IDF", "frozen_encoder": "the frozen encoder"}
 
 Probabilities = dict[str, NDArray[np.float64]]  # by split
 
@@ -57,18 +57,10 @@ def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, An
 
 
 def verdict(metrics: dict[str, Any], task: str) -> str:
-    """Return `beats TF-IDF by 4.1 points [2.9, 5.3]` for the strongest baseline of the linear kind; '' without any."""
-    baselines = metrics["baselines"]
-    name = next((name for name in ("tfidf", "frozen_encoder", "majority") if name in baselines), None)
-    if name is None:
-        return ""
-    difference, low, high = (100 * value for value in baselines[name]["difference"][HEADLINES[task][0]])
-    interval = f"[{low:.1f}, {high:.1f}]"
-    if low > 0:
-        return f"beats {SHORT[name]} by {difference:.1f} points {interval}"
-    if high < 0:
-        return f"worse than {SHORT[name]} by {-difference:.1f} points [{-high:.1f}, {-low:.1f}]"
-    return f"not told apart from {SHORT[name]}: {difference:+.1f} points {interval}"
+    """Return `beats TF-IDF by 4.1 points [2.9, 5.3]`, or another baseline where there is no TF-IDF; '' without any."""
+    found, score = metrics.get("baselines", {}), HEADLINES[task][0]
+    name = next((name for name in ("tfidf", "frozen_encoder", "majority") if name in found), None)
+    return "" if name is None else against(found[name]["difference"][score], score, baseline_name(name))
 
 
 def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:

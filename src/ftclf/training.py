@@ -234,12 +234,14 @@ def _finish(
     from ftclf.baselines import verdict
     from ftclf.card import examples, model_card
     from ftclf.evaluation import headline
+    from ftclf.report import write_report
 
     config, run, data = prepared.config, prepared.run, prepared.data
     shown = examples(evaluations["validation"], data.splits["validation"], data.label_names)
     write_json(run.manifest, manifest)
     write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest, shown))
     write_json(run.metrics, metrics)
+    write_report([run], run.report)
     say(f"test {headline(metrics['test'], data.task)}")
     if metrics["baselines"]:
         say(verdict(metrics, data.task))

@@ -33,7 +33,7 @@ def render(runs: list[Run]) -> str:
     import jinja2
     from markupsafe import Markup
 
-    from ftclf.report import words
+    from ftclf import words
     from ftclf.report.gather import comparison, run_page
     from ftclf.report.material import read_material
 

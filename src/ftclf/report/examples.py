@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.report.material import Material, Predictions
-from ftclf.report.words import cut
+from ftclf.words import cut
 
 PAIR_TEXTS = 2
 ERRORS = 10

@@ -15,7 +15,7 @@ from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
-from ftclf.report.words import score_name
+from ftclf.words import score_name
 
 WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")

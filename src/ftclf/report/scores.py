@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftclf.baselines import verdict as against_baseline
 from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.report.charts import Chart, Line, nice_axis, share_axis, step_axis
 from ftclf.report.material import Material
-from ftclf.report.words import (
-    against,
+from ftclf.words import (
     baseline_name,
     count,
     difference,
@@ -31,8 +31,8 @@ def sentence(material: Material) -> str:
     score = scored(test, name)
     line = f"{opened(score_name(name))} {score['text']} {score['interval']}".strip()
     line += f" on {count(test['rows'])} test rows"
-    gained = material.metrics.get("baselines", {}).get("tfidf", {}).get("difference", {}).get(name)
-    return f"{line}; {against(gained, name, baseline_name('tfidf'))}." if gained else f"{line}."
+    beside = against_baseline(material.metrics, material.task)
+    return f"{line}; {beside}." if beside else f"{line}."
 
 
 def scored(metrics: dict[str, Any], name: str) -> Content:

@@ -1,4 +1,4 @@
-"""Values as a reader sees them. Everything that reaches the page goes through `shown`."""
+"""Values as a reader sees them. Everything that reaches the report goes through `shown`."""
 
 from __future__ import annotations
 
