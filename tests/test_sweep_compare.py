@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
-from ftclf.runs import Run, read_json
+from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome, seed_means, setting_differences
+from ftclf.data import Data, Split
+from ftclf.decisions import Decision
+from ftclf.evaluation import _write_predictions, score
+from ftclf.metrics import one_hot
+from ftclf.runs import Run, read_json, write_json
 
 SHORT = ("training.max_steps=2",)
+MakeRun = Callable[..., Run]
+NAMES = ["[red]x[/]", "=1+1", "c\x1b[2J"]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Write a run folder as train does, without training: of its test rows the first `right` are right."""
+
+    def make(
+        folder: str,
+        *,
+        right: int,
+        rows: int = 200,
+        several: bool = False,
+        seed: int = 0,
+        rank: int = 16,
+        seconds: float = 60.0,
+    ) -> Run:
+        found = Run(tmp_path / folder)
+        labels = np.arange(rows) % len(NAMES)
+        given = np.where(np.arange(rows) < right, labels, (labels + 1) % len(NAMES))
+        logits = np.where(one_hot(given, len(NAMES)), 2.0, -2.0).astype(np.float32)
+        texts = ["=HYPERLINK(1)", "@x", "\tx", "+x", "-x", "[bold]x", *(f"text {row}" for row in range(6, rows))]
+        split = Split(texts[:rows], one_hot(labels, len(NAMES)) if several else labels)
+        decision = Decision("threshold", [0.5]) if several else Decision()
+        evaluation = score(logits, split, NAMES, decision)
+        task = "multi_label" if several else "single_label"
+        config = {
+            "dataset": {"name": "d"},
+            "model": {"name": "m", "pin": {"name": "m", "alias": "m"}},
+            "method": {"kind": "lora", "r": rank},
+            "training": {"seed": seed},
+        }
+        about = {
+            "dataset": "d",
+            "task": task,
+            "digests": {"test": Data("d", NAMES, {"test": split}).digest("test")},
+            "parameters": {"trainable": 1000 * rank, "share": 0.1},
+            "examples_per_second": 100.0,
+            "seconds": {"total": seconds},
+        }
+        write_json(found.config, config)
+        write_json(found.manifest, about)
+        write_json(found.checkpoint / "ftclf.json", {"label_names": NAMES})
+        found.predictions.mkdir()
+        _write_predictions(found.predictions / "test.parquet", evaluation, split, NAMES)
+        write_json(found.metrics, {"validation": evaluation.metrics, "test": evaluation.metrics})
+        return found
+
+    return make
 
 
 @pytest.fixture
@@ -95,13 +153,28 @@ def test_compare_shows_what_differs_best_first(
 def test_scores_on_different_test_rows_get_tables_of_their_own(
     train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_tiny(*SHORT, folder="a")
-    train_tiny(*SHORT, "dataset.split_seed=5", folder="b")
+    train_tiny(*SHORT, folder="runs/a")
+    train_tiny(*SHORT, "dataset.split_seed=5", folder="runs/b")
     capsys.readouterr()
-    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert run(["compare", str(tmp_path / "runs")]) == 0
     shown = capsys.readouterr().out
     assert "2 different sets of test rows" in shown
     assert shown.count("best first") == 2
+    assert "differences from" not in shown
+
+
+def test_runs_named_one_by_one_must_have_the_same_test_rows(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("a", right=60)
+    make_run("b", right=50, rows=150)
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for name in ("a", "b"):
+        assert str(tmp_path / name) in error
+        assert read_json(tmp_path / name / "manifest.json")["digests"]["test"][:12] in error
+    assert "do not compare" in error
 
 
 def test_compare_says_where_no_run_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +182,166 @@ def test_compare_says_where_no_run_is(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no finished run there" in capsys.readouterr().err
     assert run(["compare", str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_two_runs_are_compared_second_against_first(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, several: bool
+) -> None:
+    a, b = make_run("a", right=150, rank=8, several=several), make_run("b", right=190, several=several)
+    assert run(["compare", str(a.folder), str(b.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"differences from {tmp_path.name}/a" in shown
+    assert "method.r: 8 and 16" in shown
+    assert "1 comparison " in shown
+    (found,) = compare_runs([a, b], margin=0.01)
+    (difference,) = found.differences
+    assert (difference.a, difference.b, difference.verdict) == (f"{tmp_path.name}/b", f"{tmp_path.name}/a", "better")
+    assert (difference.only_a_right, difference.only_b_right) == (40, 0)
+    assert difference.score == ("macro_f1" if several else "accuracy")
+    name = "subset_accuracy" if several else "accuracy"
+    value, low, high = difference.scores[name]
+    assert value == pytest.approx(0.2)
+    assert low < value < high
+    outcome, metrics = read_outcome(b), read_json(b.metrics)["test"]
+    assert outcome.right.mean() == metrics[name]
+    assert outcome.losses.mean() == pytest.approx(metrics["log_loss"])
+    assert outcome.draws.observed["macro_f1"] == pytest.approx(metrics["macro_f1"])
+    assert setting_differences(a, b) == [("method.r", 8, 16)]
+
+
+def test_of_many_runs_each_is_compared_with_the_best_on_validation(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(f"runs/{rank}", right=150 + rank, rank=rank) for rank in (4, 32, 8)]
+    (found,) = compare_runs(runs, paths=[tmp_path / "runs"])
+    assert [(one.a, one.b) for one in found.differences] == [("8", "32"), ("4", "32")]
+    assert [one.p_corrected for one in found.differences] == [
+        max(one.p_value for one in found.differences),
+        2 * min(one.p_value for one in found.differences),
+    ]
+    (found,) = compare_runs(runs, sort="macro_f1")
+    assert {one.score for one in found.differences} == {"macro_f1"}
+
+
+def test_p_values_are_corrected_over_all_sets_of_test_rows(make_run: MakeRun) -> None:
+    runs = [
+        make_run(f"{rows}/{right}", right=right, rows=rows, rank=right) for rows in (200, 240) for right in (150, 158)
+    ]
+    found = [one for comparison in compare_runs(runs) for one in comparison.differences]
+    assert len(found) == 2
+    assert [one.p_corrected for one in found] == [2 * one.p_value for one in found]
+
+
+def test_runs_that_differ_only_in_their_seed_are_one_config(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [make_run(f"runs/good{seed}", right=180 + seed, seed=seed) for seed in range(3)]
+    bad = [make_run(f"runs/bad{seed}", right=120 + seed, seed=seed, rank=4) for seed in range(2)]
+    again = make_run("runs/once_more", right=180)
+    assert by_config([*bad, *good, again]) == [bad, good, [again]]
+    (found,) = compare_runs([*bad, *good])
+    (difference,) = found.differences
+    assert (difference.seeds, difference.verdict, difference.mcnemar) == ((3, 2), "better", None)
+    first, second = seed_means(found)
+    assert first["seeds"] == 3
+    assert first["accuracy"] == pytest.approx((181 / 200, 1 / 200))
+    assert second["accuracy"] == pytest.approx((120.5 / 200, 0.5**0.5 / 200))
+    assert run(["compare", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert "0.9050 ± 0.0050" in shown
+    assert "good0 (3 seeds)" in shown
+    (alone,) = compare_runs(good)
+    assert alone.differences == []
+    (two,) = compare_runs(good[:2])
+    assert [one.seeds for one in two.differences] == [(1, 1)]
+
+
+def test_the_front_is_marked_and_takes_latency_where_every_run_has_it(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        make_run("fast", right=100, seconds=10, rank=4),
+        make_run("slow", right=100, seconds=20, rank=8),
+        make_run("good", right=180, seconds=90),
+    ]
+    (found,) = compare_runs(runs)
+    assert {row["run"].rpartition("/")[2]: row["front"] for row in leaderboard(found)} == {
+        "good": "*",
+        "fast": "*",
+        "slow": "",
+    }
+    for one, time in zip(runs, (5.0, 1.0, 2.0), strict=True):
+        write_json(one.manifest, {**read_json(one.manifest), "milliseconds_per_text": time})
+    assert [row["front"] for row in leaderboard(found)] == ["*", "*", "*"]
+    assert run(["compare", *(str(one.folder) for one in runs)]) == 0
+    assert "* on the front of accuracy, trained weights, seconds and latency" in capsys.readouterr().out
+
+
+def test_flips_are_written_so_that_no_spreadsheet_runs_them(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, file = make_run("a", right=2, rank=8), make_run("=b", right=9), tmp_path / "flips.csv"
+    assert run(["compare", str(a.folder), str(b.folder), "--flips", str(file)]) == 0
+    assert "flips: 7 rows" in capsys.readouterr().out
+    with file.open(newline="", encoding="utf-8") as opened:
+        header, *lines = list(csv.reader(opened))
+    assert header == ["row", "text", "label", f"{tmp_path.name}/a predicted", f"{tmp_path.name}/=b predicted", "right"]
+    assert [line[0] for line in lines] == [str(row) for row in range(2, 9)]
+    assert [line[1] for line in lines][:4] == ["'\tx", "'+x", "'-x", "[bold]x"]
+    assert lines[2][2:] == ["'=1+1", NAMES[2], "'=1+1", f"{tmp_path.name}/=b"]
+    assert run(["compare", str(a.folder), "--flips", str(file)]) == 2
+    assert "--flips" in capsys.readouterr().err
+
+
+def test_flips_of_several_labels_a_row_show_all_of_them(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = (make_run(name, right=right, several=True, rank=right) for name, right in (("a", 2), ("b", 3)))
+    file = tmp_path / "flips.csv"
+    assert run(["compare", str(a.folder), str(b.folder), "--flips", str(file)]) == 0
+    with file.open(newline="", encoding="utf-8") as opened:
+        header, line = list(csv.reader(opened))
+    assert header[2] == "labels"
+    assert line[2:4] == [NAMES[2], NAMES[0]]
+
+
+def test_names_from_data_and_folders_stand_for_themselves(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("[red]x[-red]", "y\x1b[2J", "[blink]", "plain")):
+        make_run(f"runs/{name}", right=150 + number, rank=4 if number > 2 else 8, seed=number)
+    assert run(["compare", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert "[red]x[-red]" in shown
+    assert "y\\x1b[2J" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_run_without_predictions_is_listed_and_left_out_of_the_differences(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [make_run(f"runs/{rank}", right=150 + rank, rank=rank) for rank in (4, 8, 16)]
+    (runs[2].predictions / "test.parquet").unlink()
+    assert run(["compare", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert "differences from 4" in shown
+    assert "no differences for 16" in shown
+
+
+def test_damaged_predictions_are_named(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = make_run("a", right=150, rank=8), make_run("b", right=190)
+    file = b.predictions / "test.parquet"
+    whole = pq.read_table(file)
+    pq.write_table(whole.slice(1), file)
+    assert run(["compare", str(a.folder), str(b.folder)]) == 2
+    assert "was changed" in capsys.readouterr().err
+    pq.write_table(whole.drop_columns(["predicted"]), file)
+    assert run(["compare", str(a.folder), str(b.folder)]) == 2
+    file.write_bytes(b"PAR1")
+    assert run(["compare", str(a.folder), str(b.folder)]) == 2
+    assert capsys.readouterr().err.count("the file is damaged") == 2
+
+
+def test_the_margin_of_equality_is_a_share(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(make_run("a", right=150).folder), str(make_run("b", right=151, rank=4).folder)]
+    assert run([*words, "--equal-within", "0.2"]) == 0
+    assert "equal within 0.2" in capsys.readouterr().out
+    assert run([*words, "--equal-within", "2"]) == 2
+    assert "--equal-within: got 2" in capsys.readouterr().err

@@ -22,7 +22,8 @@ ALPHA = 0.05
 # Two runs of one config under two seeds are two checkpoints whose true scores differ a little, and neither the
 # bootstrap nor McNemar's test sees that. Where seeds deviate by 0.25 points of accuracy and 5,427 rows are scored, p
 # below 5 % would call one config better or worse in 9 of 100 pairs (20 % of the rows flip), 12 (10 %) or 19 (5 %); p
-# below 1 % and a difference of at least the margin of 0.01 do so in 2, 4 and 3 (scripts/simulate).
+# below 1 % and a difference of at least the margin of 0.01 do so in 2, 4 and 3 (200,000 draws of the rows that flip;
+# scripts/simulate tries 200 whole pairs).
 ALPHA_ONE_SEED = 0.01
 EXACT = ("accuracy", "subset_accuracy")  # the share of rows that are right: McNemar's test is about it
 
