@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ftclf.comparison import Comparison, compare_runs
 from ftclf.config import HEADLINES
 from ftclf.differences import flatten, varying
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
-from ftclf.words import score_name
+from ftclf.runs import Run
+from ftclf.words import difference, number, score_name
 
 WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
@@ -55,22 +57,17 @@ def run_page(material: Material, key: str) -> RunPage:
 
 
 def comparison(runs: list[Material]) -> list[Content]:
-    """Return a table for each set of test rows, since scores on different rows do not compare.
-
-    Best first on validation. Paired tests between the runs of a table belong here, beside `rows`.
-    """
-    groups: dict[str, list[Material]] = {}
-    for run in runs:
-        groups.setdefault(run.manifest["digests"]["test"], []).append(run)
-    keys = {id(run): f"run{index}" for index, run in enumerate(runs, 1)}
-    return [_compared(group, keys) for group in groups.values()]
+    """Return the tables of each set of test rows, since scores on different rows do not compare; best first."""
+    keys = {run.run: f"run{index}" for index, run in enumerate(runs, 1)}
+    materials = {run.run: run for run in runs}
+    return [_compared(found, materials, keys) for found in compare_runs([run.run for run in runs])]
 
 
-def _compared(group: list[Material], keys: dict[int, str]) -> Content:
+def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run, str]) -> Content:
+    group = [materials[run] for run in found.runs]
     names = HEADLINES[group[0].task]
-    settings = {id(run): flatten(run.config) for run in group}
+    settings = {run.run: flatten(run.config) for run in group}
     differing = varying(list(settings.values()))
-    best_first = sorted(group, key=lambda run: -run.metrics["validation"][names[0]])
     return {
         "data": group[0].manifest["dataset"],
         "test_rows": group[0].test["rows"],
@@ -78,14 +75,27 @@ def _compared(group: list[Material], keys: dict[int, str]) -> Content:
         "differing": differing,
         "rows": [
             {
-                "key": keys[id(run)],
+                "key": keys[run.run],
                 "name": run.name,
                 "scores": [scored(run.metrics["validation"], names[0]), *(scored(run.test, name) for name in names)],
                 "seconds": run.manifest["seconds"]["total"],
                 "trained": run.manifest["parameters"]["share"],
-                "settings": [_setting(settings[id(run)].get(name)) for name in differing],
+                "settings": [_setting(settings[run.run].get(name)) for name in differing],
             }
-            for run in best_first
+            for run in group
+        ],
+        "score": score_name(found.differences[0].score) if found.differences else "",
+        "reference": found.differences[0].b if found.differences else "",
+        "differences": [
+            {
+                "name": one.a,
+                "gained": difference(list(one.scores[one.score]), one.score),
+                "p": number(one.p_corrected),
+                "only_it": one.only_a_right,
+                "only_reference": one.only_b_right,
+                "verdict": one.verdict,
+            }
+            for one in found.differences
         ],
     }
 
