@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,18 @@ import numpy as np
 import pytest
 
 from conftest import TrainTiny
+from ftclf.checkpoint import read_info, write_info
 from ftclf.cli import run as run_command
+from ftclf.config import HEADLINES, DecisionConfig
+from ftclf.config.settings import BASELINES
 from ftclf.data import Split
-from ftclf.decisions import Decision
-from ftclf.evaluation import score, write_evaluation
+from ftclf.evaluation import score, settle, write_evaluation
 from ftclf.report import HERE, write_report
 from ftclf.report.material import read_material
 from ftclf.report.scores import sentence
 from ftclf.report.slices import slices, wilson
 from ftclf.runs import Run, read_json, write_json
 from ftclf.words import HIDDEN, against, cut, shown
-from full_run import copy_with_everything
 
 VOID = {"meta", "link", "input", "br", "path", "rect", "circle"}
 HOSTILE = [
@@ -96,41 +98,71 @@ def make_run(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     """Make a finished run of any labels from random logits, by the functions that training calls."""
     monkeypatch.setattr("ftclf.plots.plot_confusion", lambda *_, **__: None)
 
-    def make(names: list[str], *, task: str = "single_label", rows: int = 120, texts: list[str] | None = None) -> Run:
-        run = Run(tmp_path / f"made{len(list(tmp_path.iterdir()))}")
-        several = task == "multi_label"
-        decision = Decision("thresholds", [0.5] * len(names), guarded=names[:1]) if several else Decision()
-        metrics = {}
+    def make(
+        names: list[str],
+        *,
+        task: str = "single_label",
+        rows: int = 120,
+        texts: list[str] | None = None,
+        folder: str | None = None,
+    ) -> Run:
+        run = Run(tmp_path / (folder or f"made{len(list(tmp_path.iterdir()))}"))
+        info = replace(read_info(trained.checkpoint), label_names=names, task=task)
+        metrics: dict[str, Any] = {}
         for seed, split in enumerate(("validation", "test")):
-            random = np.random.default_rng(seed)
-            logits = random.normal(size=(rows, len(names))).astype(np.float32)
-            labels = np.arange(rows) % len(names)
-            logits[np.arange(rows), labels] += 1
-            chosen = random.random((rows, len(names))) < 0.1 if several else labels
-            found = Split([(texts or ["some text"])[row % len(texts or [1])] for row in range(rows)], chosen)
-            evaluation = score(logits, found, names, decision)
+            logits, found = random_rows(seed, names, task=task, rows=rows, texts=texts or ["some text"])
+            if split == "validation":
+                settle(info, logits, found.labels, DecisionConfig(precision=0.3, min_positives=12))
+            evaluation = score(logits, found, info)
             write_evaluation(evaluation, found, names, split, predictions=run.predictions, plots=run.plots)
             metrics[split] = evaluation.metrics
+        metrics["baselines"] = {name: baseline(metrics["test"], task, name) for name in BASELINES}
         shutil.copy(trained.history, run.history)
-        write_json(run.config, read_json(trained.config) | {"dataset": read_json(trained.config)["dataset"]})
+        write_json(run.config, read_json(trained.config))
         write_json(run.manifest, read_json(trained.manifest) | {"task": task, "notes": (texts or ["a note"])[:9]})
-        info = read_json(trained.checkpoint / "ftclf.json")
-        write_json(run.checkpoint / "ftclf.json", info | {"decision": vars(decision)})
+        write_info(run.checkpoint, info)
         write_json(run.metrics, metrics)
         return run
 
     return make
 
 
-@pytest.fixture
-def whole(trained: Run, tmp_path: Path) -> Run:
-    """A real run of one label a row with everything that a report can show."""
-    return copy_with_everything(trained, tmp_path / "whole")
+def random_rows(seed: int, names: list[str], *, task: str, rows: int, texts: list[str]) -> tuple[np.ndarray, Split]:
+    """Return logits that are a little better than chance, and their rows with a column to slice by."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(rows, len(names))).astype(np.float32)
+    labels = np.arange(rows) % len(names)
+    logits[np.arange(rows), labels] += 1
+    several = random.random((rows, len(names))) < 0.1
+    several[np.arange(rows), labels] = True
+    columns = {"source": [("forum", "mail", "shop")[row % 3] for row in range(rows)]}
+    said = [texts[row % len(texts)] for row in range(rows)]
+    return logits, Split(said, several if task == "multi_label" else labels, columns)
+
+
+def baseline(test: dict[str, Any], task: str, name: str) -> dict[str, Any]:
+    """Return a baseline that is 0.04 behind in every score."""
+    scores = {score: test[score] + (0.04 if score == "log_loss" else -0.04) for score in HEADLINES[task]}
+    return {
+        "about": name,
+        "scores": scores,
+        "intervals": {score: [value - 0.01, value + 0.01] for score, value in scores.items()},
+        "difference": {
+            score: [test[score] - value, test[score] - value - 0.012, test[score] - value + 0.012]
+            for score, value in scores.items()
+        },
+        "seconds": 12.3,
+    }
 
 
 @pytest.fixture
-def whole_multi_label(make_run: MakeRun, tmp_path: Path) -> Run:
-    return copy_with_everything(make_run(["joy", "fear", "anger"], task="multi_label"), tmp_path / "multi")
+def whole(make_run: MakeRun) -> Run:
+    return make_run(["food", "space", "sport"], rows=240)
+
+
+@pytest.fixture
+def whole_multi_label(make_run: MakeRun) -> Run:
+    return make_run(["joy", "fear", "anger"], task="multi_label")
 
 
 def test_the_report_is_one_file_and_asks_for_nothing_from_elsewhere(whole: Run) -> None:
@@ -164,10 +196,8 @@ def test_hostile_texts_labels_and_names_leave_no_markup(make_run: MakeRun, tmp_p
     """The hostile page has the very tags and attributes of a harmless one, and no control character."""
 
     def shape(words: list[str]) -> list[tuple[str, list[str]]]:
-        run = make_run(words, task=task, texts=[f"{word} in a text" for word in words])
-        run = copy_with_everything(
-            run, tmp_path / f"run {len(list(tmp_path.iterdir()))} {words[0][:8].replace('/', '')}"
-        )
+        folder = f"run {len(list(tmp_path.iterdir()))} {words[0][:8].replace('/', '')}"
+        run = make_run(words, task=task, texts=[f"{word} in a text" for word in words], folder=folder)
         _name_everything(run, words)
         write_report([run], run.report)
         html = run.report.read_text(encoding="utf-8")
@@ -433,8 +463,8 @@ def test_a_report_is_written_without_torch(whole: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])
-def test_a_report_on_go_emotions_size_takes_less_than_two_seconds(make_run: MakeRun, tmp_path: Path, task: str) -> None:
-    run = copy_with_everything(make_run([f"label {i}" for i in range(28)], task=task, rows=5427), tmp_path / "large")
+def test_a_report_on_go_emotions_size_takes_less_than_two_seconds(make_run: MakeRun, task: str) -> None:
+    run = make_run([f"label {i}" for i in range(28)], task=task, rows=5427)
     start = time.process_time()
     write_report([run], run.report)
     assert time.process_time() - start < 2
@@ -486,8 +516,7 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(
     make_run: MakeRun, tmp_path: Path, width: int, labels: int
 ) -> None:
     names = [f"label {index} " + "with_a_long_name" * (index % 3) for index in range(labels)]
-    made = make_run(names, task="multi_label", texts=["x" * 500, "words " * 60])
-    run = copy_with_everything(made, tmp_path / ("run" * 20))
+    run = make_run(names, task="multi_label", texts=["x" * 500, "words " * 60], folder="run" * 20)
     write_report([run], run.report)
     found = _browse(run.report, width, tmp_path)
     assert found["width"] <= width
