@@ -98,7 +98,7 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"format": 99}, "format 99, allowed: 1"),
+        ({"format": 99}, "format 99, allowed: 2"),
         ({"surprise": 1}, "a field is missing or unknown"),
         ({"method": {"kind": "magic"}}, "method 'magic', allowed: full, head, lora"),
     ],

@@ -177,6 +177,25 @@ def test_an_edited_threshold_is_obeyed(several: Run, tmp_path: Path) -> None:
         assert [json.loads(row["labels"]) for row in csv.DictReader(file)] == [["food"], ["food"]]
 
 
+def test_another_rule_of_the_checkpoint_can_decide(
+    several: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", f"checkpoint={several.folder}", f"output={tmp_path / 'out'}"]
+    assert run([*words, "decide=subset_accuracy"]) == 0
+    found = read_json(tmp_path / "out" / "metrics.json")["test"]
+    promised = read_json(several.metrics)["test"]["decisions"]["subset_accuracy"]
+    assert {name: found[name] for name in promised["scores"]} == promised["scores"]
+    assert run([*words[:2], "decide=subset"]) == 2
+    assert "allowed: macro_f1, micro_f1, subset_accuracy, argmax" in capsys.readouterr().err
+
+
+def test_the_probabilities_of_each_label_are_scaled(several: Run) -> None:
+    info = read_json(several.checkpoint / "ftclf.json")
+    assert info["calibration"]["method"] == "platt"
+    assert len(info["calibration"]["slopes"]) == 3
+    assert all(slope > 0 for slope in info["calibration"]["slopes"])
+
+
 @pytest.mark.parametrize("rule", ["threshold", "top_k", "argmax"])
 def test_every_rule_runs(tiny_models: dict[str, Path], jsonl: Path, tmp_path: Path, rule: str) -> None:
     words = ["dataset.task=multi_label", f"decision.rule={rule}", "decision.k=2", "training.max_steps=1"]

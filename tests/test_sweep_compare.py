@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import TrainTiny, tiny_words
+from ftclf.calibration import Calibration
 from ftclf.cli import run
 from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome, seed_means, setting_differences
 from ftclf.data import Data, Split
@@ -45,8 +48,11 @@ def make_run(tmp_path: Path) -> MakeRun:
         texts = ["=HYPERLINK(1)", "@x", "\tx", "+x", "-x", "[bold]x", *(f"text {row}" for row in range(6, rows))]
         split = Split(texts[:rows], one_hot(labels, len(NAMES)) if several else labels)
         decision = Decision("threshold", [0.5]) if several else Decision()
-        evaluation = score(logits, split, NAMES, decision)
         task = "multi_label" if several else "single_label"
+        info: Any = SimpleNamespace(
+            label_names=NAMES, task=task, calibration=Calibration(), decision=decision, other_decisions={}
+        )
+        evaluation = score(logits, split, info)
         config = {
             "dataset": {"name": "d"},
             "model": {"name": "m", "pin": {"name": "m", "alias": "m"}},
@@ -107,6 +113,23 @@ def test_one_failing_job_harms_no_other_and_is_listed(
     assert "no linear layer 'nothing'" in captured.err
     assert [(tmp_path / "sweep" / str(job) / "metrics.json").is_file() for job in range(3)] == [True, False, True]
     assert "no linear layer" in read_json(tmp_path / "sweep" / "1" / "failure.json")["reason"]
+
+
+def test_one_setting_trains_under_several_seeds_and_says_how_they_scatter(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", *SHORT, "training.seeds=3", "training.seed=5")
+    assert run(words) == 0
+    configs = [read_json(tmp_path / "sweep" / str(job) / "config.json") for job in range(3)]
+    assert [config["training"]["seed"] for config in configs] == [5, 6, 7]
+    shown = capsys.readouterr().out
+    assert "mean over seeds" in shown
+    assert "±" in shown
+
+
+def test_seeds_are_given_in_one_place(sweep_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*sweep_words, "training.seeds=2", "training.seed=1,2"]) == 2
+    assert "training.seeds: the sweep has seeds of its own" in capsys.readouterr().err
 
 
 def test_a_setting_is_swept_in_one_place(sweep_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,10 +67,10 @@ class AverageWeights:
         found, weights = load_file(folder / FILE), self.weights
         self.means = {name: found[name].to(weight.device) for name, weight in weights.items()}
 
-    def keep(self, folder: Path) -> None:
-        """Put the mean of a Trainer checkpoint into the network for good."""
-        self.load(folder)
-        self._put(self.means)
+    def keep(self) -> None:
+        """Put the mean into the network for good."""
+        if self.means:
+            self._put(self.means)
 
     def _put(self, values: dict[str, Tensor]) -> None:
         for name, weight in self.weights.items():

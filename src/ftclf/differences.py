@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms")
+IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms", "seeds", "baselines")
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -104,7 +104,10 @@ class ClassifierTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().train(*args, **kwargs)
+            result = super().train(*args, **kwargs)
+            if self.average:  # of the best evaluation, or of the end where there was none
+                self.average.keep()
+            return result
         except RuntimeError as error:
             if "inline_container" in str(error):  # torch's writer says this, and no more, of a full disk
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run.resumable)) from error
@@ -146,7 +149,7 @@ class ClassifierTrainer(Trainer):
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.average:
-            self.average.keep(Path(str(self.state.best_model_checkpoint)))
+            self.average.load(Path(str(self.state.best_model_checkpoint)))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
