@@ -95,6 +95,7 @@ def test_a_sweep_over_ranks_ends_with_a_table_and_a_plot(
     assert [read_json(run.config)["method"]["r"] for run in runs] == [2, 4]
     assert all(read_json(run.manifest)["tokens_from_cache"] for run in runs[1:])
     assert (tmp_path / "sweep" / "method.r.png").is_file()
+    assert "differences" in (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8").casefold()
 
 
 def test_a_sweep_described_in_yaml_moves_rank_and_alpha_together(sweep_words: list[str], tmp_path: Path) -> None:
