@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
+from ftclf import baselines
 from ftclf.cli import run
 from ftclf.runs import Run, read_json
 
@@ -46,3 +47,16 @@ def test_an_unknown_baseline_is_refused(
 ) -> None:
     assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "baselines=[tfid]")) == 2
     assert "baselines" in capsys.readouterr().err
+
+
+def test_a_baseline_that_cannot_be_fitted_is_left_out(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("empty vocabulary; perhaps\nthe documents only contain stop words")
+
+    monkeypatch.setitem(baselines.FITS, "tfidf", fail)
+    monkeypatch.setattr(baselines, "CACHE_FORMAT", "of this test")
+    finished = train_tiny("training.max_steps=1")
+    assert list(read_json(finished.metrics)["baselines"]) == ["majority", "frozen_encoder"]
+    assert "baseline tfidf is left out: empty vocabulary" in capsys.readouterr().err

@@ -42,6 +42,12 @@ def test_the_temperature_of_overconfident_logits_is_found() -> None:
     assert fit_temperature(logits / 4, labels) == pytest.approx(0.25, rel=0.05)
 
 
+def test_where_every_row_is_right_the_temperature_does_not_collapse() -> None:
+    labels = np.arange(222) % 5
+    logits = 4 * one_hot(labels, 5).astype(np.float32)
+    assert fit_temperature(logits, labels) > 0.4
+
+
 def test_scaling_changes_no_answer_and_lowers_the_error() -> None:
     logits, labels = drawn(1)
     logits = logits * 3

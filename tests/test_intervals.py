@@ -67,12 +67,13 @@ def test_an_interval_is_corrected_for_the_bias_of_its_draws() -> None:
     assert interval_of(draws, 0.48) == pytest.approx((0.4604, 0.4996), abs=0.002)
 
 
-def test_a_classifier_without_errors_has_no_width() -> None:
+def test_where_no_draw_differs_the_interval_is_wilsons() -> None:
     targets = one_hot(np.array([0, 0, 1, 2, 2]), 4)
     found, per_class = draw_scores(targets, targets, np.zeros(5), draws=50).intervals()
-    assert found["accuracy"] == (1, 1)
-    assert per_class[0]["f1"] == (1, 1)
-    assert per_class[3]["f1"] == (0, 0)
+    assert found["accuracy"] == pytest.approx((0.5655, 1.0), abs=1e-3)  # 5 of 5
+    assert per_class[0]["f1"] == pytest.approx((0.3424, 1.0), abs=1e-3)  # 2 of 2
+    assert per_class[3]["f1"] == (0, 0)  # no row: nothing is known, and nothing is claimed
+    assert found["log_loss"] == (0, 0)
 
 
 def test_rows_are_stratified_by_their_rarest_label() -> None:

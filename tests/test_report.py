@@ -27,10 +27,11 @@ from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.config.settings import BASELINES
 from ftclf.data import Split
 from ftclf.evaluation import score, settle, write_evaluation
+from ftclf.intervals import wilson
 from ftclf.report import HERE, write_report
 from ftclf.report.material import read_material
 from ftclf.report.scores import sentence
-from ftclf.report.slices import slices, wilson
+from ftclf.report.slices import slices
 from ftclf.runs import Run, read_json, write_json
 from ftclf.words import HIDDEN, against, cut, shown
 

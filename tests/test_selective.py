@@ -84,3 +84,17 @@ def test_the_confidence_for_a_precision_is_chosen_on_validation(
     assert kept["validation"]["selective"]["abstain"]["precision"] >= 0.5
     assert kept["test"]["selective"]["abstain"]["below"] == decision["abstain_below"]
     assert read_json(trained.metrics)["test"]["selective"]["abstain"] is None
+
+
+def test_every_rule_of_the_checkpoint_abstains(trained: Run) -> None:
+    from dataclasses import replace
+
+    from ftclf.checkpoint import read_info
+    from ftclf.config import DecisionConfig
+    from ftclf.evaluation import settle
+
+    random = np.random.default_rng(0)
+    info = replace(read_info(trained.checkpoint), task="multi_label")
+    logits = random.normal(size=(200, 3)).astype(np.float32)
+    settle(info, logits, random.random((200, 3)) < 0.3, DecisionConfig(precision=0.4))
+    assert all(one.abstain_below is not None for one in (info.decision, *info.other_decisions.values()))

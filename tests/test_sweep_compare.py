@@ -369,3 +369,21 @@ def test_the_margin_of_equality_is_a_share(make_run: MakeRun, capsys: pytest.Cap
     assert "equal within 0.2" in capsys.readouterr().out
     assert run([*words, "--equal-within", "2"]) == 2
     assert "--equal-within: got 2" in capsys.readouterr().err
+
+
+def test_another_model_is_another_config(make_run: MakeRun) -> None:
+    runs = [make_run(f"runs/{seed}", right=150, seed=seed) for seed in range(2)]
+    config = read_json(runs[1].config)
+    config["model"] = {"name": "other", "pin": {"name": "m", "alias": "m"}}
+    write_json(runs[1].config, config)
+    assert [len(group) for group in by_config(runs)] == [1, 1]
+    assert ("model.name", "m", "other") in setting_differences(*runs)
+
+
+def test_flips_of_runs_on_different_rows_are_refused(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("runs/a", right=150)
+    make_run("runs/b", right=150, rows=201)
+    assert run(["compare", str(tmp_path / "runs"), "--flips", str(tmp_path / "flips.csv")]) == 2
+    assert "different test rows" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 FILE = "average.safetensors"
 EVERY = 4  # steps between updates: a pass over MiniLM's 22.7 M weights is a tenth of a step on one core
+DENSE = 100  # first steps, with an update each: a short run has few
 
 
 class AverageWeights:
@@ -36,9 +37,9 @@ class AverageWeights:
         """Take in the weights after an optimizer step; steps are counted from 1."""
         if not self.means:
             self.means = {name: weight.clone() for name, weight in self.weights.items()}
-        elif step % EVERY == 0:
+        elif step <= DENSE or step % EVERY == 0:
             weights = list(self.weights.values())
-            kept = min(self.decay, (1 + step) / (10 + step)) ** EVERY
+            kept = min(self.decay, (1 + step) / (10 + step)) ** (1 if step <= DENSE else EVERY)
             torch._foreach_lerp_(list(self.means.values()), weights, 1 - kept)
 
     @contextmanager
@@ -61,9 +62,11 @@ class AverageWeights:
         save_file(self.means, folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Go on with the mean of a Trainer checkpoint."""
+        """Go on with the mean of a Trainer checkpoint; with a new one where the run had none."""
         from safetensors.torch import load_file
 
+        if not (folder / FILE).is_file():
+            return
         found, weights = load_file(folder / FILE), self.weights
         self.means = {name: found[name].to(weight.device) for name, weight in weights.items()}
 

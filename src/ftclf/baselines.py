@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +21,20 @@ from numpy.typing import NDArray
 
 from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
-from ftclf.console import say
+from ftclf.console import say, warn
 from ftclf.data import Split
 from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
-from ftclf.metrics import log_odds, row_losses
-from ftclf.tokens import cache_folder
+from ftclf.metrics import log_odds, log_of, row_losses
+from ftclf.tokens import cache_folder, tokenizer_digest
 from ftclf.words import against, baseline_name
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
     from ftclf.preparation import Prepared
 
-CACHE_FORMAT = "2"
+CACHE_FORMAT = "3"
 MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
 SPLITS = ("validation", "test")
 ABOUT = {
@@ -46,14 +47,23 @@ Probabilities = dict[str, NDArray[np.float64]]  # by split
 
 
 @dataclass
-class Fitted:
+class Baseline:
     probabilities: Probabilities
     seconds: float  # when it was fitted, not when it was read from disk
 
 
 def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
-    """Return each baseline's scores on test, and by how much the evaluated model is better, in paired intervals."""
-    return {name: _compared(name, prepared, evaluation) for name in prepared.config.baselines}
+    """Return each baseline's scores on test, and by how much the evaluated model is better, in paired intervals.
+
+    One that cannot be fitted (texts without words, too little memory) is left out with a warning: the model is trained.
+    """
+    found = {}
+    for name in prepared.config.baselines:
+        try:
+            found[name] = _compared(name, prepared, evaluation)
+        except (ValueError, OSError, MemoryError) as error:
+            warn(f"baseline {name} is left out: {' '.join(str(error).split()) or 'out of memory'}")
+    return found
 
 
 def verdict(metrics: dict[str, Any], task: str) -> str:
@@ -75,7 +85,7 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     spread = {key: interval_of(values, gained[key]) for key, values in evaluation.draws.less(draws).items()}
     names = [key for key in HEADLINES[task] if key in scores]
     return {
-        "about": ABOUT[name] + _sampled(prepared),
+        "about": ABOUT[name] + ("" if name == "majority" else _sampled(prepared)),
         "scores": {key: scores[key] for key in names},
         "intervals": {key: intervals[key] for key in names if key in intervals},
         "difference": {key: [gained[key], *spread[key]] for key in names if key in gained},
@@ -86,10 +96,10 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
 def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
     data, wanted = prepared.data, prepared.config.decision
-    if data.task == "single_label" or name == "majority":
+    if name == "majority":
         return found["test"], Decision().decide(found["test"])
-    labels = data.splits["validation"].labels
-    logits = {split: log_odds(values) for split, values in found.items()}
+    labels, several = data.splits["validation"].labels, data.task == "multi_label"
+    logits = {split: log_odds(values) if several else log_of(values) for split, values in found.items()}
     scaling = fit_calibration(
         logits["validation"],
         labels,
@@ -98,9 +108,8 @@ def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArr
         min_positives=wanted.min_positives,
     )
     scaled = {split: scaling.probabilities(values, data.task) for split, values in logits.items()}
-    return scaled["test"], choose_decision(scaled["validation"], labels, wanted, data.label_names).decide(
-        scaled["test"]
-    )
+    decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()
+    return scaled["test"], decision.decide(scaled["test"])
 
 
 def _sampled(prepared: Prepared) -> str:
@@ -111,12 +120,13 @@ def _sampled(prepared: Prepared) -> str:
 # ---- kept on disk
 
 
-def _cached(name: str, prepared: Prepared) -> Fitted:
+def _cached(name: str, prepared: Prepared) -> Baseline:
     """Return a baseline's probabilities, from disk where the same rows were seen before."""
     data = prepared.data
-    what = [CACHE_FORMAT, name, data.task, *(data.digest(split) for split in data.splits)]
+    what = [CACHE_FORMAT, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
-        what += [prepared.weights.sha256, str(prepared.config.dataset.max_length)]
+        what += [prepared.weights.sha256, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
+        what.append(str(prepared.config.dataset.max_length))
     file = cache_folder() / "baselines" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.npz"
     if not file.is_file():
         say(f"baseline: {ABOUT[name]} (kept for later runs)")
@@ -124,7 +134,7 @@ def _cached(name: str, prepared: Prepared) -> Fitted:
         probabilities = FITS[name](prepared)
         _keep(file, probabilities, time.perf_counter() - start)
     with np.load(file) as kept:
-        return Fitted({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
+        return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
 
 
 def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
@@ -178,12 +188,14 @@ def _frozen_encoder(prepared: Prepared) -> Probabilities:
 def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Probabilities:
     """Fit one logistic regression a label against the rest; with one label a row they are scaled to add up to 1."""
     from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
 
     targets = targets_of(train, len(prepared.data.label_names))
-    # Threads share the features, and the solvers work outside of Python's lock.
-    columns = Parallel(n_jobs=prepared.compute.threads, prefer="threads")(
-        delayed(_one_against_rest)(inputs, truth, others) for truth in targets.T
-    )
+    # The solvers work outside of Python's lock. Few at a time: each has a copy of the features.
+    with threadpool_limits(1):
+        columns = Parallel(n_jobs=min(4, prepared.compute.threads), prefer="threads")(
+            delayed(_one_against_rest)(inputs, truth, others) for truth in targets.T
+        )
     found = {split: np.stack([column[split] for column in columns], axis=1) for split in others}
     if prepared.data.task == "multi_label":
         return found

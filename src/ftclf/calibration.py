@@ -2,7 +2,7 @@
 
 Temperature scaling for one label a row (Guo et al. 2017), Platt scaling (Platt 1999) or isotonic regression (Zadrozny
 and Elkan 2002) for each label where a row has several. All rise with the logit: with one label a row they change no
-answer, with several they change the ranking of no label's rows.
+answer, with several they reorder no label's rows, though isotonic regression makes neighbours equal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Calibration:
     def probabilities(self, logits: Logits, task: str) -> Probabilities:
         """Return the probabilities of a task, shape (rows, labels), float64."""
         if task == "single_label":
-            return softmax(logits / np.float32(self.temperature))
+            return softmax(logits.astype(np.float64) / self.temperature)
         if self.method == "platt":
             return sigmoid(logits.astype(np.float64) * self.slopes + self.offsets)
         if self.method == "isotonic":
@@ -50,13 +50,13 @@ def fit_calibration(
     """Fit a scaling on these rows (validation).
 
     `labels` are ids (rows,) or truth values (rows, labels). `auto` is temperature or platt. A label with fewer than
-    `min_positives` rows is scaled as all labels together: its own scaling would be noise.
+    `min_positives` rows with or without it is scaled as all labels together: its own scaling would be noise.
     """
     if method == "none":
         return Calibration()
     if labels.ndim == 1:
         return Calibration("temperature", temperature=fit_temperature(logits, labels))
-    few = labels.sum(axis=0) < min_positives
+    few = np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) < min_positives
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
     shared = fit_platt(logits.ravel(), labels.ravel()) or (1.0, 0.0)
     if method == "isotonic":
@@ -73,15 +73,21 @@ def fit_calibration(
 
 
 def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
-    """Return the temperature with the least log loss, between 0.05 and 20."""
+    """Return the temperature with the least log loss, between 0.05 and 20.
+
+    Targets are smoothed by one wrong answer in n + 2, as Platt (1999) does: where every row is right, the log loss
+    itself would fall without end as the temperature does.
+    """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    wide = logits.astype(np.float64)
+    wide, error = logits.astype(np.float64), 1 / (len(labels) + 2)
 
     def loss(log_temperature: float) -> float:
-        chosen = log_softmax(wide / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
-        return -float(chosen.mean())
+        logs = log_softmax(wide / np.exp(log_temperature), axis=1)
+        right = logs[np.arange(len(labels)), labels]
+        wrong = (logs.sum(axis=1) - right) / (wide.shape[1] - 1)
+        return -float(((1 - error) * right + error * wrong).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))

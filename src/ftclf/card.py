@@ -115,4 +115,6 @@ def _shortened(text: str) -> str:
 
 def _cell(text: str) -> str:
     """Return a text as it is: no character of it means anything to Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", " ".join(printable(text).split())).replace("<", "&lt;")
+    return re.sub(
+        r"([\\`*_{}\[\]()#|~!])", r"\\\1", " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    )

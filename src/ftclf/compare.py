@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclf.comparison import (
+    SEED,
     Comparison,
     by_test_rows,
     compare_runs,
@@ -52,7 +53,7 @@ def compare(
     runs = find_runs(paths)
     if flips_file is not None and len(runs) != 2:
         raise ConfigError(f"--flips: rows flip between two runs, and {len(runs)} were found; name two run folders")
-    _refuse_different_rows(paths, runs)
+    _refuse_different_rows(paths, runs, flips=flips_file is not None)
     found = compare_runs(runs, margin=margin, sort=sort, paths=paths)
     if len(found) > 1:
         print(f"{len(found)} different sets of test rows: a table for each, since their scores do not compare")
@@ -88,17 +89,20 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
     settings = [flatten(read_json(run.config)) for run in runs]
     differing = varying(settings)
     numeric = [name for name in differing if all(isinstance(found.get(name), int | float) for found in settings)]
-    if len(differing) == 1 and numeric and len(runs) > 1:
+    if len(differing) == 1 and numeric and numeric != [SEED] and len(runs) > 1:
         plot_runs(runs, numeric[0], metric, folder / f"{numeric[0]}.png")
 
 
 # ---- printing
 
 
-def _refuse_different_rows(paths: list[Path], runs: list[Run]) -> None:
-    """Refuse runs that were named one by one and have different test rows; folders of many get a table for each."""
+def _refuse_different_rows(paths: list[Path], runs: list[Run], *, flips: bool) -> None:
+    """Refuse different test rows of runs that were named one by one or are to be told apart row by row.
+
+    Folders of many runs get a table for each set of rows.
+    """
     groups = by_test_rows(runs)
-    if len(groups) < 2 or not all(Run(path).finished for path in paths):
+    if len(groups) < 2 or not (flips or all(Run(path).finished for path in paths)):
         return
     (first, (a, *_)), (second, (b, *_)), *_ = groups.items()
     raise RunError(

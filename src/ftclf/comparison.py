@@ -106,9 +106,10 @@ def by_config(runs: Sequence[Run]) -> list[list[Run]]:
     """Return the runs in groups whose configs differ in the seed alone; a seed that comes again opens another group."""
     groups: list[list[Run]] = []
     settings = {run: flatten(read_json(run.config)) for run in runs}
+    data = {run: read_json(run.manifest)["digests"] for run in runs}
     for run in runs:
         for group in groups:
-            same = varying([settings[group[0]], settings[run]]) == [SEED]
+            same = varying([settings[group[0]], settings[run]]) == [SEED] and data[group[0]] == data[run]
             if same and settings[run][SEED] not in [settings[other][SEED] for other in group]:
                 group.append(run)
                 break

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "about", "terms", "seeds", "baselines")
+# Where a run lies and what it is called, what was printed of its parts, and how often it was repeated.
+IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "training.seeds")
+DESCRIPTIONS = (".about", ".terms")
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -24,7 +26,8 @@ def varying(settings: list[dict[str, Any]]) -> list[str]:
     return [
         name
         for name in names
-        if name.rpartition(".")[2] not in IGNORED
+        if name not in IGNORED
+        and not name.endswith(DESCRIPTIONS)
         and not name.startswith("model.pin.")
         and len({repr(found.get(name)) for found in settings}) > 1
     ]

@@ -47,6 +47,9 @@ OTHER_DECISIONS = (
 )
 
 
+NEVER_SURE = 1.0 + 1e-9  # no confidence reaches it
+
+
 @dataclass
 class Evaluation:
     """Scores of one network on one split, and what they were computed from; `metrics` is plain json."""
@@ -130,15 +133,21 @@ def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[An
             for name, rule, objective in OTHER_DECISIONS
         }
     if wanted.precision is not None:
-        chosen = info.decision.decide(probabilities)
-        sure, right = confidence(probabilities, chosen, task), (chosen == targets).all(axis=1)
-        found = confidence_for_precision(sure, right, wanted.precision)
-        if found is None:
+        for decision in (info.decision, *info.other_decisions.values()):
+            _settle_abstention(decision, probabilities, targets, task=task, precision=wanted.precision)
+        if info.decision.abstain_below == NEVER_SURE:
             warn(
                 f"decision.precision: no confidence gives {wanted.precision:.0%} on validation; predict always abstains"
             )
-        info.decision.abstain_below = 1.0 + 1e-9 if found is None else found
-        info.decision.wanted_precision = wanted.precision
+
+
+def _settle_abstention(
+    decision: Decision, probabilities: NDArray[np.float64], targets: NDArray[np.bool_], *, task: str, precision: float
+) -> None:
+    chosen = decision.decide(probabilities)
+    sure, right = confidence(probabilities, chosen, task), (chosen == targets).all(axis=1)
+    found = confidence_for_precision(sure, right, precision)
+    decision.abstain_below, decision.wanted_precision = NEVER_SURE if found is None else found, precision
 
 
 def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Evaluation:

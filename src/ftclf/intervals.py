@@ -20,6 +20,8 @@ from ftclf.data.split import strata
 DRAWS = 1000
 CHUNK = 50  # draws at a time: bounds the memory at 50 weights a row
 LEVEL = 95.0
+NORMAL = 1.959964  # its quantile
+LOSSES = ("log_loss", "hamming_loss")  # no shares of rows
 
 Interval = tuple[float, float]
 
@@ -36,15 +38,24 @@ class ScoreDraws:
     per_class: dict[str, NDArray[np.float64]]  # (draws, labels) each
     observed: dict[str, float]
     observed_per_class: dict[str, NDArray[np.float64]]  # (labels,) each
+    rows: int
+    trials: dict[str, NDArray[np.float64]]  # (labels,) each: of how many rows a score of a label is the share
 
     def intervals(self) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
         """Return the intervals of the headline scores, and of precision, recall and F1 of each label."""
         labels = next(iter(self.per_class.values())).shape[1]
         return (
-            {name: interval_of(values, self.observed[name]) for name, values in self.scores.items()},
+            {
+                name: interval_of(values, self.observed[name], trials=None if name in LOSSES else self.rows)
+                for name, values in self.scores.items()
+            },
             [
                 {
-                    name: interval_of(values[:, label], float(self.observed_per_class[name][label]))
+                    name: interval_of(
+                        values[:, label],
+                        float(self.observed_per_class[name][label]),
+                        trials=float(self.trials[name][label]),
+                    )
                     for name, values in self.per_class.items()
                 }
                 for label in range(labels)
@@ -78,12 +89,15 @@ def draw_scores(
     ).astype(np.float64)
     sums = np.concatenate([weights @ per_row for weights in _draws(strata(targets), draws, seed)])
     scores, per_class = _scores(sums, *targets.shape)
+    given, support = chosen.sum(axis=0).astype(np.float64), targets.sum(axis=0).astype(np.float64)
     observed, observed_per_class = _scores(per_row.sum(axis=0, keepdims=True), *targets.shape)
     return ScoreDraws(
         scores,
         per_class,
         {name: float(values[0]) for name, values in observed.items()},
         {name: values[0] for name, values in observed_per_class.items()},
+        len(targets),
+        {"precision": given, "recall": support, "f1": (given + support) / 2},
     )
 
 
@@ -106,10 +120,19 @@ def _scores(
     return scores, {"precision": _ratio(tp, tp + fp), "recall": _ratio(tp, support), "f1": f1}
 
 
-def interval_of(values: NDArray[np.float64], observed: float, *, level: float = LEVEL) -> Interval:
-    """Return the interval that holds the truth in `level` of 100 test sets: bias-corrected percentiles of the draws."""
+def interval_of(
+    values: NDArray[np.float64], observed: float, *, level: float = LEVEL, trials: float | None = None
+) -> Interval:
+    """Return the interval that holds the truth in `level` of 100 test sets: bias-corrected percentiles of the draws.
+
+    Where no draw differs (all rows right, or none) it is Wilson's of a share of `trials` rows, if they are given: three
+    rows that are right do not show that all are.
+    """
     from scipy.special import ndtr, ndtri
 
+    if trials and np.ptp(values) < 1e-12:
+        low, high = wilson(observed * trials, trials)
+        return round(low, 6), round(high, 6)
     # Draws at the very score of the rows count half: F1 of a small class takes few values.
     near = np.isclose(values, observed, rtol=0, atol=1e-9)
     share = float(((values < observed) & ~near).mean() + near.mean() / 2)
@@ -117,6 +140,14 @@ def interval_of(values: NDArray[np.float64], observed: float, *, level: float = 
     half = ndtri((100 + level) / 200)
     low, high = np.percentile(values, 100 * ndtr([2 * bias - half, 2 * bias + half]))
     return round(float(low), 6), round(float(high), 6)
+
+
+def wilson(hits: float, rows: float) -> Interval:
+    """Return the 95 % Wilson interval of a share; scipy has it too, in a module that is slow to import."""
+    square = NORMAL**2
+    middle = (hits + square / 2) / (rows + square)
+    half = NORMAL / (rows + square) * (max(0.0, hits * (rows - hits)) / rows + square / 4) ** 0.5
+    return middle - half, middle + half
 
 
 def _draws(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.float64]]:

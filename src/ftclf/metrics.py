@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.float64]
 
 
-def softmax(logits: NDArray[np.float32]) -> Probabilities:
+def softmax(logits: NDArray[np.floating[Any]]) -> Probabilities:
     """Turn logits into probabilities that add up to one a row, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     exponents = np.exp(shifted)
@@ -33,6 +33,11 @@ def log_odds(probabilities: Probabilities) -> NDArray[np.float32]:
     from scipy.special import logit
 
     return logit(np.clip(probabilities, 1e-6, 1 - 1e-6)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def log_of(probabilities: Probabilities) -> NDArray[np.float32]:
+    """Turn probabilities back into the logits of a softmax."""
+    return np.log(np.clip(probabilities, 1e-6, 1.0)).astype(np.float32)
 
 
 def single_label_metrics(probabilities: Probabilities, labels: NDArray[np.int64]) -> dict[str, float]:

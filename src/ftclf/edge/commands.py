@@ -35,7 +35,7 @@ def run_train(words: list[str]) -> int:
     if resumed := [word for word in args.overrides if word.startswith("resume=")]:
         return _resume(resumed[0].removeprefix("resume="), args.overrides)
     jobs = checked_jobs("train", args)
-    if jobs[0].training.seeds > 1:
+    if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
         jobs = checked_jobs("train", args)
@@ -53,7 +53,7 @@ def run_train(words: list[str]) -> int:
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
     """Return the command line of the sweep that `training.seeds` stands for."""
     first = jobs[0].training
-    if len({job.training.seed for job in jobs}) > 1:
+    if len({(job.training.seed, job.training.seeds) for job in jobs}) > 1:
         raise ConfigError("training.seeds: the sweep has seeds of its own (training.seed); drop one of the two")
     others = [word for word in words if not word.lstrip("+").startswith("training.seed=")]
     seeds = ",".join(str(first.seed + number) for number in range(first.seeds))

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.intervals import draw_scores
+from ftclf.intervals import draw_scores, wilson
 from ftclf.report.material import Material, Predictions
 from ftclf.report.scores import scored
 
 DRAWS = 300  # enough for a table, and a third of the time
 MOST_VALUES = 20  # of one column
-NORMAL = 1.959964  # 95 %
 
 Rows = NDArray[np.bool_]
 
@@ -47,14 +46,6 @@ def slices(material: Material) -> dict[str, Any] | None:
     ]
     names = ["exactly right", "micro F1"] if material.several else ["accuracy"]
     return {"names": names, "tables": cut} if cut else None
-
-
-def wilson(hits: int, rows: int) -> list[float]:
-    """Return the 95 % Wilson interval of a share; scipy has it too, in a module that is slow to import."""
-    square = NORMAL**2
-    middle = (hits + square / 2) / (rows + square)
-    half = NORMAL / (rows + square) * (hits * (rows - hits) / rows + square / 4) ** 0.5
-    return [middle - half, middle + half]
 
 
 def _scored(found: Predictions, part: Slice, *, several: bool) -> dict[str, Any]:
