@@ -209,10 +209,12 @@ def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
 def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path
 ) -> None:
-    code, out, err, _ = fresh(*tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.max_steps=2"))
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.max_steps=2", "baselines=[majority]")
+    code, out, err, _ = fresh(*words)
     assert (code, err) == (0, "")
     assert out.startswith("files: ")
-    assert len(out.splitlines()) == 6
+    # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
+    assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 7
 
 
 @pytest.mark.slow
