@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ftclf.data.split import strata
-from ftclf.intervals import _draws, _within, draw_scores, interval_of
+from ftclf.intervals import _draws, _Ranked, _within, draw_scores, interval_of, ranking_intervals
 from ftclf.metrics import one_hot
 
 CONFUSION = np.array([[0.8, 0.15, 0.05], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6]])  # true label to predicted label
@@ -91,3 +93,36 @@ def test_an_interval_of_95_percent_holds_the_truth_about_95_times_in_100() -> No
         for name in inside:
             inside[name] += found[name][0] <= truth[name] <= found[name][1]
     assert all(0.92 <= count / 400 <= 0.98 for count in inside.values()), inside
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 40), st.booleans())
+def test_drawn_rows_are_ranked_as_scikit_learn_ranks_weighted_ones(seed: int, rows: int, coarse: bool) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.random(rows)
+    if coarse:  # many equal scores
+        scores = np.round(scores * 3) / 3
+    positive = random.random(rows) < 0.4
+    positive[:2] = True, False
+    weights = random.random((4, rows))
+    precision, area = _Ranked(scores, positive).scores(weights)
+    for drawn, weight in enumerate(weights):
+        expected = average_precision_score(positive, scores, sample_weight=weight)
+        assert precision[drawn] == pytest.approx(expected)
+        assert area[drawn] == pytest.approx(roc_auc_score(positive, scores, sample_weight=weight))
+
+
+def test_ranking_scores_lie_in_their_intervals_and_a_label_without_rows_has_none() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.random((300, 4))
+    targets = random.random((300, 4)) < 0.3 + 0.4 * probabilities
+    targets[:, 2], targets[:, 3] = False, True
+    macro, per_class = ranking_intervals(probabilities, targets, draws=200)
+    assert macro is not None
+    for label in (0, 1):
+        low, high = per_class[label]["average_precision"]
+        assert low < average_precision_score(targets[:, label], probabilities[:, label]) < high
+        low, high = per_class[label]["auroc"]
+        assert low < roc_auc_score(targets[:, label], probabilities[:, label]) < high
+    assert per_class[2] == {}
+    assert list(per_class[3]) == ["average_precision"]

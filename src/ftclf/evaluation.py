@@ -18,7 +18,7 @@ from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.console import warn
 from ftclf.data import Split
 from ftclf.decisions import Decision, choose_decision
-from ftclf.intervals import ScoreDraws, draw_scores
+from ftclf.intervals import ScoreDraws, draw_scores, ranking_intervals
 from ftclf.metrics import (
     confusion,
     most_confused,
@@ -172,6 +172,11 @@ def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Ev
         "selective": _selective(sure, (chosen == targets).all(axis=1), info.decision),
     }
     metrics["intervals"] = {name: pair for name, pair in metrics["intervals"].items() if name in metrics}
+    if task == "multi_label":
+        macro, per_class = ranking_intervals(probabilities, targets)
+        metrics["intervals"] |= {} if macro is None else {"macro_average_precision": macro}
+        for row, more in zip(metrics["per_class"], per_class, strict=True):
+            row["intervals"] |= more
     if info.other_decisions:
         others = info.other_decisions.items()
         metrics["decisions"] = {name: _decided(one, probabilities, targets) for name, one in others}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ftclf.data.split import strata
 
 DRAWS = 1000
+RANKING_DRAWS = 400  # each takes a pass over every label's rows in order
 CHUNK = 50  # draws at a time: bounds the memory at 50 weights a row
 LEVEL = 95.0
 NORMAL = 1.959964  # its quantile
@@ -99,6 +100,64 @@ def draw_scores(
         len(targets),
         {"precision": given, "recall": support, "f1": (given + support) / 2},
     )
+
+
+def ranking_intervals(
+    probabilities: NDArray[np.float64], targets: NDArray[np.bool_], *, draws: int = RANKING_DRAWS, seed: int = 0
+) -> tuple[Interval | None, list[dict[str, Interval]]]:
+    """Return the intervals of macro average precision, and of average precision and AUROC of each label.
+
+    Both arrays have the shape (rows, labels). A label that is on no row or on all of them has none, and macro average
+    precision is over the labels with a row.
+    """
+    present: NDArray[np.bool_] = np.asarray(targets.any(axis=0))
+    both = present & ~np.asarray(targets.all(axis=0))
+    columns = [_Ranked(scores, truth) for scores, truth in zip(probabilities.T, targets.T, strict=True)]
+    found = [
+        np.stack([column.scores(weights) for column in columns], axis=2)
+        for weights in _draws(strata(targets), draws, seed)
+    ]
+    precision, area = np.concatenate(found, axis=1)  # (draws, labels) each
+    whole = np.ones((1, len(targets)))
+    observed = [column.scores(whole)[:, 0] for column in columns]
+    if not present.any():
+        return None, [{} for _ in columns]
+    macro = interval_of(
+        precision[:, present].mean(axis=1), float(np.mean([one[0] for one in np.array(observed)[present]]))
+    )
+    per_class: list[dict[str, Interval]] = []
+    for label, (average_precision, auroc) in enumerate(observed):
+        intervals = {}
+        if present[label]:
+            intervals["average_precision"] = interval_of(precision[:, label], float(average_precision))
+        if both[label]:
+            intervals["auroc"] = interval_of(area[:, label], float(auroc))
+        per_class.append(intervals)
+    return macro, per_class
+
+
+class _Ranked:
+    """One label's rows from the highest score, and where rows of equal scores begin and end."""
+
+    def __init__(self, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
+        self.order = np.argsort(-scores, kind="stable")
+        ranked = scores[self.order]
+        self.positive = positive[self.order].astype(np.float64)
+        starts = np.flatnonzero(np.append(True, ranked[1:] < ranked[:-1]))
+        group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ranked))))
+        self.first, self.last = starts[group], np.append(starts[1:], len(ranked))[group] - 1
+
+    def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return average precision and AUROC for weights of the rows, (draws, rows); shape (2, draws)."""
+        drawn = weights[:, self.order]
+        hits = drawn * self.positive
+        seen, found = np.cumsum(drawn, axis=1), np.cumsum(hits, axis=1)
+        up_to, before = found[:, self.last], found[:, self.first] - hits[:, self.first]
+        positives = found[:, -1:]
+        precision = (hits * _ratio(up_to, seen[:, self.last])).sum(axis=1)
+        above = ((drawn - hits) * (up_to + before) / 2).sum(axis=1)
+        negatives = seen[:, -1] - positives[:, 0]
+        return np.stack([_ratio(precision, positives[:, 0]), _ratio(above, positives[:, 0] * negatives)])
 
 
 def _scores(
