@@ -128,7 +128,7 @@ def read_outcome(run: Run) -> Outcome:
     try:
         table = pq.read_table(path)
         truth = "labels" if "labels" in table.column_names else "label"
-        targets, chosen = (_truth_values(table[name].to_pylist(), names) for name in (truth, "predicted"))
+        targets, chosen = (truth_values(table[name].to_pylist(), names) for name in (truth, "predicted"))
         probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in names])
     except (pa.ArrowException, KeyError, OSError) as error:
         raise RunError(f"{path}: not the predictions that ftclf wrote ({error}); the file is damaged") from error
@@ -136,7 +136,7 @@ def read_outcome(run: Run) -> Outcome:
     return Outcome(chosen, targets, row_losses(probabilities, targets, task))
 
 
-def _truth_values(rows: list[Any], names: list[str]) -> NDArray[np.bool_]:
+def truth_values(rows: list[Any], names: list[str]) -> NDArray[np.bool_]:
     """Return the labels of each row, a name or a list of names, as truth values, shape (rows, labels)."""
     places = {name: place for place, name in enumerate(names)}
     found = np.zeros((len(rows), len(names)), dtype=bool)

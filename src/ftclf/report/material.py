@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.comparison import truth_values
 from ftclf.runs import Run, read_json
 
 COLUMN = "column_"
@@ -116,19 +117,10 @@ def _read_predictions(path: Path, labels: list[str]) -> Predictions | None:
     truth = table["labels" if "labels" in table.column_names else "label"].to_pylist()
     return Predictions(
         texts=table["text"].to_pylist(),
-        targets=_truth_values(truth, labels),
-        chosen=_truth_values(table["predicted"].to_pylist(), labels),
+        targets=truth_values(truth, labels),
+        chosen=truth_values(table["predicted"].to_pylist(), labels),
         probabilities=np.column_stack([table[f"p_{label}"].to_numpy() for label in labels]),
         columns={
             name.removeprefix(COLUMN): table[name].to_pylist() for name in table.column_names if name.startswith(COLUMN)
         },
     )
-
-
-def _truth_values(rows: list[Any], labels: list[str]) -> NDArray[np.bool_]:
-    ids = {label: index for index, label in enumerate(labels)}
-    found = np.zeros((len(rows), len(labels)), dtype=bool)
-    for row, names in enumerate(rows):
-        for name in [names] if isinstance(names, str) else names:
-            found[row, ids[name]] = True
-    return found
