@@ -16,6 +16,7 @@ from ftclf.calibration import (
     BINS,
     brier_score,
     calibration_metrics,
+    error_by_chance,
     expected_calibration_error,
     fit_calibration,
     fit_temperature,
@@ -94,6 +95,15 @@ def test_a_label_whose_logits_point_the_wrong_way_keeps_its_ranking() -> None:
     labels = np.stack([logits[:, 0] > 0, logits[:, 1] < 0], axis=1)
     found = fit_calibration(logits, labels, method="platt", label_names=["a", "b"], min_positives=20)
     assert (np.diff(found.probabilities(logits, "multi_label"), axis=0) >= 0).all()
+
+
+def test_probabilities_without_a_fault_show_the_error_of_chance() -> None:
+    logits, labels = drawn(4, rows=2000)
+    p = softmax(logits)
+    found = calibration_metrics(p, p, one_hot(labels, 3), "single_label")
+    assert 0.005 < found["ece_by_chance"] < 0.04
+    assert found["ece"] < 2 * found["ece_by_chance"]
+    assert error_by_chance(np.ones(50)) == 0
 
 
 @settings(max_examples=40, deadline=None)

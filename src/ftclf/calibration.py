@@ -125,11 +125,15 @@ def calibration_metrics(
 ) -> dict[str, Any]:
     """Return expected calibration error, Brier score and reliability bins, after and before scaling.
 
+    `ece_by_chance` is the error that probabilities without a fault would show on as many rows.
+
     One label a row: of the most probable label (Guo et al. 2017). Several: of every label of every row.
     """
     after, before = (reliability_bins(*_claims(one, targets, task)) for one in (scaled, raw))
+    claimed, _ = _claims(scaled, targets, task)
     return {
         "ece": expected_calibration_error(after),
+        "ece_by_chance": error_by_chance(claimed),
         "brier": brier_score(scaled, targets, task),
         "ece_before": expected_calibration_error(before),
         "brier_before": brier_score(raw, targets, task),
@@ -167,6 +171,13 @@ def expected_calibration_error(bins: list[dict[str, float]]) -> float:
     """Return the mean distance of confidence and accuracy over the bins, weighted by their rows."""
     rows = sum(one["count"] for one in bins)
     return float(sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / rows)
+
+
+def error_by_chance(claimed: NDArray[np.float64], *, draws: int = 20) -> float:
+    """Return the mean calibration error where every claim comes true as often as it says: what chance makes of it."""
+    random = np.random.default_rng(0)
+    drawn = (random.random(len(claimed)) < claimed for _ in range(draws))
+    return float(np.mean([expected_calibration_error(reliability_bins(claimed, true)) for true in drawn]))
 
 
 def brier_score(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> float:

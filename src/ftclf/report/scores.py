@@ -111,6 +111,7 @@ def _calibration_errors(found: Content) -> Content:
         "names": ["before", "after"] if len(keys) > 1 else ["as it is"],
         "method": CALIBRATIONS.get(found["method"], "no calibration"),
         "rows": rows,
+        "chance": number(found.get("ece_by_chance"), 4) if "ece_by_chance" in found else "",
     }
 
 
