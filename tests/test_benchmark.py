@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmark import page, plan, record
 from benchmark.process import FailedError, Training, run
 from benchmark.record import AT_LEAST, AT_MOST, NO_WORSE, Figure, Goal, Spec

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,7 @@ def main(words: list[str]) -> int:
             content = record.merged(record.read(options.json), head, rows, ORDER)
             record.write(options.json, content)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: no process and no folder is left
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ftclf-bench-") as folder:
         bench = Bench(Path(folder), options.device, options.rounds or (ROUNDS if options.thorough else 1), say)

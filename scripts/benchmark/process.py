@@ -63,7 +63,7 @@ class Done:
     """A process that ended well."""
 
     seconds: float
-    peak_mb: float  # the most resident memory it had at once
+    peak_mb: float  # the most resident memory it had at once, in 10^6 bytes
     output: str  # stdout
     trainings: list[Training]
     warm_up: int
@@ -124,7 +124,7 @@ def run(
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
-    """Return the exit code and the peak of the resident memory in MiB; no process outlives its time or an error."""
+    """Return the exit code and the peak of the resident memory in MB (Linux counts KiB); no process outlives its time or an error."""
 
     def stop() -> None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]
     finally:
         timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss / 1024
+    return process.returncode, usage.ru_maxrss * 1024 / 1e6
 
 
 def _trainings(path: Path) -> list[Training]:

@@ -117,7 +117,7 @@ def memory(method: str) -> Callable[[Bench], list[Figure]]:
     def measure(bench: Bench) -> list[Figure]:
         words = ("dataset=go_emotions", f"method={method}", f"training.max_steps={MEMORY_STEPS}")
         done = [bench.run(bench.train(*words, rows=bench.rows(None, None, None))) for _ in range(min(2, bench.rounds))]
-        return [spread([one.peak_mb / 1024 for one in done])]
+        return [spread([one.peak_mb / 1000 for one in done])]
 
     return measure
 
@@ -144,7 +144,7 @@ def tokenising(bench: Bench) -> list[Figure]:
     reading = {"seconds_of_second_run": round(second.training.began, 1)}
     return [
         spread([first.training.began - small.training.began], seconds_of_first_run=round(first.training.began, 1)),
-        spread([(first.peak_mb - small.peak_mb) / 1024], peak_memory_mb=round(first.peak_mb)),
+        spread([(first.peak_mb - small.peak_mb) / 1000], peak_memory_mb=round(first.peak_mb)),
         spread([second.training.began - small.training.began], **reading),
     ]
 
