@@ -1,6 +1,6 @@
 """How fast ftclf is beside the ways in which people fine-tune these models today.
 
-scripts/bench                        the short form, about two minutes: every comparison once
+scripts/bench                        the short form, a few minutes: the main comparisons, once, with few steps
 scripts/bench --full                 every row, several rounds: most of an hour on a quiet machine
 scripts/bench --only lora,padded     some rows, as thoroughly as --full
 scripts/bench --json FILE            also write the rows to FILE, after each one; rows that are not measured stay
@@ -54,7 +54,8 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: no process and no folder is left
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ftclf-bench-") as folder:
-        bench = Bench(Path(folder), options.device, options.rounds or (ROUNDS if options.thorough else 1), say)
+        rounds = options.rounds or (ROUNDS if options.thorough else 1)
+        bench = Bench(Path(folder), options.device, rounds, not options.thorough, say)
         for task in chosen(options):
             keep(measured(task, bench, measured_where(head)))
     print(f"{time.monotonic() - start:.0f} seconds")
@@ -79,6 +80,8 @@ def parsed(words: list[str]) -> argparse.Namespace:
     if unknown := set(options.names or ()) - {task.name for task in TASKS}:
         parser.error(f"--only: no row {', '.join(sorted(unknown))}, allowed: {names}")
     options.thorough = options.full or options.names is not None
+    if options.json and options.json.resolve() == RESULTS and not options.thorough:
+        parser.error(f"--json: the short form is too short for {RESULTS.name}; add --full or --only")
     return options
 
 

@@ -38,6 +38,7 @@ class Bench:
     folder: Path  # temporary: everything that is made lies in it
     device: str  # cpu or cuda
     rounds: int
+    quick: bool  # the short form: less of everything
     say: Callable[[str], None]
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from benchmark.process import Done
 from benchmark.record import Figure, adjacent_ratios, spread
 from benchmark.training import seconds_of
 
-TEXTS, FEW_TEXTS = 10_000, 200
+TEXTS, QUICK_TEXTS, FEW_TEXTS = 10_000, 2_000, 200
 ANSWERS = 7
 
 
@@ -23,7 +23,8 @@ def prediction(bench: Bench) -> list[Figure]:
     """
     run = bench.fresh("run")
     bench.run(bench.train("dataset=go_emotions", "method=full", "training.max_steps=20", rows=bench.rows(), folder=run))
-    many, few = (short_texts(bench.folder, count) for count in (TEXTS, FEW_TEXTS))
+    texts = QUICK_TEXTS if bench.quick else TEXTS
+    many, few = (short_texts(bench.folder, count) for count in (texts, FEW_TEXTS))
     ours: list[tuple[Done, Done]] = []
     peer: list[tuple[Done, Done]] = []
     for number in range(bench.rounds):
@@ -33,7 +34,7 @@ def prediction(bench: Bench) -> list[Figure]:
     whole = [[long.seconds for _, long in side] for side in (ours, peer)]
     alone = [[long.seconds - short.seconds for short, long in side] for side in (ours, peer)]
     details = {
-        name: {"texts_per_second": round((TEXTS - FEW_TEXTS) / sorted(seconds)[len(seconds) // 2], 1)}
+        name: {"texts_per_second": round((texts - FEW_TEXTS) / sorted(seconds)[len(seconds) // 2], 1)}
         for name, seconds in zip(("ours", "peer"), alone, strict=True)
     }
     return [

@@ -124,7 +124,7 @@ def run(
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
-    """Return the exit code and the peak of the resident memory in MB (Linux counts KiB); no process outlives its time or an error."""
+    """Return the exit code and the peak memory in MB (Linux counts KiB); no process outlives its time or an error."""
 
     def stop() -> None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -16,8 +16,9 @@ from ftclf.runs import read_json
 
 CLOCK: dict[str, str] = {}  # the clock without options
 POOL = 50  # batches that the Trainer sorts by length together
+QUICK_STEPS = 40
 MEMORY_STEPS = 100
-STARTS = 5
+STARTS, QUICK_STARTS = 5, 2
 DBPEDIA_ROWS, FEW_DBPEDIA_ROWS = 560_000, 2_000
 FLOP_A_WEIGHT = 6  # and token, in full fine-tuning: two forward, four backward
 
@@ -28,7 +29,8 @@ def trainer(*options: str, warm_up: int = 10, steps: int | None = None) -> Calla
     def side(bench: Bench) -> Side:
         words = ["--model", str(bench.weights()), "--train", bench.rows().file("train"), "--labels", str(LABELS)]
         words += ["--output", str(bench.fresh("trainer")), "--epochs", "1", *options]
-        words += [] if steps is None else ["--max-steps", str(bench.times * steps)]
+        if steps is not None:
+            words += ["--max-steps", str(min(steps, QUICK_STEPS) if bench.quick else bench.times * steps)]
         words += [] if bench.device == "cuda" else ["--cpu"]
         return bench.peer("trainer.py", *words, warm_up=warm_up)
 
@@ -36,8 +38,13 @@ def trainer(*options: str, warm_up: int = 10, steps: int | None = None) -> Calla
 
 
 def ours(*words: str) -> Callable[[Bench], Side]:
-    """Return what makes a side of ftclf: one epoch of the same rows."""
-    return lambda bench: bench.train("dataset=go_emotions", "training.epochs=1", *words, rows=bench.rows())
+    """Return what makes a side of ftclf: one epoch of the same rows, or its first steps."""
+
+    def side(bench: Bench) -> Side:
+        few = [f"training.max_steps={QUICK_STEPS}"] if bench.quick else []
+        return bench.train("dataset=go_emotions", "training.epochs=1", *few, *words, rows=bench.rows())
+
+    return side
 
 
 FULL, LORA = ours("method=full"), ours("method=lora")
@@ -127,7 +134,7 @@ def first_step(bench: Bench) -> list[Figure]:
     rows = bench.rows(None, None, None)
     seconds = [
         bench.run(bench.train("dataset=go_emotions", "method=full", rows=rows), clock={"BENCH_FIRST_STEP": "1"})
-        for _ in range(STARTS + 1)
+        for _ in range(1 + (QUICK_STARTS if bench.quick else STARTS))
     ]
     return [spread([done.training.began for done in seconds[1:]])]  # the first fills the caches
 
