@@ -35,6 +35,7 @@ LAYERS = [
     "batches",
     "method",
     "dropout",
+    "fused",
     "losses",
     "averaging",
     "compute",
