@@ -36,6 +36,7 @@ LAYERS = [
     "method",
     "dropout",
     "losses",
+    "embedding_rows",
     "averaging",
     "compute",
     "metrics",
