@@ -29,7 +29,7 @@ class AverageWeights:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network, self.decay = network, decay
         self.means: dict[str, Tensor] = {}
-        self.rows: RowEmbedding | None = None  # keeps its own mean up, within `means`
+        self.rows: RowEmbedding | None = None  # brings its own mean, one of `means`, up to date
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -43,9 +43,9 @@ class AverageWeights:
             self._begin({name: weight.clone() for name, weight in self.weights.items()})
         elif step <= DENSE or step % EVERY == 0:
             kept = min(self.decay, (1 + step) / (10 + step)) ** (1 if step <= DENSE else EVERY)
-            whole = [(self.means[name], weight.data) for name, weight in self._trained() if not self._by_rows(weight)]
-            means, weights = (list(tensors) for tensors in zip(*whole, strict=True))
-            torch._foreach_lerp_(means, weights, 1 - kept)
+            own = self.rows.weight if self.rows else None
+            weights = {name: weight.data for name, weight in self._trained() if weight is not own}
+            torch._foreach_lerp_([self.means[name] for name in weights], list(weights.values()), 1 - kept)
             if self.rows:
                 self.rows.average(kept)
 
@@ -89,14 +89,10 @@ class AverageWeights:
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, weight) for name, weight in self.network.named_parameters() if weight.requires_grad]
 
-    def _by_rows(self, weight: nn.Parameter) -> bool:
-        return self.rows is not None and weight is self.rows.weight
-
     def _begin(self, means: dict[str, Tensor]) -> None:
         self.means = means
-        for name, weight in self._trained():
-            if self.rows and weight is self.rows.weight:
-                self.rows.mean = means[name]
+        if self.rows:
+            self.rows.mean = next(means[name] for name, weight in self._trained() if weight is self.rows.weight)
 
     def _catch_up(self) -> None:
         if self.rows:

@@ -1,14 +1,16 @@
 """Word embeddings whose AdamW step costs what the batch's words cost, with the weights of the full step.
 
 A batch holds some 300 of MiniLM's 30,522 words, yet a step of AdamW writes, clips and applies a gradient for all of
-them, nearly all zeros: a fifth of a step on one core. A row without a gradient moves all the same (by weight decay and
+them, nearly all zeros: a sixth of a step on one core. A row without a gradient moves all the same (by weight decay and
 by what is left of its moments), but what n such steps do to it is linear in its weight p and in u = m / sqrt(v):
 
     p <- left * p - moved * u        mean <- mean_left * mean + mean_weight * p - mean_moved * u
 
 with coefficients that depend only on when the row was last seen. They are kept for every such moment, and a row is
 caught up when a batch holds its word, or with all others before anything reads the whole table. This is no "sparse
-Adam", which lets rows without a gradient stand still: the weights are those of the full step, within rounding.
+Adam", which lets rows without a gradient stand still: the weights are those of the full step, within rounding. (Where
+gradients are as small as AdamW's epsilon u is not quite the same in every step: weights then differ by a thousandth of
+their way.)
 """
 
 from __future__ import annotations

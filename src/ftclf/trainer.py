@@ -111,7 +111,7 @@ class ClassifierTrainer(Trainer):
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
-        optimizer = _fused_on_cpu(self.optimizer)
+        optimizer = self._fused_on_cpu()
         if optimizer is None:
             return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -122,9 +122,15 @@ class ClassifierTrainer(Trainer):
         return norm
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        if grad_norm is None and _fused_on_cpu(self.optimizer):  # nothing is clipped: the norm is only logged
+        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped: the norm is only logged
             grad_norm = self._clip_grad_norm(model)
         return super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+
+    def _fused_on_cpu(self) -> Any:
+        """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
+        fused = type(inner) is torch.optim.AdamW and inner.defaults["fused"]
+        return inner if fused and self.args.device.type == "cpu" else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -202,14 +208,6 @@ def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parame
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             rest = {name: value for name, value in group.items() if name != "params"}
             optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * times})
-
-
-def _fused_on_cpu(optimizer: Any) -> Any:
-    """Return the fused AdamW on a CPU that accelerate wraps, if it is one: its step divides gradients as it goes."""
-    inner = optimizer.optimizer
-    first = inner.param_groups[0]
-    fused = type(inner) is torch.optim.AdamW and first["fused"] and first["params"][0].device.type == "cpu"
-    return inner if fused else None
 
 
 class AverageCallback(TrainerCallback):
