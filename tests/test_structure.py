@@ -37,6 +37,7 @@ LAYERS = [
     "dropout",
     "fused",
     "losses",
+    "embedding_rows",
     "averaging",
     "compute",
     "metrics",
