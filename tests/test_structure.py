@@ -29,6 +29,7 @@ LAYERS = [
     "runs",
     "differences",
     "hub",
+    "cache",
     "data",
     "model",
     "tokens",
