@@ -19,6 +19,7 @@ POOL = 50  # batches that the Trainer sorts by length together
 QUICK_STEPS = 40
 MEMORY_STEPS = 100
 STARTS, QUICK_STARTS = 5, 2
+SWEEP_EPOCHS = 2
 DBPEDIA_ROWS, FEW_DBPEDIA_ROWS = 560_000, 2_000
 FLOP_A_WEIGHT = 6  # and token, in full fine-tuning: two forward, four backward
 
@@ -160,7 +161,7 @@ def together(bench: Bench) -> list[Figure]:
     """Measure a sweep of four ranks side by side against the same sweep one after the other: the whole command."""
 
     def sweep(*words: str) -> Callable[[], Side]:
-        ranks = ("-m", "dataset=go_emotions", "method=lora", "method.r=4,8,16,32", "training.epochs=1")
+        ranks = ("-m", "dataset=go_emotions", "method=lora", "method.r=4,8,16,32", f"training.epochs={SWEEP_EPOCHS}")
         return lambda: bench.train(*ranks, *words, rows=bench.rows())
 
     bench.run(sweep("training.max_steps=1")())  # fills the caches
