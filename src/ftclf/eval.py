@@ -35,7 +35,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
     logits = compute_logits(
-        checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
+        compute.place(checkpoint.network), tokens, compute, config.batch_size or info.eval_batch_size
     )
     evaluation = score(logits, split, info)
     for note in data.notes:

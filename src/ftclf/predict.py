@@ -61,7 +61,7 @@ def _predictions(
     compute = scoring_compute(info.device, info.precision, info.threads)
     if info.is_adapter:
         network = network.merge_and_unload()  # type: ignore[operator]
-    network.to(compute.device)
+    compute.place(network)
     while chunk := list(islice(texts, CHUNK)):
         tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
         probabilities = info.calibration.probabilities(compute_logits(network, tokens, compute, batch_size), info.task)

@@ -221,6 +221,9 @@ class TrainingConfig:
         high=0.99999,
     )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    together: bool = setting(
+        False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
+    )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
