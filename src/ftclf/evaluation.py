@@ -257,7 +257,10 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
     import pyarrow.parquet as pq
 
     probabilities = evaluation.probabilities
-    columns: dict[str, Any] = {"row": np.arange(len(split)), "text": split.texts}
+    columns: dict[str, Any] = {
+        "row": np.arange(len(split)),
+        "text": pa.chunked_array([pa.array(texts) for texts in split.texts.pieces()]),
+    }
     if split.labels.ndim == 2:
         columns["labels"] = names_of(evaluation.targets, label_names)
         columns["predicted"] = names_of(evaluation.chosen, label_names)
@@ -266,7 +269,7 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
         columns["label"] = names[split.labels]
         columns["predicted"] = names[evaluation.chosen.argmax(axis=1)]
     columns["confidence"] = evaluation.sure
-    columns.update({f"column_{name}": cells for name, cells in split.columns.items()})
+    columns.update({f"column_{name}": list(cells) for name, cells in split.columns.items()})
     columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(label_names)})
     pq.write_table(pa.table(columns), path)
 

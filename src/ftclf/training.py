@@ -173,7 +173,7 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evalu
     from ftclf.evaluation import compute_logits, milliseconds_per_text, score, settle, write_evaluation
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
-    network = load_checkpoint(run.checkpoint).network.to(compute.device)
+    network = compute.place(load_checkpoint(run.checkpoint).network)
     batch_size = prepared.config.training.eval_batch_size
     evaluations: dict[str, Evaluation] = {}
     for name in ("validation", "test"):
