@@ -39,6 +39,15 @@ class Compute:
 
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
 
+    def place(self, network: Any) -> Any:
+        """Return the network on the device, as fast as it can be there; call it when its layers are in place."""
+        from ftclf.fused import can_fuse, fuse
+
+        network.to(self.device)
+        if self.device == "cpu" and can_fuse(network):
+            fuse(network, self.threads)
+        return network
+
 
 def choose_compute(config: TrainingConfig) -> Compute:
     """Resolve `auto` on this machine and set torch's threads. Raises ConfigError for what it does not have."""

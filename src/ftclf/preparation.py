@@ -98,6 +98,8 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     network = apply_method(classifier, config.method)
     if prepared.compute.device == "cpu":
         use_byte_dropout(network)
+    if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
+        prepared.compute.place(network)
     parameters = count_parameters(network)
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import os
 import time
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from ftclf.compute import Compute
 from ftclf.config import LOWER_IS_BETTER, TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
+from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
 from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
@@ -65,6 +67,7 @@ class ClassifierTrainer(Trainer):
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
+        self.embedding_rows: RowEmbedding | None = None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
         self.bar = ProgressCallback(config, metric)
@@ -100,7 +103,34 @@ class ClassifierTrainer(Trainer):
         optimizer = super().create_optimizer(model)
         if fresh:
             _speed_up(optimizer, *self.faster)
+            if not self.args.torch_compile:  # it cannot trace what is kept of each row
+                self.embedding_rows = train_by_rows(self.network, optimizer)
+            if self.average:
+                self.average.rows = self.embedding_rows
         return optimizer
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
+        optimizer = self._fused_on_cpu()
+        if optimizer is None:
+            return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        rows = self.embedding_rows.gradient() if self.embedding_rows else None
+        norm = torch.nn.utils.get_total_norm(gradients if rows is None else [*gradients, rows[1]])
+        excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it
+        optimizer.grad_scale = None if excess <= 1 else excess  # a norm that is nan goes on into the weights
+        return norm
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped: the norm is only logged
+            grad_norm = self._clip_grad_norm(model)
+        return super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+
+    def _fused_on_cpu(self) -> Any:
+        """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
+        fused = type(inner) is torch.optim.AdamW and inner.defaults["fused"]
+        return inner if fused and self.args.device.type == "cpu" else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
