@@ -192,7 +192,11 @@ class TrainingConfig:
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
     eval_batch_size: int = setting(64, "examples a batch in evaluation, mean", low=1, high=65536)
-    batches: str = setting("by_length", "how rows are put together", choices=("by_length", "random"))
+    batches: str = setting(
+        "by_tokens",
+        "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",
+        choices=("by_tokens", "by_length", "random"),
+    )
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
     schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
