@@ -59,6 +59,7 @@ LAYERS = [
     "card",
     "report",
     "training",
+    "together",
     "eval",
     "predict",
     "compare",

@@ -63,6 +63,22 @@ class Evaluation:
     draws: ScoreDraws
 
 
+def scoring_network(network: Any, compute: Compute) -> nn.Module:
+    """Return a loaded network made ready to score: what costs time in every batch is done once.
+
+    Adapters are merged, and linear layers are held in the type that autocast would turn them into: both move logits by
+    rounding alone.
+    """
+    from torch import nn
+
+    if hasattr(network, "merge_and_unload"):
+        network = network.merge_and_unload()
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.to(compute.dtype)
+    return compute.place(network).eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
     """Return the logits of every row, shape (rows, labels), in the order of the rows."""
     import torch

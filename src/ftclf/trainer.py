@@ -69,7 +69,8 @@ class ClassifierTrainer(Trainer):
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
-        loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
+        rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
+        loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
@@ -92,7 +93,7 @@ class ClassifierTrainer(Trainer):
             self.rows.tokens.lengths,
             self.config.batch_size,
             seed=self.config.seed,
-            by_length=self.config.batches == "by_length",
+            kind=self.config.batches,
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]

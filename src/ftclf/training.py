@@ -170,10 +170,17 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evalu
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
     from ftclf.checkpoint import load_checkpoint, write_info
-    from ftclf.evaluation import compute_logits, milliseconds_per_text, score, settle, write_evaluation
+    from ftclf.evaluation import (
+        compute_logits,
+        milliseconds_per_text,
+        score,
+        scoring_network,
+        settle,
+        write_evaluation,
+    )
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
-    network = compute.place(load_checkpoint(run.checkpoint).network)
+    network = scoring_network(load_checkpoint(run.checkpoint).network, compute)
     batch_size = prepared.config.training.eval_batch_size
     evaluations: dict[str, Evaluation] = {}
     for name in ("validation", "test"):

@@ -191,8 +191,12 @@ class TrainingConfig:
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
-    eval_batch_size: int = setting(64, "examples a batch in evaluation", low=1, high=65536)
-    batches: str = setting("by_length", "how rows are put together", choices=("by_length", "random"))
+    eval_batch_size: int = setting(64, "examples a batch in evaluation, mean", low=1, high=65536)
+    batches: str = setting(
+        "by_tokens",
+        "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",
+        choices=("by_tokens", "by_length", "random"),
+    )
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
     schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
@@ -221,6 +225,9 @@ class TrainingConfig:
         high=0.99999,
     )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    together: bool = setting(
+        False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
+    )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
@@ -302,7 +309,7 @@ class EvalConfig:
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
     output: str | None = setting(None, "folder for metrics, predictions and plots")
     decide: str | None = setting(None, DECIDE)
-    batch_size: int | None = setting(None, "examples a batch; default: as in training", low=1, high=65536)
+    batch_size: int | None = setting(None, "examples a batch, mean; default: as in training", low=1, high=65536)
 
 
 @dataclass(kw_only=True)
@@ -311,7 +318,7 @@ class PredictConfig:
     input: str | None = setting(None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin")
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout")
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
-    batch_size: int = setting(64, "examples a batch", low=1, high=65536)
+    batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)
 

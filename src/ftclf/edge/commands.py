@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import HEADLINES, TrainConfig, config_folder, train_config_from
-from ftclf.edge.compose import checked_jobs, only_shows, parse, quoted, register, to_dataclass
+from ftclf.edge.compose import checked_jobs, only_shows, overrides_of_jobs, parse, quoted, register, to_dataclass
 from ftclf.edge.explain import explain
 from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.runs import Run, find_failures, find_runs, read_json, refuse_taken, write_json
@@ -44,10 +45,25 @@ def run_train(words: list[str]) -> int:
         for number in range(len(jobs)):
             refuse_taken(folder / str(number), overwrite=jobs[number].overwrite, resume=False)
         print(f"{len(jobs)} jobs in {folder}", flush=True)
+        if jobs[0].training.together:
+            _train_groups(jobs, overrides_of_jobs("train", args), folder)
+            return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
         _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
         return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
     refuse_taken(folder, overwrite=jobs[0].overwrite, resume=False)
     return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
+    """Train the jobs of a sweep group by group, those of a group side by side in one pass."""
+    from ftclf.together import groups_of, train_side_by_side
+
+    for group in groups_of(jobs):
+        for number in group:
+            print(f"job {number}: {' '.join(overrides[number])}", flush=True)
+        train_side_by_side(
+            {number: partial(_train_job, jobs[number], folder / str(number), overrides[number]) for number in group}
+        )
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -92,16 +108,29 @@ def train_task(cfg: DictConfig) -> float:
     if sweeping:
         print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
 
+        return _train_job(to_dataclass(cfg, "train"), folder, overrides)
+
     def work() -> float:
         from ftclf.training import train
 
         return train(to_dataclass(cfg, "train"), folder, shlex.join(["ftclf", "train", *overrides]))
 
     def give_up(error: Exception) -> None:
-        if not sweeping:
-            _remove_if_empty(folder)
-            _failures.append(error)
-            return
+        _remove_if_empty(folder)
+        _failures.append(error)
+
+    return _attempt(work, give_up)
+
+
+def _train_job(config: TrainConfig, folder: Path, overrides: list[str]) -> float:
+    """Train one job of a sweep; one that fails leaves its reason in its folder and returns NaN."""
+
+    def work() -> float:
+        from ftclf.training import train
+
+        return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
+
+    def give_up(error: Exception) -> None:
         from ftclf.cli import report
 
         report(error)
