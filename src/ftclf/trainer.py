@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
+import math
 import os
 import time
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftclf.averaging import AverageWeights
@@ -25,6 +25,7 @@ from ftclf.data import Split
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
 from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.tokens import Tokens
 
@@ -47,7 +48,7 @@ class TokenRows(Dataset[Any]):
         return {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(ResumableTrainer):
     """Trainer whose batches, loss and evaluation are ftclf's."""
 
     def __init__(
@@ -108,10 +109,6 @@ class ClassifierTrainer(Trainer):
             if self.average:  # of the best evaluation, or of the end where there was none
                 self.average.keep()
             return result
-        except RuntimeError as error:
-            if "inline_container" in str(error):  # torch's writer says this, and no more, of a full disk
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run.resumable)) from error
-            raise
         finally:
             self.bar.close()
 
@@ -119,7 +116,7 @@ class ClassifierTrainer(Trainer):
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
-        with self.average.in_place() if self.average else nullcontext():
+        with self.average.in_place() if self.average else nullcontext(), self.breakable_evaluation():
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():
             raise DivergedError(
@@ -159,6 +156,16 @@ class ClassifierTrainer(Trainer):
                 "lower training.learning_rate or raise training.warmup"
             )
         return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        norm = super()._get_grad_norm(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self.compute.precision != "fp16" and not math.isfinite(norm):
+            raise DivergedError(
+                f"training: the gradient's norm is {float(norm)} in step {self.state.global_step + 1}; "
+                "lower training.learning_rate or raise training.warmup"
+            )
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
@@ -249,7 +256,6 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         "save_strategy": strategy,
         "eval_steps": config.eval_steps,
         "save_steps": config.eval_steps or 500,
-        "save_total_limit": 1,
         "load_best_model_at_end": True,
         "metric_for_best_model": metric,
         "greater_is_better": metric not in LOWER_IS_BETTER,
@@ -269,10 +275,3 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         return arguments
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error
-
-
-def last_checkpoint(run: Run) -> Path | None:
-    """Return the newest of the run's resumable checkpoints that was written to its end."""
-    whole = [path.parent for path in run.resumable.glob("checkpoint-*/trainer_state.json")]  # written last
-    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
-    return found[-1] if found else None

@@ -285,6 +285,9 @@ class TrainConfig:
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+    resume_allow: list[str] = setting(
+        [], "settings, digests.train, label_names or base.sha256 that may differ when a run goes on; it is recorded"
+    )
 
 
 def choosing_metric(config: TrainConfig) -> str:
