@@ -143,7 +143,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Pat
     """One finished LoRA run that tests read and none changes."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     os.environ["FTCLF_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
-    assert run(tiny_words(tiny_models["bert"], reviews, folder, "training.epochs=30", "training.batch_size=8")) == 0
+    assert (
+        run(
+            tiny_words(
+                tiny_models["bert"], reviews, folder, "training.epochs=30", "training.batch_size=8", "training.seed=1"
+            )
+        )
+        == 0
+    )
     return Run(folder)
 
 

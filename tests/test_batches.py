@@ -48,3 +48,4 @@ def test_evaluation_sees_every_row_once_the_longest_first(lengths: np.ndarray, s
     batches = eval_batches(lengths, size)
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
     assert lengths[batches[0][0]] == lengths.max()
+    assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= size * lengths.mean() for batch in batches)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +18,13 @@ from hypothesis import strategies as st
 from conftest import make_rows, write_csv
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import Split, load_data, load_split
-from ftclf.data.sources import from_hub_splits
+from ftclf.data.rows import RawRows
+from ftclf.data.sources import from_hub_splits, read_source
 from ftclf.data.split import cut_split, group_by_text
+from ftclf.data.texts import write_texts
 from ftclf.errors import DataError
+
+FEW = list(enumerate(make_rows(60)))
 
 
 def files(**changes: object) -> DatasetConfig:
@@ -28,6 +36,10 @@ def files(**changes: object) -> DatasetConfig:
 def packaged(name: str, **changes: object) -> DatasetConfig:
     content = yaml.safe_load((config_folder() / "dataset" / f"{name}.yaml").read_text())
     return DatasetConfig(**{**content, **changes})
+
+
+def labels_of(rows: RawRows) -> list[tuple[str, ...]]:
+    return [rows.combinations[number] for number in rows.labels]
 
 
 def refused(config: DatasetConfig) -> str:
@@ -70,13 +82,13 @@ def test_official_splits_stay_and_shared_texts_are_counted(tmp_path: Path) -> No
     seed=st.integers(0, 5),
 )
 def test_a_cut_split_never_shares_a_text_and_loses_no_row(rows: list[tuple[int, int]], share: float, seed: int) -> None:
-    split = Split([f"Text  {number}" for number, _ in rows], np.array([label for _, label in rows]))
+    split = Split(write_texts(f"Text  {number}" for number, _ in rows), np.array([label for _, label in rows]))
     try:
         rest, cut = cut_split(split, share, seed, "test")
     except DataError:
         return
     assert not set(rest.texts) & set(cut.texts)
-    assert sorted(rest.texts + cut.texts) == sorted(split.texts)
+    assert sorted([*rest.texts, *cut.texts]) == sorted(split.texts)
 
 
 def test_texts_that_differ_only_in_case_and_spaces_are_one_group() -> None:
@@ -146,11 +158,11 @@ def test_hub_splits_give_names_by_their_class_labels() -> None:
     rows = datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[1], [0, 1]]}, features=lists)
     raw, found = from_hub_splits({"train": rows, "extra": rows}, packaged("go_emotions"))
     assert found == names
-    assert raw["train"].labels == [["anger"], ["joy", "anger"]]
+    assert labels_of(raw["train"]) == [("anger",), ("joy", "anger")]
     single = datasets.Features({"content": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
     rows = datasets.Dataset.from_dict({"content": ["a"], "label": [0]}, features=single)
     raw, _ = from_hub_splits({"train": rows}, packaged("dbpedia_14"))
-    assert raw["train"].labels == [["joy"]]
+    assert labels_of(raw["train"]) == [("joy",)]
     hidden = datasets.Dataset.from_dict({"content": ["a"], "label": [-1]}, features=single)
     with pytest.raises(DataError, match="row 1: label -1, allowed: 0 to 1; its labels are hidden"):
         from_hub_splits({"train": rows, "test": hidden}, packaged("dbpedia_14"))
@@ -177,6 +189,73 @@ def test_bbc_news_comes_from_the_package_with_no_text_on_two_sides() -> None:
     texts = [set(split.texts) for split in data.splits.values()]
     assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
     assert len(set.union(*texts)) < 2225  # the set holds duplicates: they stand on one side
+
+
+def test_a_data_set_is_read_once_for_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("text,label,source\n" + "".join(f"{text},{label},s{i % 3}\n" for i, (text, label) in FEW))
+    config = files(train=path, slice_columns=["source"])
+    first = load_data(config)
+    monkeypatch.setattr("ftclf.data.load.read_source", lambda config: pytest.fail("it was read again"))
+    again = load_data(replace(config, max_length=9, epochs=1.0))  # neither changes a row
+    for name, split in first.splits.items():
+        kept = again.splits[name]
+        assert list(kept.texts) == list(split.texts)
+        assert kept.labels.tolist() == split.labels.tolist()
+        assert list(kept.columns["source"]) == list(split.columns["source"])
+        assert kept.text_digest() == kept.texts.digest() == split.text_digest()
+    assert (again.label_names, again.notes, again.task) == (first.label_names, first.notes, first.task)
+
+
+def test_another_content_is_read_anew_whatever_its_size_and_time(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "d.csv", make_rows(60))
+    first, time = load_data(files(train=path)).digest("train"), path.stat().st_mtime_ns
+    content = path.read_text()
+    path.write_text(content.replace("space", "speck"))
+    os.utime(path, ns=(time, time))
+    changed = load_data(files(train=path))
+    assert "speck" in changed.label_names
+    assert changed.digest("train") != first
+    assert load_data(files(train=path, test_size=0.3)).digest("train") != changed.digest("train")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_csv(tmp_path / "d.csv", make_rows(66))
+
+    def read_and_change(config: DatasetConfig) -> Any:
+        found = read_source(config)
+        write_csv(path, make_rows(67))
+        return found
+
+    monkeypatch.setattr("ftclf.data.load.read_source", read_and_change)
+    assert "changed while they were read" in refused(files(train=path))
+
+
+def test_texts_take_no_memory(tmp_path: Path) -> None:
+    rows = [(f"{i} " + f"word{i} " * 500, "xyz"[i % 3]) for i in range(4_000)]
+    path = write_csv(tmp_path / "long.csv", rows)
+    size = path.stat().st_size
+    del rows
+    tracemalloc.start()
+    data = load_data(files(train=path))
+    assert sum(len(text) for text in data.splits["train"].texts) > 10**7
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < size / 3, f"{peak} of {size} bytes"
+
+
+def test_texts_on_disk_are_a_sequence() -> None:
+    said = ["", "one", "two 🙂", "half \ud83d", "", "six"]
+    texts = write_texts(said)
+    assert list(texts) == said
+    assert [texts[i] for i in range(-6, 6)] == [*said, *said]
+    assert (texts[1:4], texts[::-2]) == (said[1:4], said[::-2])
+    view = texts.take(np.array([5, 3, 1])).take(np.array([2, 0]))
+    assert list(view) == ["one", "six"]
+    assert view.digest() == write_texts(["one", "six"]).digest() != texts.digest()
+    assert list(write_texts(["", ""])) == ["", ""]
+    with pytest.raises(IndexError):
+        texts[6]
 
 
 @pytest.mark.real_data

@@ -8,12 +8,17 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
+from ftclf.checkpoint import load_checkpoint
 from ftclf.cli import run
+from ftclf.compute import Compute
+from ftclf.evaluation import compute_logits, scoring_network
 from ftclf.runs import Run, read_json
+from ftclf.tokens import tokenise
 
 
 def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -> None:
@@ -85,6 +90,43 @@ def test_no_text_is_lost_between_chunks(trained: Run, tmp_path: Path, monkeypatc
         assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 0
     assert pq.read_table(out)["text"].to_pylist() == texts
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 30
+
+
+def test_no_text_gives_a_table_without_rows(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("")
+    for ending in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        assert run(["predict", f"checkpoint={trained.folder}", f"input={tmp_path / 'in.txt'}", f"output={out}"]) == 0
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
+    assert (tmp_path / "out.csv").read_text().startswith("text,label,confidence,p_food")
+
+
+def test_a_mistake_far_down_the_input_leaves_no_output(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ftclf.predict.CHUNK", 7)
+    source = tmp_path / "in.csv"
+    source.write_text("text\n" + "some words\n" * 20 + '"half" a quote\n')
+    out = tmp_path / "out.csv"
+    assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 2
+    message = capsys.readouterr().err
+    assert "in.csv: line 22: " in message
+    assert "dataset." not in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_made_ready_to_score_gives_the_logits_of_the_loaded_one(
+    train_tiny: TrainTiny, method: str, precision: str
+) -> None:
+    run = train_tiny(f"method={method}", "training.epochs=0.5")
+    compute = Compute("cpu", precision, 1)
+    checkpoint = load_checkpoint(run.checkpoint)
+    tokens = tokenise([text for text, _ in make_rows(30)], checkpoint.tokenizer, 64)
+    before = compute_logits(checkpoint.network, tokens, compute, 8)
+    after = compute_logits(scoring_network(checkpoint.network, compute), tokens, compute, 8)
+    assert np.abs(before - after).max() < (2e-5 if precision == "fp32" else 0.1)
 
 
 def test_predict_agrees_with_the_predictions_of_the_run(trained: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from conftest import COMMON, make_rows
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig, ModelConfig, PinConfig
 from ftclf.data import Split
+from ftclf.data.texts import write_texts
 from ftclf.errors import ConfigError, WeightsError
 from ftclf.method import apply_method, count_parameters, head_modules, target_modules
 from ftclf.model import build_classifier, find_weights, load_tokenizer
@@ -22,7 +23,7 @@ LABELS = ["food", "space", "sport"]
 
 
 def split(count: int = 40) -> Split:
-    return Split([text for text, _ in make_rows(count)], np.zeros(count, dtype=np.int64))
+    return Split(write_texts(text for text, _ in make_rows(count)), np.zeros(count, dtype=np.int64))
 
 
 def lora(**changes: Any) -> LoraConfig:
@@ -47,7 +48,7 @@ def test_tokens_are_made_once_and_mapped_from_disk(tiny_models: dict[str, Path])
 
 def test_padding_equals_the_tokenizers_own(tiny_models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(tiny_models["bert"])
-    texts = split(9).texts
+    texts = list(split(9).texts)
     ids, mask = tokenise(texts, tokenizer, 64).padded(np.arange(9))
     own = tokenizer(texts, padding=True, return_tensors="np")
     assert (ids == own["input_ids"]).all()

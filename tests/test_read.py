@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from ftclf.config import DatasetConfig
 from ftclf.data.read import read_folders, read_names, read_rows
+from ftclf.data.rows import Row
 from ftclf.errors import DataError
 
 ROWS = [
@@ -35,9 +37,17 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def read(path: Path, **changes: object) -> list[Row]:
+    return list(read_rows(path, config(**changes)))
+
+
+def texts(rows: Iterable[Row]) -> list[str]:
+    return [row.text for row in rows]
+
+
 def refused(path: Path, **changes: object) -> str:
     with pytest.raises(DataError) as caught:
-        read_rows(path, config(**changes))
+        read(path, **changes)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -58,8 +68,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(objects), tmp_path / "a.parquet")
     for path in [*files, tmp_path / "a.parquet"]:
-        found = read_rows(path, config())
-        assert list(zip(found.texts, [label for (label,) in found.labels], strict=True)) == ROWS, path
+        assert [(row.text, *row.labels) for row in read(path)] == ROWS, path
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -78,9 +87,8 @@ def test_any_text_survives_a_csv_unchanged(rows: list[tuple[str, str]], tmp_path
     rows = [(t, n) for t, n in rows if t.strip() and n.strip()] or [("t", "n")]
     buffer = io.StringIO()
     csv.writer(buffer).writerows([("text", "label"), *rows])
-    found = read_rows(write(tmp_path / "wild.csv", buffer.getvalue()), config())
-    assert found.texts == [text for text, _ in rows]
-    assert found.labels == [[label.strip()] for _, label in rows]
+    found = read(write(tmp_path / "wild.csv", buffer.getvalue()))
+    assert [(row.text, row.labels) for row in found] == [(text, [label.strip()]) for text, label in rows]
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -88,8 +96,8 @@ def test_any_text_survives_a_csv_unchanged(rows: list[tuple[str, str]], tmp_path
 def test_any_bytes_are_read_or_refused_in_one_line(content: bytes, ending: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"wild.{ending}", content)
     try:
-        found = read_rows(path, config(columns=["text", "label"] if ending in ("csv", "tsv") else []))
-        assert all(text.strip() for text in found.texts)
+        found = read(path, columns=["text", "label"] if ending in ("csv", "tsv") else [])
+        assert all(row.text.strip() for row in found)
     except DataError as error:
         if "\n" in str(error):
             raise
@@ -97,18 +105,15 @@ def test_any_bytes_are_read_or_refused_in_one_line(content: bytes, ending: str, 
 
 def test_a_file_without_a_header_takes_its_names_from_the_settings(tmp_path: Path) -> None:
     path = write(tmp_path / "t.tsv", 'He said "no\t1,2\tid1\nyes"\t0\tid2\n')
-    found = read_rows(
-        path,
-        config(columns=["text", "labels", "id"], label_column="labels", label_delimiter=",", quoting=False),
-    )
-    assert found.texts == ['He said "no', 'yes"']
-    assert found.labels == [["1", "2"], ["0"]]
+    layout = {"columns": ["text", "labels", "id"], "label_column": "labels", "label_delimiter": ","}
+    found = read(path, **layout, quoting=False)
+    assert [(row.text, row.labels) for row in found] == [('He said "no', ["1", "2"]), ('yes"', ["0"])]
 
 
 def test_json_labels_may_be_numbers_truth_values_and_lists(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": True}, {"text": "c", "label": ["x", "y"]}]
-    found = read_rows(write(tmp_path / "t.json", json.dumps(rows)), config())
-    assert found.labels == [["1"], ["true"], ["x", "y"]]
+    found = read(write(tmp_path / "t.json", json.dumps(rows)))
+    assert [row.labels for row in found] == [["1"], ["true"], ["x", "y"]]
 
 
 @pytest.mark.parametrize(
@@ -156,8 +161,23 @@ def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
 
 def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", b"text,label\ncaf\xe9,x\n")
-    assert read_rows(path, config(encoding="cp1252")).texts == ["café"]
+    assert texts(read(path, encoding="cp1252")) == ["café"]
     assert "a codec of Python" in refused(path, encoding="klingon")
+
+
+def test_a_place_far_down_a_file_is_exact(tmp_path: Path) -> None:
+    rows = b"text,label\n" + "".join(f"text 🙂 {row},x\n" for row in range(2, 5000)).encode()
+    assert "line 5000 is not utf-8 (byte 0xe9)" in refused(
+        write(tmp_path / "a.csv", rows + b"caf\xe9 au lait,x\na,b\n")
+    )
+    assert "line 5000 holds a NUL" in refused(write(tmp_path / "b.csv", rows + b"a\0,x\na,b\n"))
+    assert "line 5000 has 3 fields" in refused(write(tmp_path / "c.csv", rows + b"a,b,c\na,b\n"))
+
+
+def test_utf_16_is_read_with_and_without_its_mark(tmp_path: Path) -> None:
+    content = "text,label\ncafé,x\n"
+    for name, encoded in (("a.csv", content.encode("utf-16")), ("b.csv", content.encode("utf-16-le"))):
+        assert texts(read(write(tmp_path / name, encoded), encoding="utf-16")) == ["café"]
 
 
 def test_line_numbers_hold_behind_quoted_line_breaks(tmp_path: Path) -> None:
@@ -170,11 +190,9 @@ def test_folders_of_texts_are_read_by_label(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         write(tmp_path / label / "1.txt", content)
     (tmp_path / "__pycache__").mkdir()
-    found = read_folders(tmp_path)
-    assert found.texts == ["grüße zwei", "café noir"]
-    assert found.labels == [["a"], ["b"]]
+    assert [(row.text, row.labels) for row in read_folders(tmp_path)] == [("grüße zwei", ["a"]), ("café noir", ["b"])]
     with pytest.raises(DataError, match="no <label>/<name>"):
-        read_folders(tmp_path / "__pycache__")
+        list(read_folders(tmp_path / "__pycache__"))
 
 
 def test_a_label_file_with_a_name_twice_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ftclf.cli import run as run_command
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.config.settings import BASELINES
 from ftclf.data import Split
+from ftclf.data.texts import write_texts
 from ftclf.evaluation import score, settle, write_evaluation
 from ftclf.intervals import wilson
 from ftclf.report import HERE, write_report
@@ -138,7 +139,7 @@ def random_rows(seed: int, names: list[str], *, task: str, rows: int, texts: lis
     several[np.arange(rows), labels] = True
     columns = {"source": [("forum", "mail", "shop")[row % 3] for row in range(rows)]}
     said = [texts[row % len(texts)] for row in range(rows)]
-    return logits, Split(said, several if task == "multi_label" else labels, columns)
+    return logits, Split(write_texts(said), several if task == "multi_label" else labels, columns)
 
 
 def baseline(test: dict[str, Any], task: str, name: str) -> dict[str, Any]:

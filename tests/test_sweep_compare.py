@@ -20,6 +20,7 @@ from ftclf.calibration import Calibration
 from ftclf.cli import run
 from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome, seed_means, setting_differences
 from ftclf.data import Data, Split
+from ftclf.data.texts import write_texts
 from ftclf.decisions import Decision
 from ftclf.evaluation import _write_predictions, score
 from ftclf.metrics import one_hot
@@ -49,7 +50,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         given = np.where(np.arange(rows) < right, labels, (labels + 1) % len(NAMES))
         logits = np.where(one_hot(given, len(NAMES)), 2.0, -2.0).astype(np.float32)
         texts = ["=HYPERLINK(1)", "@x", "\tx", "+x", "-x", "[bold]x", *(f"text {row}" for row in range(6, rows))]
-        split = Split(texts[:rows], one_hot(labels, len(NAMES)) if several else labels)
+        split = Split(write_texts(texts[:rows]), one_hot(labels, len(NAMES)) if several else labels)
         decision = Decision("threshold", [0.5]) if several else Decision()
         task = "multi_label" if several else "single_label"
         info: Any = SimpleNamespace(

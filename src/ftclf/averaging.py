@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ftclf.embedding_rows import RowEmbedding
+
 FILE = "average.safetensors"
 EVERY = 4  # steps between updates: a pass over MiniLM's 22.7 M weights is a tenth of a step on one core
 DENSE = 100  # first steps, with an update each: a short run has few
@@ -27,20 +29,25 @@ class AverageWeights:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network, self.decay = network, decay
         self.means: dict[str, Tensor] = {}
+        self.rows: RowEmbedding | None = None  # brings its own mean, one of `means`, up to date
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The trained weights as they stand in the network."""
-        return {name: weight.data for name, weight in self.network.named_parameters() if weight.requires_grad}
+        return {name: weight.data for name, weight in self._trained()}
 
     def update(self, step: int) -> None:
         """Take in the weights after an optimizer step; steps are counted from 1."""
         if not self.means:
-            self.means = {name: weight.clone() for name, weight in self.weights.items()}
+            self._catch_up()
+            self._begin({name: weight.clone() for name, weight in self.weights.items()})
         elif step <= DENSE or step % EVERY == 0:
-            weights = list(self.weights.values())
             kept = min(self.decay, (1 + step) / (10 + step)) ** (1 if step <= DENSE else EVERY)
-            torch._foreach_lerp_(list(self.means.values()), weights, 1 - kept)
+            own = self.rows.weight if self.rows else None
+            weights = {name: weight.data for name, weight in self._trained() if weight is not own}
+            torch._foreach_lerp_([self.means[name] for name in weights], list(weights.values()), 1 - kept)
+            if self.rows:
+                self.rows.average(kept)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -48,6 +55,7 @@ class AverageWeights:
         if not self.means:
             yield
             return
+        self._catch_up()
         last = {name: weight.clone() for name, weight in self.weights.items()}
         self._put(self.means)
         try:
@@ -59,6 +67,7 @@ class AverageWeights:
         """Write the mean beside a Trainer checkpoint."""
         from safetensors.torch import save_file
 
+        self._catch_up()
         save_file(self.means, folder / FILE)
 
     def load(self, folder: Path) -> None:
@@ -67,13 +76,27 @@ class AverageWeights:
 
         if not (folder / FILE).is_file():
             return
+        self._catch_up()
         found, weights = load_file(folder / FILE), self.weights
-        self.means = {name: found[name].to(weight.device, copy=True) for name, weight in weights.items()}
+        self._begin({name: found[name].to(weight.device, copy=True) for name, weight in weights.items()})
 
     def keep(self) -> None:
         """Put the mean into the network for good."""
         if self.means:
+            self._catch_up()
             self._put(self.means)
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, weight) for name, weight in self.network.named_parameters() if weight.requires_grad]
+
+    def _begin(self, means: dict[str, Tensor]) -> None:
+        self.means = means
+        if self.rows:
+            self.rows.mean = next(means[name] for name, weight in self._trained() if weight is self.rows.weight)
+
+    def _catch_up(self) -> None:
+        if self.rows:
+            self.rows.catch_up()
 
     def _put(self, values: dict[str, Tensor]) -> None:
         for name, weight in self.weights.items():

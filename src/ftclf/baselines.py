@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.cache import cache_folder
 from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say, warn
@@ -27,7 +28,7 @@ from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import log_odds, log_of, row_losses
-from ftclf.tokens import cache_folder, tokenizer_digest
+from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
 
 if TYPE_CHECKING:

@@ -41,6 +41,15 @@ class TrainBatches:
 
 
 def eval_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """Return batches of like length, the longest first: memory runs out at once or not at all."""
+    """Return batches of like length, `batch_size` rows on average and all of about the same number of tokens.
+
+    The longest come first: memory runs out at once or not at all.
+    """
     rows = np.argsort(-lengths, kind="stable")
-    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    tokens = batch_size * lengths.mean()
+    batches, start = [], 0
+    while start < len(rows):
+        size = max(1, int(tokens / lengths[rows[start]]))
+        batches.append(rows[start : start + size])
+        start += size
+    return batches

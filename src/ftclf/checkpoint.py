@@ -128,7 +128,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tokenizer = load_tokenizer(folder)
     except WeightsError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    network.eval()
+    network.eval().requires_grad_(False)
     return Checkpoint(folder, info, network, tokenizer)
 
 

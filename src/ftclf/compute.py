@@ -9,13 +9,16 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
 from ftclf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ftclf.fused import Seat
 
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 
@@ -30,8 +33,26 @@ class Compute:
         """Return the context in which a forward pass runs."""
         import torch
 
-        types = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-        return torch.autocast(self.device, dtype=types[self.precision], enabled=self.precision != "fp32")
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.precision != "fp32")
+
+    @property
+    def dtype(self) -> Any:
+        """The type of torch that matrix products are computed in."""
+        import torch
+
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
+
+    def place(self, network: Any, seat: Seat | None = None) -> Any:
+        """Return the network on the device, as fast as it can be there; call it when its layers are in place.
+
+        With a seat in a relay it trains together with others.
+        """
+        from ftclf.fused import can_fuse, fuse
+
+        network.to(self.device)
+        if self.device == "cpu" and can_fuse(network):
+            fuse(network, self.threads, seat)
+        return network
 
 
 def choose_compute(config: TrainingConfig) -> Compute:
@@ -49,15 +70,18 @@ def choose_compute(config: TrainingConfig) -> Compute:
     return Compute(device, precision, threads)
 
 
-def scoring_compute(device: str, precision: str, threads: int) -> Compute:
-    """Return this machine's way to score as training did, as far as it has the device and the cores."""
+def scoring_compute(device: str, precision: str, threads: int | None = None) -> Compute:
+    """Return this machine's way to score as training did, as far as it has the device and the cores.
+
+    Without `threads` on all cores: the numbers are then training's up to rounding.
+    """
     import torch
 
     try:
         device = choose_device(device)
     except ConfigError:
         device = choose_device()
-    threads = min(threads, usable_cores())
+    threads = min(threads or usable_cores(), usable_cores())
     torch.set_num_threads(threads)
     return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)
 

@@ -30,6 +30,11 @@ class ByteDropout(nn.Module):
         return f"p={self.cut}/256"
 
 
+def cut_of(dropout: nn.Module) -> int:
+    """Return the rate of a dropout layer in 1/256; 0 for a layer that passes everything on."""
+    return round(float(getattr(dropout, "p", 0.0)) * 256)
+
+
 def use_byte_dropout(network: nn.Module) -> None:
     """Replace every nn.Dropout of a network that is trained on a CPU."""
     for parent in list(network.modules()):

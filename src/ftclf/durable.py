@@ -84,6 +84,13 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
     return next((problem for name in wanted if (problem := _damage_of(folder / name, name, *wanted[name]))), None)
 
 
+def sync_files(folder: Path) -> None:
+    """Put the files of a folder on the disk."""
+    for path in _files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder last: a rename is on the disk only once its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)

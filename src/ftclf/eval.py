@@ -22,7 +22,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     from ftclf.checkpoint import decide_by, load_checkpoint, read_info
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits, headline, score, write_evaluation
+    from ftclf.evaluation import compute_logits, headline, score, scoring_network, write_evaluation
     from ftclf.tokens import cached_tokens
 
     info = read_info(folder)
@@ -34,9 +34,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     checkpoint = load_checkpoint(folder)
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
-    logits = compute_logits(
-        checkpoint.network.to(compute.device), tokens, compute, config.batch_size or info.eval_batch_size
-    )
+    network = scoring_network(checkpoint.network, compute)
+    logits = compute_logits(network, tokens, compute, config.batch_size or info.eval_batch_size)
     evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")

@@ -63,6 +63,22 @@ class Evaluation:
     draws: ScoreDraws
 
 
+def scoring_network(network: Any, compute: Compute) -> nn.Module:
+    """Return a loaded network made ready to score: what costs time in every batch is done once.
+
+    Adapters are merged, and linear layers are held in the type that autocast would turn them into: both move logits by
+    rounding alone.
+    """
+    from torch import nn
+
+    if hasattr(network, "merge_and_unload"):
+        network = network.merge_and_unload()
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.to(compute.dtype)
+    return compute.place(network).eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
     """Return the logits of every row, shape (rows, labels), in the order of the rows."""
     import torch
@@ -257,7 +273,10 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
     import pyarrow.parquet as pq
 
     probabilities = evaluation.probabilities
-    columns: dict[str, Any] = {"row": np.arange(len(split)), "text": split.texts}
+    columns: dict[str, Any] = {
+        "row": np.arange(len(split)),
+        "text": pa.chunked_array([pa.array(texts) for texts in split.texts.pieces()]),
+    }
     if split.labels.ndim == 2:
         columns["labels"] = names_of(evaluation.targets, label_names)
         columns["predicted"] = names_of(evaluation.chosen, label_names)
@@ -266,7 +285,7 @@ def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_n
         columns["label"] = names[split.labels]
         columns["predicted"] = names[evaluation.chosen.argmax(axis=1)]
     columns["confidence"] = evaluation.sure
-    columns.update({f"column_{name}": cells for name, cells in split.columns.items()})
+    columns.update({f"column_{name}": list(cells) for name, cells in split.columns.items()})
     columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(label_names)})
     pq.write_table(pa.table(columns), path)
 

@@ -6,9 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ftclf.config import DatasetConfig, PredictConfig, check
 from ftclf.data import load_texts
@@ -23,6 +27,9 @@ CHUNK = 8192  # texts in memory at a time
 OUTPUTS = (".csv", ".jsonl", ".parquet")
 
 
+Columns = dict[str, list[Any]]  # a table of some rows, by the names of the output
+
+
 def predict(config: PredictConfig) -> None:
     """Write a label and its probabilities for every text, in the order of the input."""
     check(config)
@@ -35,57 +42,59 @@ def predict(config: PredictConfig) -> None:
     info = read_info(folder)
     decide_by(info, config.decide)
     texts = _read_texts(config, info.dataset)
-    rows = _predictions(folder, texts, info, batch_size=config.batch_size)
+    tables = _predictions(folder, texts, info, batch_size=config.batch_size)
     if output is None:
-        for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        for table in tables:
+            sys.stdout.writelines(_json_lines(table, info))
+            sys.stdout.flush()
         return
-    count = _write(output, rows, info)
+    count = _write(output, tables, info)
     print(f"{count} predictions in {output}")
 
 
-def _predictions(
-    folder: Path, texts: Iterator[str], info: CheckpointInfo, *, batch_size: int
-) -> Iterator[dict[str, Any]]:
+def _predictions(folder: Path, texts: Iterator[str], info: CheckpointInfo, *, batch_size: int) -> Iterator[Columns]:
+    """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits, names_of
-    from ftclf.selective import confidence
+    from ftclf.evaluation import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
+    chunk = list(islice(texts, CHUNK))  # before the network: most mistakes in the input are already in here
+    if not chunk:
+        yield _labelled([], np.empty((0, len(info.label_names))), info)
+        return
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
-    network = checkpoint.network
-    compute = scoring_compute(info.device, info.precision, info.threads)
-    if info.is_adapter:
-        network = network.merge_and_unload()  # type: ignore[operator]
-    network.to(compute.device)
-    while chunk := list(islice(texts, CHUNK)):
+    compute = scoring_compute(info.device, info.precision)
+    network = scoring_network(checkpoint.network, compute)
+    while chunk:
         tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
-        probabilities = info.calibration.probabilities(compute_logits(network, tokens, compute, batch_size), info.task)
-        chosen = info.decision.decide(probabilities)
-        sure = confidence(probabilities, chosen, info.task)
-        names = names_of(chosen, info.label_names)
-        for text, row, labels, confident in zip(chunk, probabilities, names, sure.tolist(), strict=True):
-            yield {
-                "text": text,
-                **({"labels": labels} if info.task == "multi_label" else {"label": labels[0]}),
-                "confidence": round(confident, 6),
-                **_abstention(info.decision, confident),
-                "probabilities": {name: round(float(p), 6) for name, p in zip(info.label_names, row, strict=True)},
-            }
+        logits = compute_logits(network, tokens, compute, batch_size)
+        yield _labelled(chunk, info.calibration.probabilities(logits, info.task), info)
+        chunk = list(islice(texts, CHUNK))
 
 
-def _abstention(decision: Decision, confident: float) -> dict[str, str | None]:
-    """Return why a row is not to be answered, or null; nothing where the checkpoint never abstains."""
-    if decision.abstain_below is None:
-        return {}
+def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo) -> Columns:
+    from ftclf.evaluation import names_of
+    from ftclf.selective import confidence
+
+    chosen = info.decision.decide(probabilities)
+    sure, names = confidence(probabilities, chosen, info.task), names_of(chosen, info.label_names)
+    labels = {"labels": names} if info.task == "multi_label" else {"label": [name for (name,) in names]}
+    below = info.decision.abstain_below
+    abstain = {} if below is None else {"abstain": [_abstention(info.decision, one) for one in sure.tolist()]}
+    rounded = dict(zip(_probability_columns(info), probabilities.round(6).T.tolist(), strict=True))
+    return {"text": texts, **labels, "confidence": sure.round(6).tolist(), **abstain, **rounded}
+
+
+def _abstention(decision: Decision, confident: float) -> str | None:
+    """Return why a row is not to be answered, or None."""
+    assert decision.abstain_below is not None
     if confident >= decision.abstain_below:
-        return {"abstain": None}
+        return None
     wanted = "" if decision.wanted_precision is None else f", which {decision.wanted_precision:.0%} right answers need"
-    return {"abstain": f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"}
+    return f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"
 
 
 def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
@@ -98,8 +107,21 @@ def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
         return _text_file(path)
     # A user's file has a header and names its column; the data set's own layout is not asked for.
     layout = DatasetConfig(name="input", text_column=config.text_column or dataset.text_column)
+    with _without_dataset_settings():
+        texts = load_texts(path, layout)
+    return _texts_of_table(texts)
+
+
+def _texts_of_table(texts: Iterator[str]) -> Iterator[str]:
+    with _without_dataset_settings():
+        yield from texts
+
+
+@contextmanager
+def _without_dataset_settings() -> Iterator[None]:
+    """Take out of an error what only `train` has."""
     try:
-        return iter(load_texts(path, layout))
+        yield
     except DataError as error:
         line = str(error).replace("dataset.text_column:", "text_column:").partition("; ")
         raise DataError(line[0] if "dataset." in line[2] else "".join(line)) from error
@@ -130,64 +152,65 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise RunError(f"output: no folder {output.parent}; make it first")
 
 
-def _write(output: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
+def _write(output: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:
     """Write beside the output and rename: a run that breaks off leaves no half file."""
     beside = output.with_name(f".{output.name}.part")
     writer = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[output.suffix.lower()]
     try:
-        count = writer(beside, rows, info)
+        count = writer(beside, tables, info)
         beside.replace(output)
     finally:
         beside.unlink(missing_ok=True)
     return count
 
 
-def _columns(info: CheckpointInfo) -> dict[str, str]:
-    """Return the columns of a table of predictions, each with its kind of value."""
-    label = {"labels": "strings"} if info.task == "multi_label" else {"label": "string"}
-    abstain = {} if info.decision.abstain_below is None else {"abstain": "string"}
-    numbers = {f"p_{name}": "float" for name in info.label_names}
-    return {"text": "string", **label, "confidence": "float", **abstain, **numbers}
+def _probability_columns(info: CheckpointInfo) -> list[str]:
+    return [f"p_{name}" for name in info.label_names]
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    probabilities = row.pop("probabilities")
-    return {**row, **{f"p_{name}": value for name, value in probabilities.items()}}
+def _json_lines(table: Columns, info: CheckpointInfo) -> Iterator[str]:
+    """Return a row a line; its probabilities are an object of their own."""
+    probabilities = zip(*(table[column] for column in _probability_columns(info)), strict=True)
+    others = [column for column in table if column not in _probability_columns(info)]
+    for cells, row in zip(zip(*(table[column] for column in others), strict=True), probabilities, strict=True):
+        fields = dict(zip(others, cells, strict=True))
+        fields["probabilities"] = dict(zip(info.label_names, row, strict=True))
+        yield json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def _write_csv(path: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
+def _write_csv(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:
     """Several labels stand in one cell as a json list: a name may hold any separator."""
-    count = 0
+    first, count = next(tables), 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(_columns(info)))
-        writer.writeheader()
-        for row in rows:
-            flat = _flat(row)
+        writer = csv.writer(file)
+        writer.writerow(first)
+        for table in chain([first], tables):
             if info.task == "multi_label":
-                flat["labels"] = json.dumps(flat["labels"], ensure_ascii=False)
-            writer.writerow(flat)
-            count += 1
+                table["labels"] = [json.dumps(names, ensure_ascii=False) for names in table["labels"]]
+            writer.writerows(zip(*table.values(), strict=True))
+            count += len(table["text"])
     return count
 
 
-def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], _: CheckpointInfo) -> int:
+def _write_jsonl(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
+        for table in tables:
+            file.writelines(_json_lines(table, info))
+            count += len(table["text"])
     return count
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], info: CheckpointInfo) -> int:
+def _write_parquet(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"string": pa.string(), "strings": pa.list_(pa.string()), "float": pa.float64()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in _columns(info).items()])
-    count = 0
+    kinds = {"labels": pa.list_(pa.string()), "confidence": pa.float64()}
+    kinds |= dict.fromkeys(_probability_columns(info), pa.float64())
+    first, count = next(tables), 0
+    schema = pa.schema([(column, kinds.get(column, pa.string())) for column in first])
     with pq.ParquetWriter(path, schema) as writer:
-        while chunk := [_flat(row) for row in islice(rows, CHUNK)]:
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-            count += len(chunk)
+        for table in chain([first], tables):
+            writer.write_table(pa.Table.from_pydict(table, schema=schema))
+            count += len(table["text"])
     return count

@@ -1,9 +1,4 @@
-"""A Trainer that can be stopped and killed: whole checkpoints, and a resume that gives the same bits.
-
-transformers restores weights, optimizer, schedule and random state. What it forgets stands in `progress.json` of each
-checkpoint: the loss since the last log, the length of the history, an evaluation that a signal broke off, and whether
-training had stopped early.
-"""
+"""A Trainer that can be stopped and killed: whole checkpoints, and a resume that gives the same bits."""
 
 from __future__ import annotations
 
@@ -11,36 +6,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
 
-from ftclf.console import warn
 from ftclf.durable import damage, whole_folder
 from ftclf.errors import CheckpointError, DivergedError
-from ftclf.runs import Run, read_json, write_json
+from ftclf.progress import PROGRESS, Progress, read_progress, step_of
+from ftclf.runs import Run, write_json
 from ftclf.stopping import Stopped, asked, stop_if_asked, stop_later
 
-PROGRESS = "progress.json"
 KEPT = 2  # newest checkpoints, each with the best one it names: one may be damaged
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a checkpoint holds beside transformers' own state. `run` is the id of the run that wrote it."""
-
-    run: str
-    step: int
-    best_step: int | None
-    loss: float  # summed since the step `logged_at`
-    total_loss: float
-    logged_at: int
-    history: int  # bytes of history.jsonl
-    owes_evaluation: bool
-    stopped_early: bool
 
 
 class ResumableTrainer(Trainer):
@@ -133,12 +112,12 @@ class ResumableTrainer(Trainer):
         written = sorted(
             (step, path)
             for path in self.run.resumable.glob("checkpoint-*")
-            if (step := _step(path)) is not None and step <= self.state.global_step
+            if (step := step_of(path)) is not None and step <= self.state.global_step
         )
         newest = [path for _, path in written if damage(path, [PROGRESS]) is None][-KEPT:]
         best = {read_progress(path).best_step for path in newest}
         for path in self.run.resumable.iterdir():
-            if path not in newest and _step(path) not in best:
+            if path not in newest and step_of(path) not in best:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _find_best(self) -> None:
@@ -237,44 +216,3 @@ class _TakeUp(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer._take_up()
-
-
-def newest_checkpoint(run: Run, run_id: str) -> Path | None:
-    """Return the newest checkpoint that a run can go on from; say of each newer one why not."""
-    found = sorted(((_step(path) or 0, path) for path in run.resumable.glob("checkpoint-*")), reverse=True)
-    for step, path in found:
-        problem = _problem(path, step, run_id)
-        if problem is None:
-            return path
-        warn(f"{path.name} is passed over: {problem}")
-    if found:
-        warn("no checkpoint of this run is whole: it begins again at its first step")
-    return None
-
-
-def read_progress(checkpoint: Path) -> Progress:
-    """Read what a checkpoint holds beside transformers' own state."""
-    return Progress(**read_json(checkpoint / PROGRESS))
-
-
-def _problem(path: Path, step: int, run_id: str) -> str | None:
-    """Return why a run cannot go on from a checkpoint, or None."""
-    if problem := damage(path):
-        return problem
-    try:
-        progress = read_progress(path)
-    except TypeError:
-        return "it was written by another version of ftclf"
-    if progress.run != run_id:
-        return "it was written by another run"
-    if progress.step != step:
-        return f"it was written after step {progress.step}"
-    best = None if progress.best_step is None else path.with_name(f"checkpoint-{progress.best_step}")
-    if best is not None and best != path and (problem := damage(best)):
-        return f"its best checkpoint is {best.name}, and there {problem}"
-    return None
-
-
-def _step(path: Path) -> int | None:
-    number = path.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else None

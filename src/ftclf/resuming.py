@@ -122,16 +122,17 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
 
 
 def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None:
-    refused = {name: values for name, values in changes.items() if name not in config.resume_allow}
+    allowed = config.resume_allow
+    refused = {name: values for name, values in changes.items() if not any(_within(name, one) for one in allowed)}
     if refused:
         names = ",".join(refused)
         raise RunError(
             f"resume: the unfinished run in {folder} began with other conditions: {_told(refused)}; put back what was "
             f"there, permit it by resume_allow=[{names}], or replace the run by overwrite=true"
         )
-    known = [*flatten(asdict(config)), "digests.train", "digests.validation", "digests.test", *CONDITIONS[1:]]
-    for name in config.resume_allow:
-        if name not in known:
+    known = [*flatten(asdict(config)), *changes, "digests.train", "digests.validation", "digests.test", *CONDITIONS[1:]]
+    for name in allowed:
+        if not any(_within(one, name) for one in known):
             raise ConfigError(f"resume_allow: no setting or condition '{name}'.{did_you_mean(name, known)}")
 
 
@@ -141,7 +142,11 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> Changes:
 
 
 def _only(flat: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {key: value for key, value in flat.items() if any(key == n or key.startswith(f"{n}.") for n in names)}
+    return {key: value for key, value in flat.items() if any(_within(key, name) for name in names)}
+
+
+def _within(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
 
 
 def _told(changes: Changes) -> str:

@@ -57,7 +57,14 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def stop_later(tell: Callable[[int], None] = lambda number: None) -> Iterator[None]:
-    """Let the block end by itself: a signal is told to `tell` and raises Stopped when the block has ended."""
+    """Let the block end by itself: a signal is told to `tell` and raises Stopped when the block has ended.
+
+    In a thread beside the main one it does so anyway: signals come to the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        stop_if_asked()
+        return
     before, _Request.instead = _Request.instead, tell
     try:
         yield

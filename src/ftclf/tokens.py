@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import os
-import shutil
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.cache import cache_folder, new_entry
 from ftclf.data import Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CHUNK = 10_000  # texts tokenised at a time: bounds the memory
+CHUNK = 2000  # texts tokenised at a time: bounds the memory; more is no faster
 CACHE_FORMAT = "2"
 
 
@@ -64,21 +65,21 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
     folder = cache_folder() / "tokens" / key[:32]
     known = (folder / "info.json").is_file()
     if not known:
-        _write(folder, split.texts, tokenizer, max_length)
+        with new_entry(folder) as beside:
+            _write(beside, split.texts, tokenizer, max_length)
     info = json.loads((folder / "info.json").read_text())
     offsets = np.load(folder / "offsets.npy")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(int(offsets[-1]),))
     return Tokens(ids, offsets, info["full"], info["pad_id"]), known
 
 
-def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+def tokenise(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
     """Tokenise in memory, for texts that are seen once."""
-    rows = _encode(texts, tokenizer, max_length)
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1]))
-    return Tokens(ids, offsets, 0, _pad_id(tokenizer))
+    ids, lengths = _encode(texts, tokenizer, max_length)
+    return Tokens(ids, _offsets(lengths), int((lengths == max_length).sum()), _pad_id(tokenizer))
 
 
+@functools.lru_cache(maxsize=1)
 def tokenizer_digest(tokenizer: Any) -> str:
     """Return the SHA-256 of all that decides how a fast tokenizer cuts a text.
 
@@ -89,45 +90,32 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def cache_folder() -> Path:
-    """Return $FTCLF_CACHE, else the user's cache folder."""
-    if given := os.environ.get("FTCLF_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ftclf"
+def _write(folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    lengths = []
+    with (folder / "ids.bin").open("wb") as file:
+        for start in range(0, len(texts), CHUNK):
+            ids, found = _encode(texts[start : start + CHUNK], tokenizer, max_length)
+            ids.tofile(file)
+            lengths.append(found)
+    offsets = _offsets(np.concatenate(lengths))
+    np.save(folder / "offsets.npy", offsets)
+    full = int((np.diff(offsets) == max_length).sum())
+    (folder / "info.json").write_text(json.dumps({"full": full, "pad_id": _pad_id(tokenizer)}))
 
 
-def _write(folder: Path, texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    """Write beside the cache and rename: another process sees the whole entry or none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
-    try:
-        lengths: list[int] = []
-        with (beside / "ids.bin").open("wb") as file:
-            for start in range(0, len(texts), CHUNK):
-                rows = _encode(texts[start : start + CHUNK], tokenizer, max_length)
-                lengths += [len(row) for row in rows]
-                file.write(np.fromiter((token for row in rows for token in row), dtype=np.int32).tobytes())
-        np.save(beside / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        full = int(np.sum(np.array(lengths) == max_length))
-        (beside / "info.json").write_text(json.dumps({"full": full, "pad_id": _pad_id(tokenizer)}))
-        try:
-            beside.rename(folder)
-        except OSError:
-            if not (folder / "info.json").is_file():  # else another process was faster: its entry is the same
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+def _encode(texts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the ids of all texts end to end, and how many each has. The tokenizer works in threads of its own."""
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    backend.no_padding()
+    encoded = backend.encode_batch_fast(texts)
+    lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+    tokens = chain.from_iterable(one.ids for one in encoded)
+    return np.fromiter(tokens, dtype=np.int32, count=int(lengths.sum())), lengths
 
 
-def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[list[int]]:
-    encoded = tokenizer(
-        texts,
-        truncation=True,
-        max_length=max_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return encoded["input_ids"]  # type: ignore[no-any-return]
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _pad_id(tokenizer: Any) -> int:

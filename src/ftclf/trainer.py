@@ -22,6 +22,7 @@ from ftclf.compute import Compute
 from ftclf.config import LOWER_IS_BETTER, TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
+from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
 from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
@@ -66,6 +67,7 @@ class ClassifierTrainer(ResumableTrainer):
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
+        self.embedding_rows: RowEmbedding | None = None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
         self.bar = ProgressCallback(config, metric)
@@ -101,7 +103,41 @@ class ClassifierTrainer(ResumableTrainer):
         optimizer = super().create_optimizer(model)
         if fresh:
             _speed_up(optimizer, *self.faster)
+            if not self.args.torch_compile:  # it cannot trace what is kept of each row
+                self.embedding_rows = train_by_rows(self.network, optimizer)
+            if self.average:
+                self.average.rows = self.embedding_rows
         return optimizer
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
+        optimizer = self._fused_on_cpu()
+        if optimizer is None:
+            return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        rows = self.embedding_rows.gradient() if self.embedding_rows else None
+        norm = torch.nn.utils.get_total_norm(gradients if rows is None else [*gradients, rows[1]])
+        excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it
+        optimizer.grad_scale = None if excess <= 1 else excess
+        return norm
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped
+            grad_norm = self._clip_grad_norm(model)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if self.compute.precision != "fp16" and not math.isfinite(norm):
+            raise DivergedError(
+                f"training: the gradient's norm is {float(norm)} in step {self.state.global_step + 1}; "
+                "lower training.learning_rate or raise training.warmup"
+            )
+        return norm
+
+    def _fused_on_cpu(self) -> Any:
+        """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
+        fused = type(inner) is torch.optim.AdamW and inner.defaults["fused"]
+        return inner if fused and self.args.device.type == "cpu" else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -156,16 +192,6 @@ class ClassifierTrainer(ResumableTrainer):
                 "lower training.learning_rate or raise training.warmup"
             )
         return loss
-
-    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
-        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
-        norm = super()._get_grad_norm(*args, **kwargs)  # type: ignore[no-untyped-call]
-        if self.compute.precision != "fp16" and not math.isfinite(norm):
-            raise DivergedError(
-                f"training: the gradient's norm is {float(norm)} in step {self.state.global_step + 1}; "
-                "lower training.learning_rate or raise training.warmup"
-            )
-        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)

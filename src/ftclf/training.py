@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ftclf import __version__, resuming
+from ftclf import __version__
 from ftclf.config import TrainConfig, check, choosing_metric
-from ftclf.console import log_to, say
+from ftclf.console import log_to
 from ftclf.data import load_data
-from ftclf.durable import refuse_too_little_room, whole_folder
+from ftclf.durable import whole_folder
 from ftclf.errors import ConfigError, DivergedError
+from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
 from ftclf.locking import taken
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing
-from ftclf.runs import Run, clear, cut_history, read_json, write_json, write_text
+from ftclf.runs import Run, write_json
+from ftclf.starting import start
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
@@ -44,18 +43,6 @@ class Timer:
         self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-@dataclass
-class Fitted:
-    """What training left behind besides the checkpoint. `examples` and `seconds` are of training alone."""
-
-    parameters: Parameters
-    steps: int
-    examples: int
-    seconds: float
-    reload_difference: float = 0.0
-    milliseconds_per_text: float = 0.0
-
-
 def train(config: TrainConfig, folder: Path, command: str = "") -> float:
     """Train one classifier and return its validation score. `command` is kept in the manifest.
 
@@ -71,7 +58,7 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
     with taken(folder):
         standing = find_standing(config, folder)
         if standing.finished:
-            return _finished_before(standing.config, run)
+            return finished_before(standing.config, run)
         try:
             return _train(standing, run, command)
         except DivergedError as error:
@@ -91,7 +78,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
             prepared = prepare(config, run, data)
             trainer, parameters = build_trainer(prepared)
         # Everything that can be checked is checked: only now is anything written, or an old run replaced.
-        record, checkpoint = _start(prepared, trainer, begun=standing.begun)
+        record, checkpoint = start(prepared, trainer, begun=standing.begun)
         with log_to(run.log):
             with timer("training"):
                 fitted = _fit(prepared, trainer, parameters, checkpoint)
@@ -105,74 +92,11 @@ def _train(standing: Standing, run: Run, command: str) -> float:
 
                     baselines = beside_baselines(prepared, evaluations["test"])
                 metrics = {**{name: one.metrics for name, one in evaluations.items()}, "baselines": baselines}
-                manifest = {**record, **_manifest(prepared, fitted, command, timer.seconds)}
-                _write_card(prepared, folder, evaluations, metrics, manifest)
-            _plot_history(prepared)
-    _finish(prepared, metrics, manifest)
+                manifest = {**record, **made_with(prepared, fitted, command, timer.seconds)}
+                write_card(prepared, folder, evaluations, metrics, manifest)
+            plot_run(prepared)
+    finish(prepared, metrics, manifest)
     return float(metrics["validation"][choosing_metric(config)])
-
-
-def _finished_before(config: TrainConfig, run: Run) -> float:
-    """Say that there is nothing left to do, and do what a kill after the last step but one left undone."""
-    from ftclf.evaluation import headline
-
-    metrics = read_json(run.metrics)
-    _clear_up(config, run)
-    say(f"{run.folder} holds this run, finished: test {headline(metrics['test'], config.dataset.task)}")
-    return float(metrics["validation"][choosing_metric(config)])
-
-
-def _start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tuple[dict[str, Any], Path | None]:
-    """Write what the run begins with; one that goes on must find the same conditions, and its last whole checkpoint."""
-    from ftclf.resumable import newest_checkpoint, read_progress
-
-    config, run = prepared.config, prepared.run
-    config = replace(config, resume=None, training=replace(config.training, precision=prepared.compute.precision))
-    conditions, checkpoint, history = _conditions(prepared), None, 0
-    _refuse_too_little_room(prepared, trainer)
-    if begun:
-        record, changes = resuming.begun(run, config, conditions)
-        checkpoint = newest_checkpoint(run, record["id"])
-        progress = read_progress(checkpoint) if checkpoint else None
-        step, history = (progress.step, progress.history) if progress else (0, 0)
-        record = resuming.go_on(run, config, record, step, changes)
-        say(f"the run goes on after step {step}")
-    else:
-        clear(run)
-        record = resuming.begin(run, config, conditions)
-    for path in (run.failure, run.report):  # of a run that had diverged
-        path.unlink(missing_ok=True)
-    cut_history(run, history)
-    trainer.run_id = record["id"]
-    return {name: record[name] for name in ("id", "label_names", "resumes")}, checkpoint
-
-
-def _conditions(prepared: Prepared) -> dict[str, Any]:
-    """Return what a run begins with: what it must find again when it goes on, what it should, and what it is."""
-    from ftclf.compute import describe_machine
-    from ftclf.manifest import versions
-
-    data = prepared.data
-    return {
-        "dataset": data.name,
-        "task": data.task,
-        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "digests": {name: data.digest(name) for name in data.splits},
-        "label_names": data.label_names,
-        "base": {"sha256": prepared.weights.sha256},
-        "compute": asdict(prepared.compute),
-        "processor": describe_machine()["processor"],
-        "versions": versions(),
-    }
-
-
-def _refuse_too_little_room(prepared: Prepared, trainer: ClassifierTrainer) -> None:
-    """Refuse to begin what the disk has no room for: as many checkpoints as stand side by side, and the last one."""
-    config, run = prepared.config, prepared.run
-    evaluations = trainer.most_checkpoints if config.training.eval_steps else math.ceil(config.training.epochs)
-    there = sum(path.stat().st_size for path in run.resumable.rglob("*") if path.is_file())
-    needed = (min(trainer.most_checkpoints, evaluations) + 1) * trainer.checkpoint_bytes()
-    refuse_too_little_room(run.folder, needed - there)
 
 
 def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
@@ -241,10 +165,17 @@ def _evaluate(prepared: Prepared, folder: Path, info: CheckpointInfo) -> tuple[d
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
     from ftclf.checkpoint import load_checkpoint, write_info
-    from ftclf.evaluation import compute_logits, milliseconds_per_text, score, settle, write_evaluation
+    from ftclf.evaluation import (
+        compute_logits,
+        milliseconds_per_text,
+        score,
+        scoring_network,
+        settle,
+        write_evaluation,
+    )
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
-    network = load_checkpoint(folder).network.to(compute.device)
+    network = scoring_network(load_checkpoint(folder).network, compute)
     batch_size = prepared.config.training.eval_batch_size
     evaluations: dict[str, Evaluation] = {}
     for name in ("validation", "test"):
@@ -256,82 +187,3 @@ def _evaluate(prepared: Prepared, folder: Path, info: CheckpointInfo) -> tuple[d
         evaluations[name] = score(logits, split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
     return evaluations, milliseconds_per_text(network, prepared.tokens["test"], compute)
-
-
-def _plot_history(prepared: Prepared) -> None:
-    from ftclf.plots import plot_history
-
-    history = [json.loads(line) for line in prepared.run.history.read_text(encoding="utf-8").splitlines()]
-    plot_history(prepared.run.plots / "history.png", history, choosing_metric(prepared.config))
-
-
-def _manifest(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
-    """Return what the run was made with."""
-    from ftclf.compute import describe_machine, peak_memory_mb
-    from ftclf.manifest import git_commit, versions
-
-    config, data = prepared.config, prepared.data
-    return {
-        "command": command,
-        "ftclf": __version__,
-        "dataset": data.name,
-        "task": data.task,
-        "rows": {name: len(split) for name, split in data.splits.items()},
-        "digests": {name: data.digest(name) for name in data.splits},
-        "notes": data.notes,
-        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
-        "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
-        "seed": config.training.seed,
-        "steps": fitted.steps,
-        "tokens_from_cache": prepared.from_cache,
-        "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
-        "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,
-        "milliseconds_per_text": fitted.milliseconds_per_text,
-        "peak_memory_mb": round(peak_memory_mb()),
-        "reload_difference": fitted.reload_difference,
-        "compute": asdict(prepared.compute),
-        "machine": describe_machine(),
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "seconds": seconds,
-    }
-
-
-def _write_card(
-    prepared: Prepared,
-    folder: Path,
-    evaluations: dict[str, Evaluation],
-    metrics: dict[str, Any],
-    manifest: dict[str, Any],
-) -> None:
-    from ftclf.card import examples, model_card
-
-    data = prepared.data
-    shown = examples(evaluations["validation"], data.splits["validation"], data.label_names)
-    write_text(folder / "README.md", model_card(prepared.config, data, metrics, manifest, shown))
-
-
-def _finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Write the manifest and, last, the metrics; print the score."""
-    from ftclf.baselines import verdict
-    from ftclf.evaluation import headline
-
-    config, run, data = prepared.config, prepared.run, prepared.data
-    write_json(run.manifest, manifest)
-    write_json(run.metrics, metrics)
-    _clear_up(config, run)
-    say(f"test {headline(metrics['test'], data.task)}")
-    if metrics["baselines"]:
-        say(verdict(metrics, data.task))
-    say(f"run folder: {run.folder}")
-
-
-def _clear_up(config: TrainConfig, run: Run) -> None:
-    """Write the report of a finished run and remove what only an unfinished one needs."""
-    from ftclf.report import write_report
-
-    if not run.report.exists():
-        write_report([run], run.report)
-    if not config.training.keep_checkpoints:
-        shutil.rmtree(run.resumable, ignore_errors=True)

@@ -191,7 +191,7 @@ class TrainingConfig:
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
-    eval_batch_size: int = setting(64, "examples a batch in evaluation", low=1, high=65536)
+    eval_batch_size: int = setting(64, "examples a batch in evaluation, mean", low=1, high=65536)
     batches: str = setting("by_length", "how rows are put together", choices=("by_length", "random"))
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
     schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
@@ -221,6 +221,9 @@ class TrainingConfig:
         high=0.99999,
     )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    together: bool = setting(
+        False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
+    )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
@@ -286,7 +289,7 @@ class TrainConfig:
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
     resume_allow: list[str] = setting(
-        [], "settings, digests.train, label_names or base.sha256 that may differ when a run goes on; it is recorded"
+        [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
     )
 
 
@@ -305,7 +308,7 @@ class EvalConfig:
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
     output: str | None = setting(None, "folder for metrics, predictions and plots")
     decide: str | None = setting(None, DECIDE)
-    batch_size: int | None = setting(None, "examples a batch; default: as in training", low=1, high=65536)
+    batch_size: int | None = setting(None, "examples a batch, mean; default: as in training", low=1, high=65536)
 
 
 @dataclass(kw_only=True)
@@ -314,7 +317,7 @@ class PredictConfig:
     input: str | None = setting(None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin")
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout")
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
-    batch_size: int = setting(64, "examples a batch", low=1, high=65536)
+    batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)
 

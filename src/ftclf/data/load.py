@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ftclf.config import DatasetConfig
+from ftclf.data.kept import find_kept, keep
 from ftclf.data.read import read_rows
 from ftclf.data.rows import Data, RawRows, Split
-from ftclf.data.sources import read_source
+from ftclf.data.sources import content_key, read_source
 from ftclf.data.split import cut_missing, shared_texts
 from ftclf.errors import DataError, did_you_mean
 
 
 def load_data(config: DatasetConfig) -> Data:
-    """Read, check and split a data set.
+    """Read, check and split a data set; where its content was seen before, take what was made of it then.
 
     Splits that the source has stay as they are; a missing test or validation split is cut from train, stratified and
     seeded, with no text on two sides. Raises DataError for the first row that is not what it should be.
     """
+    key = content_key(config)
+    if key is None:
+        return _make(config)
+    if (kept := find_kept(key)) is None:
+        data = _make(config)
+        if content_key(config) != key:
+            raise DataError(f"dataset.train: the files of {config.name} changed while they were read; start again")
+        kept = keep(data, key)
+    return kept
+
+
+def _make(config: DatasetConfig) -> Data:
     raw, names = read_source(config)
     notes: list[str] = []
     raw, names = _group_labels(raw, names, config)
@@ -62,19 +76,20 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     rows = _one_label(raw[split], config, notes, split)
     if names is not None and config.label_file and not config.label_groups:
         ids = {str(index + config.first_label_id): name for index, name in enumerate(names)}
-        rows.labels = [[ids.get(label, label) for label in labels] for labels in rows.labels]
+        rows.combinations = [tuple(ids.get(label, label) for label in labels) for labels in rows.combinations]
     named = replace(config, label_file=None)
     return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes, config.task)
 
 
-def load_texts(path: Path, config: DatasetConfig) -> list[str]:
-    """Read only the texts of one file, in their order."""
-    return read_rows(path, config, labels=False).texts
+def load_texts(path: Path, config: DatasetConfig) -> Iterator[str]:
+    """Read only the texts of one file, in their order, as they are asked for."""
+    return (row.text for row in read_rows(path, config, labels=False))
 
 
 def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: str) -> RawRows:
     """Apply the protocol that makes single-label rows of rows that have several labels."""
-    several = sum(len(labels) > 1 for labels in rows.labels)
+    labels_of_row = np.array([len(labels) for labels in rows.combinations])[rows.labels]
+    several = int((labels_of_row > 1).sum())
     if not several or config.task == "multi_label":
         return rows
     if config.protocol == "first":
@@ -82,17 +97,17 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
             f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, "
             "and the first of them counts"
         )
-        return replace(rows, labels=[labels[:1] for labels in rows.labels])
-    keep = [index for index, labels in enumerate(rows.labels) if len(labels) == 1]
-    notes.append(f"protocol only: {len(keep)} of the {len(rows.labels)} {split} rows have one label and are used")
-    if not keep:
+        return replace(rows, combinations=[labels[:1] for labels in rows.combinations])
+    single = np.flatnonzero(labels_of_row == 1)
+    notes.append(f"protocol only: {len(single)} of the {len(rows.labels)} {split} rows have one label and are used")
+    if not len(single):
         raise DataError(f"{rows.where}: every row has several labels; dataset.protocol=only leaves none")
-    return rows.take(keep)
+    return rows.take(single)
 
 
 def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig) -> list[str]:
-    found = {label for labels in train.labels for label in labels}
     if names is None:
+        found = train.found_labels()
         numbers = all(name.lstrip("-").isdecimal() for name in found)
         names = sorted(found, key=lambda name: (int(name), name) if numbers else (0, name))
     if len(names) < 2:
@@ -109,17 +124,24 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
     if config.label_file and not config.label_groups:
         # The column holds ids of the file's lines; names are accepted too.
         ids.update({str(index + config.first_label_id): index for index in range(len(names))})
-    chosen = np.zeros((len(rows.texts), len(names)), dtype=bool)
-    for index, (line, row) in enumerate(zip(rows.lines, rows.labels, strict=True)):
-        for label in row:
-            if label not in ids:
-                known = config.label_file or "train"
-                raise DataError(
-                    f"{rows.where}: row {line}: label '{label}' is not among the {len(names)} labels of {known}"
-                    f" ({_some(names)}).{did_you_mean(label, names)}"
-                )
-            chosen[index, ids[label]] = True
-    return Split(rows.texts, chosen if config.task == "multi_label" else chosen.argmax(axis=1), rows.columns)
+    _refuse_unknown(rows, ids, names, config)
+    chosen = np.zeros((len(rows.combinations), len(names)), dtype=bool)
+    for number in np.unique(rows.labels):
+        chosen[number, [ids[label] for label in rows.combinations[number]]] = True
+    by_combination = chosen if config.task == "multi_label" else chosen.argmax(axis=1)
+    return Split(rows.texts, by_combination[rows.labels], rows.columns)
+
+
+def _refuse_unknown(rows: RawRows, ids: dict[str, int], names: list[str], config: DatasetConfig) -> None:
+    unknown = [any(label not in ids for label in labels) for labels in rows.combinations]
+    bad = np.flatnonzero(np.array(unknown)[rows.labels])
+    if len(bad):
+        first = bad[0]
+        label = next(label for label in rows.combinations[rows.labels[first]] if label not in ids)
+        raise DataError(
+            f"{rows.where}: row {rows.lines[first]}: label '{label}' is not among the {len(names)} labels of "
+            f"{config.label_file or 'train'} ({_some(names)}).{did_you_mean(label, names)}"
+        )
 
 
 def _group_labels(
@@ -130,7 +152,7 @@ def _group_labels(
         return raw, names
     group_of = {label: group for group, labels in config.label_groups.items() for label in labels}
     ids = {} if names is None else {str(index + config.first_label_id): name for index, name in enumerate(names)}
-    known = set(names) if names is not None else {label for row in raw["train"].labels for label in row}
+    known = set(names) if names is not None else raw["train"].found_labels()
     if unknown := sorted(set(group_of) - known):
         raise DataError(f"dataset.label_groups: no label '{unknown[0]}'.{did_you_mean(unknown[0], known)}")
 
@@ -139,7 +161,7 @@ def _group_labels(
         return group_of.get(name, name)
 
     grouped = {
-        split: replace(rows, labels=[list(dict.fromkeys(map(group, row))) for row in rows.labels])
+        split: replace(rows, combinations=[tuple(dict.fromkeys(map(group, labels))) for labels in rows.combinations])
         for split, rows in raw.items()
     }
     return grouped, None if names is None else list(dict.fromkeys(map(group, names)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftclf.config import DatasetConfig
-from ftclf.data.rows import RawRows
+from ftclf.data.rows import Row
 from ftclf.errors import DataError, did_you_mean
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet")
@@ -26,10 +27,11 @@ class Table:
     rows: Iterator[tuple[int, dict[str, Any]]]
 
 
-def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> RawRows:
-    """Read one file into texts and label cells.
+def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> Iterator[Row]:
+    """Open a file and return its rows as they are read; without `labels` nothing but their texts.
 
-    Raises DataError with file, row and column for the first thing that is not what it should be.
+    Raises DataError with file, row and column for the first thing that is not what it should be: at once for the file
+    as a whole, for a row when it is reached.
     """
     table = _open(path, config)
     wanted = [(config.text_column, "text_column")]
@@ -43,25 +45,28 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> RawR
                 f"dataset.{key}: no column '{column}' in {path.name}; it has {', '.join(table.columns)}."
                 + did_you_mean(column, table.columns)
             )
-    found = RawRows(str(path), [], [], [], {column: [] for column in config.slice_columns if labels})
+    return _checked_rows(table, path, config, labels)
+
+
+def _checked_rows(table: Table, path: Path, config: DatasetConfig, labels: bool) -> Iterator[Row]:
+    line = None
     for line, row in table.rows:
-        found.texts.append(_text(row[config.text_column], path, line, config.text_column))
+        text = _text(row[config.text_column], path, line, config.text_column)
         if labels:
-            found.labels.append(_row_labels(row, path, line, config))
-            for column, cells in found.columns.items():
-                cells.append("" if row[column] is None else str(row[column]))
-        found.lines.append(line)
-    if not found.texts:
+            cells = ["" if row[column] is None else str(row[column]) for column in config.slice_columns]
+            yield Row(line, text, _row_labels(row, path, line, config), cells)
+        else:
+            yield Row(line, text, [], [])
+    if line is None:
         raise DataError(f"{path}: no rows; it needs a header and at least one row")
-    return found
 
 
-def read_folders(root: Path) -> RawRows:
+def read_folders(root: Path) -> Iterator[Row]:
     """Read `root/<label>/<file>.txt`, one text a file. Bytes that are not UTF-8 are read as Windows-1252.
 
     An extra space at either end and line breaks are folded: a text is one paragraph.
     """
-    found = RawRows(str(root), [], [], [])
+    number = None
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
     for folder in folders:
         for number, path in enumerate(sorted(folder.glob("*.txt")), start=1):
@@ -70,17 +75,14 @@ def read_folders(root: Path) -> RawRows:
                 text = content.decode("utf-8")
             except UnicodeDecodeError:
                 text = content.decode("cp1252", "replace")
-            found.texts.append(" ".join(text.split()))
-            found.labels.append([folder.name])
-            found.lines.append(number)
-    if not found.texts:
+            yield Row(number, " ".join(text.split()), [folder.name], [])
+    if number is None:
         raise DataError(f"{root}: no <label>/<name>.txt files in it")
-    return found
 
 
 def read_names(path: Path, encoding: str) -> list[str]:
     """Read a file of label names, one a line."""
-    names = [line.strip() for line in _decode(path, encoding).splitlines() if line.strip()]
+    names = [line.strip() for line in _whole(path, encoding).splitlines() if line.strip()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: label '{twice}' stands in it twice; every line needs a name of its own")
@@ -113,33 +115,57 @@ def _open(path: Path, config: DatasetConfig) -> Table:
             return _read_parquet(path)
 
 
-def _decode(path: Path, encoding: str) -> str:
-    content = path.read_bytes()
-    if not content.strip():
-        raise DataError(f"{path}: the file is empty")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and encoding == "utf-8":
+def _lines(path: Path, encoding: str, newline: str = "\n") -> Iterator[str]:
+    """Walk a text file that `_check` has seen; with newline "" lines end as the csv module wants it."""
+    with path.open(encoding=_codec(path, encoding), newline=newline) as file:
+        yield from file
+
+
+def _whole(path: Path, encoding: str) -> str:
+    _check(path, encoding)
+    return "".join(_lines(path, encoding))
+
+
+def _codec(path: Path, encoding: str) -> str:
+    """Return the codec that reads a file in pieces as `encoding` reads it whole."""
+    name = codecs.lookup(encoding).name
+    if name in ("utf-16", "utf-32"):  # read in pieces they insist on the mark that says which end comes first
+        with path.open("rb") as file:
+            start = file.read(4)
+        marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+        return name if marked else f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def _check(path: Path, encoding: str) -> None:
+    """Walk a text file once. Raises DataError where it is empty, not in this encoding, or not a text."""
+    with path.open("rb") as file:
+        start = file.read(2)
+        if not start.strip() and not any(block.strip() for block in iter(lambda: file.read(2**20), b"")):
+            raise DataError(f"{path}: the file is empty")
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and encoding == "utf-8":
         raise DataError(f"{path}: it is UTF-16, not UTF-8; add dataset.encoding=utf-16, or save it as UTF-8")
+    number = 0
     try:
-        text = content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        for number, line in enumerate(_lines(path, encoding), start=1):
+            if "\0" in line:
+                raise DataError(f"{path}: line {number} holds a NUL character; the file is binary or damaged")
     except LookupError as error:
         raise DataError(
             f"dataset.encoding: got '{encoding}', allowed: a codec of Python, as utf-8 or cp1252"
         ) from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+    except UnicodeDecodeError as error:  # in a block of bytes behind the last line that was whole
+        line_number = number + error.object.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: line {line} is not {encoding} (byte 0x{content[error.start]:02x}); "
+            f"{path}: line {line_number} is not {encoding} (byte 0x{error.object[error.start]:02x}); "
             "save the file as UTF-8, or name its encoding, as in dataset.encoding=cp1252"
         ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(f"{path}: line {line} holds a NUL character; the file is binary or damaged")
-    return text
 
 
 def _read_separated(path: Path, config: DatasetConfig, separator: str) -> Table:
-    text = _decode(path, config.encoding)
-    records = _quoted(path, text, separator) if config.quoting else _unquoted(text, separator)
+    _check(path, config.encoding)
+    read = _quoted if config.quoting else _unquoted
+    records = read(path, config.encoding, separator)
     columns = config.columns
     if not columns:
         _, columns = next(records, (0, []))
@@ -160,10 +186,8 @@ def _read_separated(path: Path, config: DatasetConfig, separator: str) -> Table:
     return Table(columns, rows())
 
 
-def _quoted(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    import io
-
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+def _quoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_lines(path, encoding, newline=""), delimiter=separator, strict=True)
     line = 1
     while True:
         try:
@@ -179,68 +203,73 @@ def _quoted(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[s
         line = reader.line_num + 1
 
 
-def _unquoted(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        stripped = line.removesuffix("\r")
+def _unquoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(_lines(path, encoding), start=1):
+        stripped = line.removesuffix("\n").removesuffix("\r")
         if stripped:
             yield number, stripped.split(separator)
 
 
 def _read_json(path: Path, config: DatasetConfig) -> Table:
     try:
-        content = json.loads(_decode(path, config.encoding))
+        content = json.loads(_whole(path, config.encoding))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}: line {error.lineno}: not valid json ({error.msg}); for one object a line name it .jsonl"
         ) from error
     if not isinstance(content, list) or not content:
         raise DataError(f"{path}: got {_kind(content)}, allowed: a list of objects, one a row")
-    return _objects(path, list(enumerate(content, start=1)), "item")
+    return _objects(path, lambda: enumerate(content, start=1), "item")
 
 
 def _read_json_lines(path: Path, config: DatasetConfig) -> Table:
-    rows: list[tuple[int, Any]] = []
-    for number, line in enumerate(_decode(path, config.encoding).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((number, json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}: line {number}: not valid json ({error.msg}); one object a line") from error
+    _check(path, config.encoding)
+
+    def rows() -> Iterator[tuple[int, Any]]:
+        for number, line in enumerate(_lines(path, config.encoding), start=1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}: line {number}: not valid json ({error.msg}); one object a line") from error
+
     return _objects(path, rows, "line")
 
 
-def _objects(path: Path, rows: list[tuple[int, Any]], unit: str) -> Table:
+def _objects(path: Path, rows: Callable[[], Iterable[tuple[int, Any]]], unit: str) -> Table:
+    """Walk all objects for the names of their fields, and again for the rows."""
     columns: dict[str, None] = {}
-    for number, row in rows:
+    for number, row in rows():
         if not isinstance(row, dict):
             raise DataError(f"{path}: {unit} {number} is {_kind(row)}, allowed: an object with named fields")
         columns.update(dict.fromkeys(row))
-
-    def filled() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, row in rows:
-            yield number, {column: row.get(column) for column in columns}
-
-    return Table(list(columns), filled())
+    return Table(list(columns), ((number, {column: row.get(column) for column in columns}) for number, row in rows()))
 
 
 def _read_parquet(path: Path) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def refused(error: Exception) -> DataError:
+        return DataError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})")
+
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from error
+        raise refused(error) from error
 
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
         number = 0
-        for batch in table.to_batches(max_chunksize=10_000):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+        try:
+            for batch in file.iter_batches(batch_size=10_000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+        except (pa.ArrowException, OSError) as error:
+            raise refused(error) from error
 
-    return Table(list(table.column_names), rows())
+    return Table(list(file.schema_arrow.names), rows())
 
 
 def _text(value: Any, path: Path, line: int, column: str) -> str:
@@ -248,8 +277,12 @@ def _text(value: Any, path: Path, line: int, column: str) -> str:
         raise DataError(f"{path}: row {line}, column '{column}': got {_kind(value)}, allowed: text")
     if not value.strip():
         raise DataError(f"{path}: row {line}, column '{column}': the text is empty; remove the row or fill it")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise DataError(f"{path}: row {line}, column '{column}': half a character (a lone surrogate); mend the text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: row {line}, column '{column}': half a character (a lone surrogate); mend the text"
+        ) from error
     return value
 
 

@@ -3,31 +3,68 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.data.texts import Texts, TextWriter
+
+
+class Row(NamedTuple):
+    """One row as it was read and checked."""
+
+    line: int  # where in the source it stands, for errors
+    text: str
+    labels: list[str]  # names or ids, in the order of the file
+    cells: list[str]  # of the columns that the report slices by
+
 
 @dataclass
 class RawRows:
-    """Rows of one file or hub split before labels are checked: every cell as it was read."""
+    """Rows of one file or hub split before their labels are named.
+
+    Rows share their combination of labels: `combinations[labels[i]]` are those of row i. There are few, also where
+    there are millions of rows, and whatever is done to labels is done to them.
+    """
 
     where: str  # what an error names: a file or a hub id
-    texts: list[str]
-    labels: list[list[str]]  # a row's label names or ids, in the order of the file
-    lines: list[int]  # where in the source a row stands, for errors
-    columns: dict[str, list[str]] = field(default_factory=dict)  # what the report slices by
+    texts: Texts
+    combinations: list[tuple[str, ...]]
+    labels: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    columns: dict[str, Texts]
 
-    def take(self, rows: list[int]) -> RawRows:
+    @classmethod
+    def collect(cls, where: str, rows: Iterable[Row], columns: Iterable[str] = ()) -> RawRows:
+        """Put rows on disk as they come."""
+        numbers: dict[tuple[str, ...], int] = {}
+        labels, lines = array("q"), array("q")
+        with ExitStack() as files:
+            texts = files.enter_context(TextWriter())
+            writers = {column: files.enter_context(TextWriter()) for column in columns}
+            for row in rows:
+                texts.add(row.text)
+                labels.append(numbers.setdefault(tuple(row.labels), len(numbers)))
+                lines.append(row.line)
+                for writer, cell in zip(writers.values(), row.cells, strict=True):
+                    writer.add(cell)
+            found = {column: writer.texts() for column, writer in writers.items()}
+            return cls(where, texts.texts(), list(numbers), np.array(labels), np.array(lines), found)
+
+    def take(self, rows: NDArray[np.int64]) -> RawRows:
+        columns = {name: cells.take(rows) for name, cells in self.columns.items()}
         return RawRows(
-            self.where,
-            [self.texts[row] for row in rows],
-            [self.labels[row] for row in rows],
-            [self.lines[row] for row in rows],
-            {name: [cells[row] for row in rows] for name, cells in self.columns.items()},
+            self.where, self.texts.take(rows), self.combinations, self.labels[rows], self.lines[rows], columns
         )
+
+    def found_labels(self) -> set[str]:
+        """Return every label that a row has."""
+        return {label for number in np.unique(self.labels) for label in self.combinations[number]}
 
 
 @dataclass
@@ -37,25 +74,22 @@ class Split:
     `labels` has the shape (rows,) and holds label ids, int64; with several labels a row (rows, labels), bool.
     """
 
-    texts: list[str]
+    texts: Texts
     labels: NDArray[Any]
-    columns: dict[str, list[str]] = field(default_factory=dict)  # what the report slices by
+    columns: dict[str, Texts] = field(default_factory=dict)  # what the report slices by
+    known_digest: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
-        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
-        return Split([self.texts[row] for row in rows], self.labels[rows], columns)
+        columns = {name: cells.take(rows) for name, cells in self.columns.items()}
+        return Split(self.texts.take(rows), self.labels[rows], columns)
 
     def text_digest(self) -> str:
         """Return the SHA-256 of the texts in their order."""
-        digest = hashlib.sha256()
-        for text in self.texts:
-            encoded = text.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "little"))
-            digest.update(encoded)
-        return digest.hexdigest()
+        self.known_digest = self.known_digest or self.texts.digest()
+        return self.known_digest
 
 
 @dataclass

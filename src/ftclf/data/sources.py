@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, assert_never
 
 from ftclf.config import DatasetConfig
 from ftclf.data.read import read_folders, read_names, read_rows
-from ftclf.data.rows import RawRows
+from ftclf.data.rows import RawRows, Row
 from ftclf.errors import DataError
 from ftclf.hub import reach_hub
 
 SPLITS = ("train", "validation", "test")
+NO_MATTER_FOR_ROWS = ("about", "terms", "max_length", "epochs")
 
 
 def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[str, RawRows], list[str] | None]:
@@ -29,11 +35,32 @@ def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[st
         case "package":
             if config.slice_columns:
                 raise DataError(f"dataset.slice_columns: {config.name} is a package of texts and has no columns")
-            return {"train": read_folders(_package_folder(config))}, None
+            folder = _package_folder(config)
+            return {"train": RawRows.collect(str(folder), read_folders(folder))}, None
         case "hub":
             return _read_hub(config)
         case other:
             assert_never(other)  # type: ignore[arg-type]
+
+
+def content_key(config: DatasetConfig) -> str | None:
+    """Return a SHA-256 of all that decides the rows: the files' bytes, the settings, and the code that reads them.
+
+    None where only reading can tell, as for a package, or a hub id without a commit.
+    """
+    source = choose_source(config)
+    content: list[Any] = [config.hub_config, config.hub_revision]
+    if source in ("files", "local"):
+        folder = local_folder(config) if source == "local" else Path()
+        try:
+            content = [_file_digest(folder / path) for path in _files(config).values()]
+        except OSError:
+            return None  # reading says it better
+    elif source != "hub" or not re.fullmatch("[0-9a-f]{40}", config.hub_revision or ""):
+        return None
+    settings = {name: value for name, value in asdict(config).items() if name not in NO_MATTER_FOR_ROWS}
+    code = [_file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([source, content, settings, code]).encode()).hexdigest()
 
 
 def choose_source(config: DatasetConfig) -> str:
@@ -66,12 +93,22 @@ def local_folder(config: DatasetConfig) -> Path:
 
 def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[dict[str, RawRows], list[str] | None]:
     names = read_names(folder / config.label_file, config.encoding) if config.label_file else None
-    paths = {split: getattr(config, split) for split in SPLITS}
-    if only and paths[only]:
-        return {only: read_rows(folder / paths[only], config)}, names
-    if not config.train:
+    paths = {split: folder / path for split, path in _files(config).items() if split in SPLITS}
+    if only in paths:
+        paths = {only: paths[only]}
+    elif not config.train:
         raise DataError("dataset.train: not given, allowed: a csv, tsv, json, jsonl or parquet file")
-    return {split: read_rows(folder / path, config) for split, path in paths.items() if path}, names
+    columns = config.slice_columns
+    return {split: RawRows.collect(str(path), read_rows(path, config), columns) for split, path in paths.items()}, names
+
+
+def _files(config: DatasetConfig) -> dict[str, str]:
+    return {name: path for name in (*SPLITS, "label_file") if (path := getattr(config, name))}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_folder(config: DatasetConfig) -> Path:
@@ -119,17 +156,23 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
                 raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")
         feature = rows.features[config.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
-        cells = rows[config.label_column]
-        where, texts, labels = f"{config.hub}/{split}", list(rows[config.text_column]), []
-        for number, (text, cell) in enumerate(zip(texts, cells, strict=True), start=1):
-            if not isinstance(text, str) or not text.strip():
-                raise DataError(f"{where}: row {number}, column '{config.text_column}': no text in it")
-            labels.append([_name(one, names, where, number) for one in (cell if isinstance(cell, list) else [cell])])
-        columns = {column: [str(cell) for cell in rows[column]] for column in config.slice_columns}
-        splits[split] = RawRows(where, texts, labels, list(range(1, len(texts) + 1)), columns)
+        where = f"{config.hub}/{split}"
+        splits[split] = RawRows.collect(where, _hub_rows(rows, where, names, config), config.slice_columns)
     if "train" not in splits:
         raise DataError(f"dataset.hub: {config.hub} has no train split; it has {', '.join(loaded)}")
     return splits, names
+
+
+def _hub_rows(rows: Any, where: str, names: list[str] | None, config: DatasetConfig) -> Iterator[Row]:
+    number = 0
+    for batch in rows.iter(batch_size=10_000):
+        slices = [batch[column] for column in config.slice_columns]
+        for text, label, *cells in zip(batch[config.text_column], batch[config.label_column], *slices, strict=True):
+            number += 1
+            if not isinstance(text, str) or not text.strip():
+                raise DataError(f"{where}: row {number}, column '{config.text_column}': no text in it")
+            labels = [_name(one, names, where, number) for one in (label if isinstance(label, list) else [label])]
+            yield Row(number, text, labels, list(map(str, cells)))
 
 
 def _name(cell: object, names: list[str] | None, where: str, number: int) -> str:

@@ -19,13 +19,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ftclf.config import HEADLINES, TrainConfig, check, config_folder
-from ftclf.edge.compose import changed, checked_jobs, only_shows, parse, quoted, register, to_dataclass
+from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.edge.compose import (
+    changed,
+    checked_jobs,
+    only_shows,
+    overrides_of_jobs,
+    parse,
+    quoted,
+    register,
+    to_dataclass,
+)
 from ftclf.edge.explain import explain
-from ftclf.edge.jobs import failure_of, train_in_process
+from ftclf.edge.jobs import Job, train_apart
 from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.resuming import find_standing, stored_config
-from ftclf.runs import Run, find_failures, find_runs, write_json
+from ftclf.runs import Run, find_failures, find_runs, read_json
 
 
 def run_train(words: list[str]) -> int:
@@ -46,10 +55,23 @@ def run_train(words: list[str]) -> int:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
         print(f"{len(jobs)} jobs in {folder}", flush=True)
+        if jobs[0].training.together:
+            _train_groups(jobs, overrides_of_jobs("train", args), folder)
+            return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
         _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
         return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
     find_standing(jobs[0], folder)
     return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
+    """Train the jobs of a sweep group by group, those of a group side by side in one pass."""
+    from ftclf.together import groups_of
+
+    for group in groups_of(jobs):
+        for number in group:
+            print(f"job {number}: {' '.join(overrides[number])}", flush=True)
+        train_apart({number: Job(jobs[number], folder / str(number), overrides[number]) for number in group})
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -91,26 +113,21 @@ def train_task(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
     sweeping = job.mode == RunMode.MULTIRUN
+    config = to_dataclass(cfg, "train")
     if sweeping:
         print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
+        train_apart({job.job.num: Job(config, folder, overrides)})
+        run = Run(folder)
+        return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
 
     def work() -> float:
-        config, command = to_dataclass(cfg, "train"), shlex.join(["ftclf", "train", *overrides])
-        if sweeping:
-            return train_in_process(config, folder, command)
         from ftclf.training import train
 
-        return train(config, folder, command)
+        return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
 
     def give_up(error: Exception) -> None:
-        if not sweeping:
-            _remove_if_empty(folder)
-            _failures.append(error)
-            return
-        from ftclf.cli import report
-
-        report(error)
-        write_json(Run(folder).failure, {**failure_of(error), "overrides": overrides})
+        _remove_if_empty(folder)
+        _failures.append(error)
 
     return _attempt(work, give_up)
 

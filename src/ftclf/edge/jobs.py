@@ -1,4 +1,4 @@
-"""A process for each job of a sweep: what ends one, be it the kernel, harms no other.
+"""A process for each job of a sweep, or for each group of jobs: what ends one, be it the kernel, harms no other.
 
 A server process imports torch and transformers once, and every job is forked from it: a job starts in a tenth of a
 second. It computes nothing itself, so that no thread pool is ever forked.
@@ -8,32 +8,46 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from ftclf.config import TrainConfig, choosing_metric
-from ftclf.errors import SweepError
-from ftclf.runs import Run, read_json, write_json
+from ftclf.config import TrainConfig
+from ftclf.runs import Run, write_json
 from ftclf.stopping import stop_later
 
 PRELOADED = ["torch", "transformers.trainer", "transformers.models.auto.modeling_auto", "peft", "sklearn.linear_model"]
 
 
-def train_in_process(config: TrainConfig, folder: Path, command: str) -> float:
-    """Train in a process of its own and return the validation score. Signals are handed on to it.
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep."""
 
-    Raises SweepError with the reason that the job left, or with how its process ended.
+    config: TrainConfig
+    folder: Path
+    overrides: list[str]
+
+    def fail(self, error: str, reason: str) -> None:
+        """Leave the reason in the job's folder, where the sweep's end finds it."""
+        write_json(Run(self.folder).failure, {"error": error, "reason": reason, "overrides": self.overrides})
+
+
+def train_apart(jobs: dict[int, Job]) -> None:
+    """Train jobs in a process of their own, several of them side by side. Signals are handed on to it.
+
+    Each leaves its metrics, or the reason why there are none.
     """
     # Counting the devices through the driver, as importing transformers does, would spoil them for forked processes.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    run = Run(folder)
-    run.failure.unlink(missing_ok=True)
-    process = context.Process(target=_work, args=(config, folder, command))
+    for job in jobs.values():
+        Run(job.folder).failure.unlink(missing_ok=True)
+    process = context.Process(target=_work, args=(jobs,))
     process.start()
 
     def hand_on(number: int) -> None:
@@ -42,33 +56,40 @@ def train_in_process(config: TrainConfig, folder: Path, command: str) -> float:
 
     with stop_later(hand_on):
         process.join()
-    if process.exitcode == 0:
-        return float(read_json(run.metrics)["validation"][choosing_metric(config)])
-    raise SweepError(read_json(run.failure)["reason"] if run.failure.exists() else _ended(process.exitcode))
+    for job in jobs.values():
+        run = Run(job.folder)
+        if not run.finished and not run.failure.exists():
+            job.fail("Ended", _ended(process.exitcode or 0))
 
 
-def failure_of(error: Exception) -> dict[str, Any]:
-    """Return what is kept of the error that ended a run."""
-    return {"error": type(error).__name__, "reason": " ".join(str(error).split()) or type(error).__name__}
-
-
-def _work(config: TrainConfig, folder: Path, command: str) -> None:
-    """Train, in the job's own process."""
+def _work(jobs: dict[int, Job]) -> None:
+    """Train, in the process of the jobs."""
     os.setpgrp()  # Ctrl-C reaches the sweep, which hands it on: twice would mean at once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from ftclf.cli import guarded
 
     def work() -> int:
-        from ftclf.training import train
+        if len(jobs) == 1:
+            _train(*jobs.values())
+        else:
+            from ftclf.together import train_side_by_side
 
-        try:
-            train(config, folder, command)
-        except Exception as error:
-            write_json(Run(folder).failure, failure_of(error))
-            raise
+            train_side_by_side({number: partial(_train, job) for number, job in jobs.items()})
         return 0
 
     sys.exit(guarded(work))
+
+
+def _train(job: Job) -> float | None:
+    from ftclf.cli import attempt, report
+    from ftclf.training import train
+
+    def give_up(error: Exception) -> None:
+        report(error)
+        job.fail(type(error).__name__, " ".join(str(error).split()) or type(error).__name__)
+
+    command = shlex.join(["ftclf", "train", *job.overrides])
+    return attempt(lambda: train(job.config, job.folder, command), give_up)
 
 
 def _end_with_parent() -> None:
@@ -78,10 +99,10 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _ended(code: int | None) -> str:
+def _ended(code: int) -> str:
     if code == -signal.SIGKILL:
         return "its process was killed; the system does that when memory runs out: lower training.batch_size"
-    if code is not None and code < 0:
+    if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
     if code in (130, 143):
         return "it was stopped by a signal; the same command goes on"
