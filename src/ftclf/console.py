@@ -130,3 +130,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(length: float) -> str:
+    """Return bytes as 1.2 GB or 340 MB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if length >= scale:
+            return f"{length / scale:.1f} {unit}"
+    return f"{length / 1e3:.1f} kB"

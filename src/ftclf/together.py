@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from ftclf.config import LoraConfig, TrainConfig
 from ftclf.console import speak_as
+from ftclf.stopping import Stopped, stop_later
 
 OWN = {"method": ("r", "alpha", "learning_rate"), "training": ("learning_rate", "seed")}
 
@@ -31,17 +33,18 @@ def groups_of(configs: list[TrainConfig]) -> list[list[int]]:
     return [numbers for _, numbers in groups]
 
 
-def train_side_by_side(trainings: dict[int, Callable[[], float]]) -> None:
+def train_side_by_side(trainings: dict[int, Callable[[], object]]) -> None:
     """Run the trainings of one group, each in a thread of its own; they take turns. Their numbers name their lines."""
     from ftclf.fused import Relay, Seat
 
     relay = Relay(len(trainings))
 
-    def run(place: int, number: int, training: Callable[[], float]) -> None:
+    def run(place: int, number: int, training: Callable[[], object]) -> None:
         speak_as(f"job {number}")
         try:
             Seat(relay, place).sit()
-            training()
+            with suppress(Stopped):  # raised again below, when all have ended their step
+                training()
         finally:
             relay.leave(place)
 
@@ -52,9 +55,10 @@ def train_side_by_side(trainings: dict[int, Callable[[], float]]) -> None:
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.5)  # now and then, so that a signal is seen
+        with stop_later():
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.5)  # now and then, so that a signal is seen
     except BaseException as reason:
         relay.stop(reason)
         raise

@@ -292,6 +292,9 @@ class TrainConfig:
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+    resume_allow: list[str] = setting(
+        [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
+    )
 
 
 def choosing_metric(config: TrainConfig) -> str:

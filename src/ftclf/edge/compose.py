@@ -107,6 +107,26 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
     return jobs
 
 
+def changed(config: Any, overrides: list[str]) -> Any:
+    """Return a copy of a config with overrides of single settings in it. Raises ConfigError for what does not fit."""
+    cfg = OmegaConf.structured(config)
+    parser = OverridesParser.create()
+    for word in overrides:
+        key = word.split("=")[0].lstrip("+")
+        if key in GROUPS:
+            own = {"dataset": config.dataset.name, "model": config.model.name, "method": config.method.kind}.get(key)
+            raise ConfigError(
+                f"resume: {key} was {own or 'settled'}, now it is {word.partition('=')[2]}; "
+                "a run goes on with its own, train another in a folder of its own"
+            )
+        try:
+            override = parser.parse_override(word)
+            OmegaConf.update(cfg, key, override.value(), force_add=key.startswith("training.extra."))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error, word, "train")) from error
+    return OmegaConf.to_object(cfg)
+
+
 def overrides_of_jobs(command: str, args: Any) -> list[list[str]]:
     """Return what each job of a command line overrides, in the order of `checked_jobs`."""
     with _composing():
