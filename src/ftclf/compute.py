@@ -55,11 +55,31 @@ class Compute:
         return network
 
 
+def _keep_memory() -> None:
+    """Let the C library keep what a step frees for the next one, and oneDNN fewer kernels.
+
+    A step allocates the same again and again; handing it back to the system costs a tenth of a step in page faults.
+    oneDNN keeps 1,024 kernels of 0.7 MB, one for every shape; fewer cost no time that could be measured (it asks before
+    its first product, and never again). What a user has set in the environment stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100")
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(trim_threshold, 2**30)
+        mallopt(mmap_threshold, 2**25)
+
+
 def choose_compute(config: TrainingConfig) -> Compute:
     """Resolve `auto` on this machine and set torch's threads. Raises ConfigError for what it does not have."""
     import torch
 
     device = choose_device(config.device)
+    _keep_memory()
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
     precision = config.precision
@@ -81,6 +101,7 @@ def scoring_compute(device: str, precision: str, threads: int | None = None) -> 
         device = choose_device(device)
     except ConfigError:
         device = choose_device()
+    _keep_memory()
     threads = min(threads or usable_cores(), usable_cores())
     torch.set_num_threads(threads)
     return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)

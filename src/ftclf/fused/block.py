@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ftclf.fused.attention import Attention, attend, attend_backward
 from ftclf.fused.linear import Gradients, Product, Saved
-from ftclf.fused.sections import Section, draw_masks
+from ftclf.fused.sections import Section, draw_masks, filled
 
 
 class Norm(NamedTuple):
@@ -65,7 +65,7 @@ class Block:
         cuts = self.cuts if training else (0, 0, 0)
         qkv, saved_qkv = self.qkv.forward(x.to(dtype), sections, training=training)
         parts = [attend(qkv[s.tokens], self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel) for s in sections]
-        context = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
+        context = filled([part for part, _ in parts], len(x))
         attended, saved_out = self.out.forward(context, sections, training=training)
         x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], sections)
         before_gelu, saved_up = self.up.forward(x.to(dtype), sections, training=training)
@@ -91,8 +91,7 @@ class Block:
         parts = [
             attend_backward(dcontext[s.tokens], s, kept) for s, kept in zip(sections, saved.attention, strict=True)
         ]
-        dqkv = parts[0] if len(parts) == 1 else torch.cat(parts)
-        dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input, training=training)
+        dx = self.qkv.backward(filled(parts, len(g)), saved_qkv, wants_input=wants_input, training=training)
         return None if dx is None else g.add_(dx), first_norm | second_norm
 
 

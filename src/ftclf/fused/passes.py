@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
 from ftclf.fused.linear import Gradients, Saved
-from ftclf.fused.sections import Section
+from ftclf.fused.sections import Section, filled
 from ftclf.fused.workers import in_parallel
 
 SHARE = 128  # tokens that a core gets at least
+TILE = 16  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
 
 
 @dataclass
@@ -114,19 +115,19 @@ def sections_of(
 
 
 def _taken(x: Tensor, sections: list[Section]) -> tuple[Tensor, list[Section]]:
-    """Return the tokens of the sections end to end, and the sections as they lie there."""
+    """Return the tokens of the sections end to end, up to a multiple of `TILE`, and the sections as they lie there."""
     parts = [x[section.tokens] for section in sections]
     moved, start = [], 0
     for section, part in zip(sections, parts, strict=True):
         moved.append(replace(section, start=start))
         start += len(part)
-    return parts[0] if len(parts) == 1 else torch.cat(parts), moved
+    return filled(parts, -(-start // TILE) * TILE), moved
 
 
 def _put_back(parts: list[Tensor], shares: list[list[Section]], like: Tensor) -> Tensor:
     """Return the tokens of all shares where they came from."""
-    if len(parts) == 1:
-        return parts[0]
+    if len(parts) == 1 and len(shares[0]) == 1:
+        return parts[0][: len(like)]
     out = torch.empty_like(like)
     for part, sections in zip(parts, shares, strict=True):
         start = 0

@@ -47,5 +47,12 @@ def raised(cut: int) -> float:
 
 def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
     """Return a dropout mask for the tokens of all sections, with the factor that keeps the mean."""
-    parts = [section.draw(x[section.tokens], cut) for section in sections]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).mul_(raised(cut))
+    return filled([section.draw(x[section.tokens], cut) for section in sections], len(x)).mul_(raised(cut))
+
+
+def filled(parts: list[Tensor], tokens: int) -> Tensor:
+    """Return the parts end to end, and zeros up to the number of tokens."""
+    rest = tokens - sum(len(part) for part in parts)
+    if rest:
+        parts = [*parts, parts[0].new_zeros(rest, *parts[0].shape[1:])]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
