@@ -76,7 +76,8 @@ def scoring_network(network: Any, compute: Compute) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Linear):
             module.to(compute.dtype)
-    return compute.place(network).eval().requires_grad_(False)  # type: ignore[no-any-return]
+    network.eval().requires_grad_(False)
+    return compute.place(network)  # type: ignore[no-any-return]
 
 
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
