@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -38,8 +37,8 @@ def test_the_mean_follows_the_weights_and_leaves_them_alone() -> None:
 def test_the_mean_of_the_best_evaluation_is_what_the_checkpoint_holds(train_tiny: TrainTiny, method: str) -> None:
     run = train_tiny(f"method={method}", "training.average=0.9", "training.keep_checkpoints=true", "baselines=[]")
     states = sorted(run.resumable.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    best = read_json(states[-1] / "trainer_state.json")["best_model_checkpoint"]
-    means = load_file(Path(best) / "average.safetensors")
+    best = read_json(states[-1] / "trainer_state.json")["best_global_step"]
+    means = load_file(run.resumable / f"checkpoint-{best}" / "average.safetensors")
     (file,) = run.checkpoint.glob("*model.safetensors")
     kept = load_file(file)
     stripped = {re.sub(r"(\.modules_to_save)?\.default", "", name): mean for name, mean in means.items()}

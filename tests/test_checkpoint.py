@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from conftest import TrainTiny
 from ftclf.checkpoint import load_checkpoint, read_info
 from ftclf.cli import run
+from ftclf.durable import FILES, seal
 from ftclf.errors import CheckpointError
 from ftclf.runs import Run, read_json
 
@@ -67,6 +69,13 @@ def copy(trained: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.checkpoint, tmp_path / "copy"))
 
 
+def edit(folder: Path, **changes: Any) -> None:
+    """Change a checkpoint's json as if it had been saved so."""
+    info = {**json.loads((folder / "ftclf.json").read_text()), **changes}
+    (folder / "ftclf.json").write_text(json.dumps(info))
+    seal(folder)
+
+
 def refused(folder: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(folder)
@@ -82,23 +91,19 @@ def test_an_adapter_on_another_base_is_refused(copy: Path, tiny_models: dict[str
     save_file(
         {name: t + torch.ones_like(t) for name, t in tensors.items()}, other / "model.safetensors", {"format": "pt"}
     )
-    info = json.loads((copy / "ftclf.json").read_text())
-    info["model"]["name"] = str(other)
-    (copy / "ftclf.json").write_text(json.dumps(info))
+    edit(copy, model={**asdict(read_info(copy).model), "name": str(other)})
     assert "put the same base there" in refused(copy)
 
 
 def test_a_base_that_is_gone_is_named(copy: Path) -> None:
-    info = json.loads((copy / "ftclf.json").read_text())
-    info["model"]["name"] = "/nowhere/base"
-    (copy / "ftclf.json").write_text(json.dumps(info))
+    edit(copy, model={**asdict(read_info(copy).model), "name": "/nowhere/base"})
     assert "no folder /nowhere/base" in refused(copy)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"format": 99}, "format 99, allowed: 2"),
+        ({"format": 99}, "format 99, allowed: 3"),
         ({"surprise": 1}, "a field is missing or unknown"),
         ({"method": {"kind": "magic"}}, "method 'magic', allowed: full, head, lora"),
     ],
@@ -106,8 +111,7 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
 def test_a_checkpoint_of_another_kind_is_refused(
     copy: Path, change: dict[str, Any], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    info = {**json.loads((copy / "ftclf.json").read_text()), **change}
-    (copy / "ftclf.json").write_text(json.dumps(info))
+    edit(copy, **change)
     assert expected in refused(copy)
     assert run(["eval", f"checkpoint={copy}"]) == 3
     assert capsys.readouterr().err.count("\n") == 1
@@ -116,3 +120,45 @@ def test_a_checkpoint_of_another_kind_is_refused(
 def test_a_run_folder_and_its_checkpoint_folder_are_the_same_to_a_user(trained: Run) -> None:
     assert read_info(trained.checkpoint).label_names == ["food", "space", "sport"]
     assert run(["eval", f"checkpoint={trained.folder}"]) == run(["eval", f"checkpoint={trained.checkpoint}"]) == 0
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "ftclf.json"])
+@pytest.mark.parametrize("way", ["missing", "cut", "changed"])
+def test_a_damaged_checkpoint_is_refused_in_one_line_by_eval_and_predict(
+    copy: Path, tmp_path: Path, name: str, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (copy / name).read_bytes()
+    (copy / name).unlink()
+    if way != "missing":
+        (copy / name).write_bytes(content[:-1] if way == "cut" else content[:-2] + b"x" + content[-1:])
+    (tmp_path / "texts.txt").write_text("goal match\n")
+    for words in (["eval"], ["predict", f"input={tmp_path / 'texts.txt'}"]):
+        assert run([*words, f"checkpoint={copy}"]) == 3
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert name in captured.err
+        assert not captured.out
+
+
+def test_a_checkpoint_without_its_list_of_files_is_refused_and_one_that_was_edited_says_how(copy: Path) -> None:
+    info = json.loads((copy / "ftclf.json").read_text())
+    (copy / "ftclf.json").write_text(json.dumps({**info, "data_name": "mine"}))
+    assert f"take their lines out of {FILES}" in refused(copy)
+    files = json.loads((copy / FILES).read_text())
+    del files["files"]["ftclf.json"]
+    (copy / FILES).write_text(json.dumps(files))
+    assert load_checkpoint(copy).info.data_name == "mine"
+    (copy / FILES).unlink()
+    assert f"has no {FILES}" in refused(copy)
+
+
+def test_what_happens_to_the_file_after_loading_reaches_no_weight(train_tiny: TrainTiny, tmp_path: Path) -> None:
+    import torch
+
+    finished = train_tiny("method=full", "training.max_steps=2", "baselines=[]")
+    network: Any = load_checkpoint(finished.checkpoint).network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with (finished.checkpoint / "model.safetensors").open("r+b") as file:
+        file.seek(-4096, 2)
+        file.write(bytes(4096))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -74,7 +74,7 @@ def train(*, by_rows: bool) -> dict[str, Tensor]:
         schedule.step()
         network.zero_grad()
         average.update(step)
-    moments = optimizer.state_dict()["state"][0]
+    moments = {name: value.clone() for name, value in optimizer.state_dict()["state"][0].items()}
     with average.in_place():
         mean = network.words.weight.detach().clone()
     return {**network.state_dict(), "mean": mean, **moments}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
-from ftclf.fused import can_fuse, encoder, fuse
+from ftclf.fused import can_fuse, fuse, passes
 from ftclf.fused.sections import Section
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
@@ -57,7 +57,7 @@ def gradients(network: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.
 
 @pytest.fixture(params=[1, 2, 3], ids="{} workers".format)
 def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(encoder, "SHARE", 16)
+    monkeypatch.setattr(passes, "SHARE", 16)
     return int(request.param)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,11 +142,44 @@ def test_a_setting_is_swept_in_one_place(sweep_words: list[str], capsys: pytest.
     assert "given on the command line and swept by the config" in capsys.readouterr().err
 
 
-def test_the_same_sweep_folder_is_refused(sweep_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_sweep_again_trains_what_is_missing_and_rewrites_nothing(
+    sweep_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([*sweep_words, "method.r=2,4"]) == 0
+    jobs = [Run(tmp_path / "sweep" / str(job)) for job in (0, 1)]
+    before = {path: path.read_bytes() for path in jobs[0].folder.rglob("*") if path.is_file()}
+    wanted = jobs[1].metrics.read_bytes()
+    jobs[1].metrics.unlink()  # as if it had been killed at its end
+    assert run([*sweep_words, "method.r=2,4"]) == 0
+    assert {path: path.read_bytes() for path in jobs[0].folder.rglob("*") if path.is_file()} == before
+    assert jobs[1].metrics.read_bytes() == wanted
     capsys.readouterr()
-    assert run([*sweep_words, "method.r=2,4"]) == 2
-    assert "holds a finished run" in capsys.readouterr().err
+    assert run([*sweep_words, "method.r=2,8"]) == 2
+    assert "method.r was 4, now it is 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGKILL, "the system does that when memory runs out"), (signal.SIGTERM, "it was stopped by a signal")],
+)
+def test_a_job_whose_process_is_ended_takes_no_other_with_it(
+    sweep_words: list[str], tmp_path: Path, number: int, reason: str
+) -> None:
+    lock, pause = tmp_path / "sweep" / "0" / ".lock", threading.Event()
+
+    def end() -> None:
+        for _ in range(6000):
+            if lock.exists() and (pid := lock.read_text()):
+                os.kill(int(pid), number)
+                return
+            pause.wait(0.01)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    assert run([*sweep_words, "method.r=2,4"]) == 1
+    thread.join()
+    assert reason in read_json(tmp_path / "sweep" / "0" / "failure.json")["reason"]
+    assert (tmp_path / "sweep" / "1" / "metrics.json").is_file()
 
 
 @pytest.mark.slow

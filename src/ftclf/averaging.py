@@ -71,14 +71,14 @@ class AverageWeights:
         save_file(self.means, folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Go on with the mean of a Trainer checkpoint; with a new one where the run had none."""
+        """Go on with the mean of a Trainer checkpoint, copied from its file; with a new one where the run had none."""
         from safetensors.torch import load_file
 
         if not (folder / FILE).is_file():
             return
         self._catch_up()
         found, weights = load_file(folder / FILE), self.weights
-        self._begin({name: found[name].to(weight.device) for name, weight in weights.items()})
+        self._begin({name: found[name].to(weight.device, copy=True) for name, weight in weights.items()})
 
     def keep(self) -> None:
         """Put the mean into the network for good."""

@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 
 POOL = 50  # batches whose rows are sorted by length together: little padding, and still well mixed
 
+Rows = NDArray[np.int64]
+
 
 class TrainBatches:
     """Batches of rows for one epoch, a pure function of (seed, epoch): a resumed run sees the same ones.
 
-    by_length: rows are shuffled, sorted by length within pools of `POOL` batches, and the batches are shuffled.
+    There are always ceil(rows / batch_size) of them.
+    random: rows are shuffled and cut into batches of batch_size.
+    by_length: shuffled rows are sorted by length within pools of `POOL` batches, and the batches are shuffled.
+    by_tokens: the same, but the batches of a pool have the same number of tokens, and batch_size rows on average.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, *, seed: int, by_length: bool) -> None:
-        self.lengths, self.batch_size, self.seed, self.by_length = lengths, batch_size, seed, by_length
+    def __init__(self, lengths: Rows, batch_size: int, *, seed: int, kind: str) -> None:
+        self.lengths, self.batch_size, self.seed, self.kind = lengths, batch_size, seed, kind
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -30,26 +35,44 @@ class TrainBatches:
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng([self.seed, self.epoch])
         rows = random.permutation(len(self.lengths))
-        if self.by_length:
-            pool = POOL * self.batch_size
-            pools = [rows[start : start + pool] for start in range(0, len(rows), pool)]
-            rows = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
-        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        order = random.permutation(len(batches)) if self.by_length else np.arange(len(batches))
-        for index in order:
-            yield batches[index].tolist()
+        if self.kind == "random":
+            batches = _cut_by_rows(rows, self.batch_size)
+        else:
+            batches = [batch for pool in _cut_by_rows(rows, POOL * self.batch_size) for batch in self._sorted(pool)]
+            batches = [batches[index] for index in random.permutation(len(batches))]
+        for batch in batches:
+            yield batch.tolist()
+
+    def _sorted(self, pool: Rows) -> list[Rows]:
+        rows = pool[np.argsort(self.lengths[pool], kind="stable")]
+        if self.kind == "by_length":
+            return _cut_by_rows(rows, self.batch_size)
+        return _cut_by_tokens(rows, self.lengths[rows], -(-len(rows) // self.batch_size))
 
 
-def eval_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """Return batches of like length, `batch_size` rows on average and all of about the same number of tokens.
+def eval_batches(lengths: Rows, batch_size: int) -> list[Rows]:
+    """Return batches of like length and about as many tokens as batch_size rows of mean length have.
 
     The longest come first: memory runs out at once or not at all.
     """
     rows = np.argsort(-lengths, kind="stable")
-    tokens = batch_size * lengths.mean()
+    tokens = batch_size * float(lengths.mean()) if len(lengths) else 0.0
     batches, start = [], 0
     while start < len(rows):
-        size = max(1, int(tokens / lengths[rows[start]]))
+        size = max(1, int(tokens // lengths[rows[start]]))
         batches.append(rows[start : start + size])
         start += size
     return batches
+
+
+def _cut_by_rows(rows: Rows, size: int) -> list[Rows]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _cut_by_tokens(rows: Rows, lengths: Rows, batches: int) -> list[Rows]:
+    """Cut sorted rows into so many batches of as equal numbers of tokens as whole rows allow; none is empty."""
+    ends = np.cumsum(lengths)
+    number = np.arange(1, batches)
+    bounds = np.searchsorted(ends, ends[-1] * number / batches, side="left") + 1
+    bounds = np.maximum.accumulate(np.maximum(bounds, number) - number) + number
+    return np.split(rows, np.minimum(bounds, len(rows) - batches + number))

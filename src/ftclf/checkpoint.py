@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,8 @@ import numpy as np
 from ftclf.calibration import Calibration
 from ftclf.config import METHODS, DatasetConfig, ModelConfig, model_config_from
 from ftclf.decisions import Decision
-from ftclf.errors import CheckpointError, ConfigError, WeightsError
+from ftclf.durable import FILES, damage, seal
+from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
 from ftclf.model import Weights, build_classifier, find_weights, load_tokenizer
 from ftclf.runs import read_json, write_json
 
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 INFO = "ftclf.json"
-FORMAT = 2
+FORMAT = 3
+AGAIN = f"copy it here again, or train again (files that you changed yourself: take their lines out of {FILES})"
 
 
 @dataclass
@@ -67,36 +66,31 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, network: Any, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo) -> None:
-    """Write the checkpoint beside its place and rename it there: it is whole or not there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        network.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
-        (beside / "README.md").unlink(missing_ok=True)  # peft's template; ours is written from the metrics
-        write_info(beside, info)
-        for path in beside.iterdir():
-            path.chmod(0o644)
-        beside.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)  # noqa: PTH105
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    """Write the checkpoint into an empty folder; whoever made it puts it in its place when all of it is there."""
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's template; ours is written from the metrics
+    write_info(folder, info)
 
 
 def write_info(folder: Path, info: CheckpointInfo) -> None:
-    """Write a checkpoint's json anew."""
+    """Write a checkpoint's json anew, and seal the folder with it."""
     write_json(folder / INFO, asdict(info))
+    seal(folder)
 
 
 def read_info(folder: Path) -> CheckpointInfo:
     """Read a checkpoint's json. Raises CheckpointError where it is not one that this version can read."""
     path = folder / INFO
-    raw = read_json(path)
+    try:
+        raw = read_json(path)
+    except (RunError, OSError) as error:
+        raise CheckpointError(f"{folder}: {damage(folder, [INFO]) or error}; {AGAIN}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
         raise CheckpointError(f"{path}: format {got}, allowed: {FORMAT}; it was written by another version of ftclf")
+    if problem := damage(folder, [INFO]):
+        raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
         raw["dataset"] = DatasetConfig(**raw["dataset"])
         raw["model"] = model_config_from(raw["model"])
@@ -127,6 +121,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises CheckpointError where a file is missing or damaged, or an adapter's base is not the one it was trained on.
     """
     info = read_info(folder)
+    if problem := damage(folder):
+        raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
         network = _load_adapter(folder, info) if info.is_adapter else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)

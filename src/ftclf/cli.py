@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ftclf import __version__
 from ftclf.errors import ConfigError, FtclfError, UserError, did_you_mean
+from ftclf.stopping import Stopped, stoppable
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,10 @@ _ftclf() {
 complete -o nosort -F _ftclf ftclf"""
 
 
+# What torch calls it on a CPU and on an accelerator; it has no class for the first.
+OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
+
+
 def main() -> None:
     """Run one command and leave with its exit code."""
     sys.exit(run(sys.argv[1:]))
@@ -153,20 +159,19 @@ def main() -> None:
 
 def run(words: list[str]) -> int:
     """Run one command line and return its exit code: see README, "Exit codes"."""
+    return guarded(lambda: _run(words))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do some work that signals may stop, and return its exit code, or that of whatever ended it."""
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(_usage())
-            return 0
-        if words[0] == "--version":
-            print(f"ftclf {__version__}")
-            return 0
-        if words[0] not in COMMANDS:
-            raise UserError(
-                f"ftclf: no command '{words[0]}', allowed: {', '.join(COMMANDS)}.{did_you_mean(words[0], COMMANDS)}"
-            )
-        return COMMANDS[words[0]].run(words[1:])
+        with stoppable():
+            return work()
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -175,6 +180,20 @@ def run(words: list[str]) -> int:
         return 0
     except Exception as error:
         return report(error)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        print(f"ftclf {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        raise UserError(
+            f"ftclf: no command '{words[0]}', allowed: {', '.join(COMMANDS)}.{did_you_mean(words[0], COMMANDS)}"
+        )
+    return COMMANDS[words[0]].run(words[1:])
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
@@ -201,6 +220,13 @@ def report(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         where = f" {error.filename}" if error.filename else ""
         print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
+        return 5
+    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
+        print(
+            "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "
+            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size",
+            file=sys.stderr,
+        )
         return 5
     text = printable(" ".join(str(error).split())[:300])
     if "os error 28" in text:  # safetensors has an error class of its own for a full disk

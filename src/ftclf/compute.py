@@ -9,13 +9,16 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
 from ftclf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ftclf.fused import Seat
 
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 
@@ -39,13 +42,16 @@ class Compute:
 
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
 
-    def place(self, network: Any) -> Any:
-        """Return the network on the device, as fast as it can be there; call it when its layers are in place."""
+    def place(self, network: Any, seat: Seat | None = None) -> Any:
+        """Return the network on the device, as fast as it can be there; call it when its layers are in place.
+
+        With a seat in a relay it trains together with others.
+        """
         from ftclf.fused import can_fuse, fuse
 
         network.to(self.device)
         if self.device == "cpu" and can_fuse(network):
-            fuse(network, self.threads)
+            fuse(network, self.threads, seat)
         return network
 
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("ftclf")
+_speaker: ContextVar[str] = ContextVar("speaker", default="")
+
+
+def speak_as(name: str) -> None:
+    """Put a name before every line of this thread, which is one of several that train side by side."""
+    _speaker.set(f"{name}: ")
 
 
 def say(line: str) -> None:
     """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
     LOG.info(line)
-    print(printable(line), flush=True)
+    print(f"{_speaker.get()}{printable(line)}", flush=True)
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
-    print(f"warning: {printable(line)}", file=sys.stderr, flush=True)
+    print(f"{_speaker.get()}warning: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -32,8 +40,10 @@ def printable(text: str) -> str:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Write everything that ftclf and the libraries log to a file while the block runs."""
+    """Write everything that ftclf and the libraries log in this thread to a file while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8")
+    owner = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == owner)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level = root.level
@@ -69,7 +79,7 @@ class Progress:
         self.first_step = 0
         self.loss: float | None = None
         self.bar: Any = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not _speaker.get():  # bars of several trainings would write over one another
             self._open_bar()
 
     def start_at(self, step: int) -> None:
@@ -89,7 +99,10 @@ class Progress:
         elif time.perf_counter() - self.last_line > self.every:
             self.last_line = time.perf_counter()
             loss_text = "" if self.loss is None else f"loss {self.loss:.3f}, "
-            print(f"step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left", flush=True)
+            print(
+                f"{_speaker.get()}step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left",
+                flush=True,
+            )
 
     def close(self) -> None:
         """Take the bar away."""
@@ -117,3 +130,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(length: float) -> str:
+    """Return bytes as 1.2 GB or 340 MB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if length >= scale:
+            return f"{length / scale:.1f} {unit}"
+    return f"{length / 1e3:.1f} kB"

@@ -7,7 +7,8 @@ FtclfError           1  something in ftclf itself
 │   ├── WeightsError    a base model that cannot be had
 │   └── RunError        a run folder that is taken, missing or unfinished
 ├── CheckpointError  3  a checkpoint that cannot be trusted
-├── DivergedError    4  a loss that is not finite
+├── DivergedError    4  a loss or a gradient that is not finite
+├── ResourceError    5  a disk or a memory that does not suffice
 └── SweepError       1  a sweep with failed jobs
 
 A message is one line (a `ConfigError` may hold several): what and where, what it got, what is allowed, the next step.
@@ -49,6 +50,10 @@ class CheckpointError(FtclfError):
 
 class DivergedError(FtclfError):
     exit_code = 4
+
+
+class ResourceError(FtclfError):
+    exit_code = 5
 
 
 class SweepError(FtclfError):

@@ -16,23 +16,34 @@ from torch.nn import functional
 
 
 class CrossEntropy:
-    """Mean cross entropy over all rows of an optimizer step."""
+    """Mean cross entropy over all rows of an optimizer step.
 
-    def __init__(self, label_smoothing: float) -> None:
-        self.label_smoothing = label_smoothing
+    With `rows` the sum is divided by that number instead: where steps hold more rows or fewer, each row counts alike.
+    """
+
+    def __init__(self, label_smoothing: float, rows: int | None = None) -> None:
+        self.label_smoothing, self.rows = label_smoothing, rows
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
         total = functional.cross_entropy(
             outputs.logits.float(), labels, reduction="sum", label_smoothing=self.label_smoothing
         )
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+        return total / (self.rows or (len(labels) if num_items_in_batch is None else num_items_in_batch))
 
 
 class BinaryCrossEntropy:
-    """Mean binary cross entropy over all rows and labels of an optimizer step; labels are 0 and 1, float."""
+    """Mean binary cross entropy over all rows and labels of an optimizer step; labels are 0 and 1, float.
+
+    `rows` is as in CrossEntropy.
+    """
+
+    def __init__(self, rows: int | None = None) -> None:
+        self.rows = rows
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
         total = functional.binary_cross_entropy_with_logits(outputs.logits.float(), labels, reduction="sum")
+        if self.rows:
+            return total / (self.rows * labels.shape[1])
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 

@@ -99,6 +99,8 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
             f"model.name: {folder} is no encoder that can classify ({_first_line(error)}); "
             "it needs config.json and model.safetensors of an architecture that transformers knows"
         ) from error
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()  # they are mapped from the file: what happens to it must not reach them
     return Classifier(network, sorted(report["missing_keys"]))
 
 

@@ -84,6 +84,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     import torch
 
     from ftclf.dropout import use_byte_dropout
+    from ftclf.fused import current_seat
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import build_classifier
@@ -99,7 +100,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     if prepared.compute.device == "cpu":
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
-        prepared.compute.place(network)
+        prepared.compute.place(network, current_seat())
     parameters = count_parameters(network)
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(

@@ -70,55 +70,15 @@ class Run:
         return self.metrics.is_file()
 
 
-def refuse_taken(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder in which a run would take the place of something; nothing is written here."""
-    run = Run(folder)
-    if resume:
-        if run.finished:
-            raise RunError(f"resume: {folder} holds a finished run, nothing is left to do")
-        if not run.config.is_file():
-            raise RunError(f"resume: {folder} holds no run (no config.json in it)")
-        return
-    if run.finished and not overwrite:
-        raise RunError(f"run_dir: {folder} holds a finished run; choose another folder or add overwrite=true")
-    if run.config.is_file() and not overwrite:
-        raise RunError(
-            f"run_dir: {folder} holds an unfinished run; go on with it by resume={folder}, or add overwrite=true"
-        )
-    taken = [path.name for path in (run.checkpoint, run.predictions, run.plots, run.resumable) if path.exists()]
-    if taken and not run.config.is_file():
-        raise RunError(f"run_dir: {folder} holds {taken[0]}/ of something else; choose another folder")
-
-
-def begin(run: Run, *, resume: bool) -> None:
-    """Make the run's folder, and remove what an overwritten run left: call it when all that can be checked has been."""
-    if not resume:
-        _clear(run)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"run_dir: cannot make {run.folder}: {error.strerror}; choose another folder") from error
-
-
-def _clear(run: Run) -> None:
-    """Remove what a run wrote, and nothing else that a user may keep in its folder."""
+def clear(run: Run) -> None:
+    """Remove what a run wrote, its config last, and nothing else that a user may keep in its folder."""
     import shutil
 
-    for path in (run.metrics, run.config, run.manifest, run.history, run.log, run.failure, run.report):
+    for path in (run.metrics, run.manifest, run.history, run.log, run.failure, run.report):
         path.unlink(missing_ok=True)
     for path in (run.predictions, run.plots, run.checkpoint, run.resumable):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def check_same(run: Run, name: str, now: dict[str, Any]) -> None:
-    """Refuse to go on with a run whose manifest has other values under `name` than there are now."""
-    before = read_json(run.manifest).get(name, {})
-    for key, value in now.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"resume: {name}.{key} of {run.folder} was {before.get(key)}, now it is {value}; "
-                "put back what was there, or start a new run"
-            )
+    run.config.unlink(missing_ok=True)
 
 
 def find_runs(paths: list[Path]) -> list[Run]:
@@ -144,7 +104,7 @@ def find_failures(folder: Path) -> Iterator[tuple[Run, dict[str, Any]]]:
 def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint folder that a run folder or a checkpoint folder stands for."""
     for candidate in (path, path / "checkpoint"):
-        if (candidate / "ftclf.json").is_file():
+        if (candidate / "ftclf.json").is_file() or (candidate / "files.json").is_file():
             return candidate
     if not path.exists():
         raise RunError(f"checkpoint: no folder {path}")
@@ -187,12 +147,10 @@ def append_json_line(path: Path, value: Any) -> None:
         file.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
 
 
-def forget_after(run: Run, step: int) -> None:
-    """Cut the history back to a step: what is trained again will be logged again."""
-    if not run.history.exists():
-        return
-    lines = run.history.read_text(encoding="utf-8").splitlines(keepends=True)
-    write_text(run.history, "".join(line for line in lines if json.loads(line)["step"] <= step))
+def cut_history(run: Run, length: int) -> None:
+    """Cut the history back to a checkpoint's length in bytes: what is trained again will be logged again."""
+    if run.history.exists():
+        os.truncate(run.history, min(length, run.history.stat().st_size))
 
 
 def _finite(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import math
 import os
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftclf.averaging import AverageWeights
@@ -27,6 +26,7 @@ from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
 from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.tokens import Tokens
 
@@ -49,7 +49,7 @@ class TokenRows(Dataset[Any]):
         return {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(ResumableTrainer):
     """Trainer whose batches, loss and evaluation are ftclf's."""
 
     def __init__(
@@ -69,7 +69,8 @@ class ClassifierTrainer(Trainer):
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
-        loss = BinaryCrossEntropy() if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing)
+        rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
+        loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
@@ -92,7 +93,7 @@ class ClassifierTrainer(Trainer):
             self.rows.tokens.lengths,
             self.config.batch_size,
             seed=self.config.seed,
-            by_length=self.config.batches == "by_length",
+            kind=self.config.batches,
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
@@ -118,13 +119,20 @@ class ClassifierTrainer(Trainer):
         rows = self.embedding_rows.gradient() if self.embedding_rows else None
         norm = torch.nn.utils.get_total_norm(gradients if rows is None else [*gradients, rows[1]])
         excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it
-        optimizer.grad_scale = None if excess <= 1 else excess  # a norm that is nan goes on into the weights
+        optimizer.grad_scale = None if excess <= 1 else excess
         return norm
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped: the norm is only logged
+        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped
             grad_norm = self._clip_grad_norm(model)
-        return super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if self.compute.precision != "fp16" and not math.isfinite(norm):
+            raise DivergedError(
+                f"training: the gradient's norm is {float(norm)} in step {self.state.global_step + 1}; "
+                "lower training.learning_rate or raise training.warmup"
+            )
+        return norm
 
     def _fused_on_cpu(self) -> Any:
         """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
@@ -138,10 +146,6 @@ class ClassifierTrainer(Trainer):
             if self.average:  # of the best evaluation, or of the end where there was none
                 self.average.keep()
             return result
-        except RuntimeError as error:
-            if "inline_container" in str(error):  # torch's writer says this, and no more, of a full disk
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run.resumable)) from error
-            raise
         finally:
             self.bar.close()
 
@@ -149,7 +153,7 @@ class ClassifierTrainer(Trainer):
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
-        with self.average.in_place() if self.average else nullcontext():
+        with self.average.in_place() if self.average else nullcontext(), self.breakable_evaluation():
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():
             raise DivergedError(
@@ -279,7 +283,6 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         "save_strategy": strategy,
         "eval_steps": config.eval_steps,
         "save_steps": config.eval_steps or 500,
-        "save_total_limit": 1,
         "load_best_model_at_end": True,
         "metric_for_best_model": metric,
         "greater_is_better": metric not in LOWER_IS_BETTER,
@@ -299,10 +302,3 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
         return arguments
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error
-
-
-def last_checkpoint(run: Run) -> Path | None:
-    """Return the newest of the run's resumable checkpoints that was written to its end."""
-    whole = [path.parent for path in run.resumable.glob("checkpoint-*/trainer_state.json")]  # written last
-    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
-    return found[-1] if found else None

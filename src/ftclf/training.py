@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftclf import __version__
 from ftclf.config import TrainConfig, check, choosing_metric
-from ftclf.console import log_to, say
+from ftclf.console import log_to
 from ftclf.data import load_data
-from ftclf.errors import ConfigError
+from ftclf.durable import whole_folder
+from ftclf.errors import ConfigError, DivergedError
+from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
+from ftclf.locking import taken
 from ftclf.preparation import Prepared, build_trainer, prepare
-from ftclf.runs import Run, begin, check_same, forget_after, refuse_taken, write_json, write_text
+from ftclf.resuming import Standing, find_standing
+from ftclf.runs import Run, write_json
+from ftclf.starting import start
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
@@ -40,30 +43,34 @@ class Timer:
         self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-@dataclass
-class Fitted:
-    """What training left behind besides the checkpoint. `examples` and `seconds` are of training alone."""
-
-    parameters: Parameters
-    steps: int
-    examples: int
-    seconds: float
-    reload_difference: float
-    milliseconds_per_text: float = 0.0
-
-
 def train(config: TrainConfig, folder: Path, command: str = "") -> float:
     """Train one classifier and return its validation score. `command` is kept in the manifest.
 
-    The folder holds everything when this returns; `metrics.json` is written last. Raises an FtclfError for whatever a
-    user can mend, before anything is overwritten.
+    A run that stands unfinished in the folder goes on to the same bits; a finished one is left as it is. The folder
+    holds everything when this returns; `metrics.json` is written last. Raises an FtclfError for whatever a user can
+    mend, before anything is overwritten.
     """
     check(config)
     for tracker in config.training.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"training.trackers: {tracker} is not installed; pip install {tracker}")
-    refuse_taken(folder, overwrite=config.overwrite, resume=config.resume is not None)
-    timer, run = Timer(), Run(folder)
+    run = Run(folder)
+    with taken(folder):
+        standing = find_standing(config, folder)
+        if standing.finished:
+            return finished_before(standing.config, run)
+        try:
+            return _train(standing, run, command)
+        except DivergedError as error:
+            from ftclf.report import write_diverged
+
+            write_json(run.failure, {"error": type(error).__name__, "reason": str(error)})
+            write_diverged(run, str(error))
+            raise
+
+
+def _train(standing: Standing, run: Run, command: str) -> float:
+    timer, config = Timer(), standing.config
     with timer("total"):
         with timer("data"):
             data = load_data(config.dataset)
@@ -71,59 +78,47 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
             prepared = prepare(config, run, data)
             trainer, parameters = build_trainer(prepared)
         # Everything that can be checked is checked: only now is anything written, or an old run replaced.
-        begin(run, resume=config.resume is not None)
+        record, checkpoint = start(prepared, trainer, begun=standing.begun)
         with log_to(run.log):
-            _start(prepared)
             with timer("training"):
-                fitted, info = _fit(prepared, trainer, parameters)
-            with timer("evaluation"):
-                evaluations, latency = _evaluate(prepared, info)
-            with timer("baselines"):
-                from ftclf.baselines import beside_baselines
+                fitted = _fit(prepared, trainer, parameters, checkpoint)
+            with whole_folder(run.checkpoint) as folder:
+                info = _save(prepared, trainer, folder)
+                fitted.reload_difference = _prove(prepared, trainer, folder)
+                with timer("evaluation"):
+                    evaluations, fitted.milliseconds_per_text = _evaluate(prepared, folder, info)
+                with timer("baselines"):
+                    from ftclf.baselines import beside_baselines
 
-                baselines = beside_baselines(prepared, evaluations["test"])
-            _plot_history(prepared)
-            if not config.training.keep_checkpoints:
-                shutil.rmtree(run.resumable, ignore_errors=True)
-    metrics = {**{name: one.metrics for name, one in evaluations.items()}, "baselines": baselines}
-    manifest = _manifest(prepared, replace(fitted, milliseconds_per_text=latency), command, timer.seconds)
-    _finish(prepared, evaluations, metrics, manifest)
+                    baselines = beside_baselines(prepared, evaluations["test"])
+                metrics = {**{name: one.metrics for name, one in evaluations.items()}, "baselines": baselines}
+                manifest = {**record, **made_with(prepared, fitted, command, timer.seconds)}
+                write_card(prepared, folder, evaluations, metrics, manifest)
+            plot_run(prepared)
+    finish(prepared, metrics, manifest)
     return float(metrics["validation"][choosing_metric(config)])
 
 
-def _start(prepared: Prepared) -> None:
-    """Write what the run begins with; a run that goes on must find the same rows as it began with."""
-    config, run, data = prepared.config, prepared.run, prepared.data
-    digests = {name: data.digest(name) for name in data.splits}
-    if config.resume is not None:
-        check_same(run, "digests", digests)
-        return
-    resolved = replace(config, training=replace(config.training, precision=prepared.compute.precision))
-    write_json(run.config, asdict(resolved))
-    write_json(run.manifest, {"digests": digests})
-
-
-def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters) -> tuple[Fitted, CheckpointInfo]:
-    """Train, keep the best weights, save them, and prove that they load."""
-    from ftclf.checkpoint import save_checkpoint
-    from ftclf.trainer import last_checkpoint
-
-    config, run = prepared.config.training, prepared.run
-    resume_from = last_checkpoint(run) if prepared.config.resume else None
-    steps_before = int(resume_from.name.rpartition("-")[2]) if resume_from else 0
-    forget_after(run, steps_before)
+def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
+    """Train, from a checkpoint if there is one, and leave the best weights in the network."""
+    config = prepared.config.training
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start - trainer.seconds_aside
-    # In mixed precision the Trainer wraps `forward` in autocast: the proof below wants the bare network.
-    network = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    info = _checkpoint_info(prepared)
-    save_checkpoint(run.checkpoint, network, prepared.tokenizer, info)
     steps = trainer.state.global_step
-    examples = (steps - steps_before) * config.batch_size * config.accumulation
+    examples = (steps - trainer.steps_before) * config.batch_size * config.accumulation
     if config.max_steps is None:
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
-    return Fitted(parameters, steps, examples, seconds, _prove(prepared, network)), info
+    return Fitted(parameters, steps, examples, seconds)
+
+
+def _save(prepared: Prepared, trainer: ClassifierTrainer, folder: Path) -> CheckpointInfo:
+    """Save the best weights, which the trainer's network holds."""
+    from ftclf.checkpoint import save_checkpoint
+
+    info = _checkpoint_info(prepared)
+    save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, info)
+    return info
 
 
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
@@ -153,7 +148,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
     )
 
 
-def _prove(prepared: Prepared, network: Any) -> float:
+def _prove(prepared: Prepared, trainer: ClassifierTrainer, folder: Path) -> float:
     import numpy as np
 
     from ftclf.checkpoint import prove_reload
@@ -161,10 +156,10 @@ def _prove(prepared: Prepared, network: Any) -> float:
 
     tokens = prepared.tokens["validation"]
     inputs = model_inputs(tokens, np.arange(min(16, len(tokens))), prepared.compute.device)
-    return prove_reload(prepared.run.checkpoint, network, inputs, prepared.config.training.seed)
+    return prove_reload(folder, trainer.bare_network, inputs, prepared.config.training.seed)
 
 
-def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evaluation], float]:
+def _evaluate(prepared: Prepared, folder: Path, info: CheckpointInfo) -> tuple[dict[str, Evaluation], float]:
     """Score validation and test by the checkpoint as it was saved: exactly what `ftclf eval` loads.
 
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
@@ -180,7 +175,7 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evalu
     )
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
-    network = scoring_network(load_checkpoint(run.checkpoint).network, compute)
+    network = scoring_network(load_checkpoint(folder).network, compute)
     batch_size = prepared.config.training.eval_batch_size
     evaluations: dict[str, Evaluation] = {}
     for name in ("validation", "test"):
@@ -188,68 +183,7 @@ def _evaluate(prepared: Prepared, info: CheckpointInfo) -> tuple[dict[str, Evalu
         logits = compute_logits(network, prepared.tokens[name], compute, batch_size)
         if name == "validation":
             settle(info, logits, split.labels, prepared.config.decision)
-            write_info(run.checkpoint, info)
+            write_info(folder, info)
         evaluations[name] = score(logits, split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
     return evaluations, milliseconds_per_text(network, prepared.tokens["test"], compute)
-
-
-def _plot_history(prepared: Prepared) -> None:
-    from ftclf.plots import plot_history
-
-    history = [json.loads(line) for line in prepared.run.history.read_text(encoding="utf-8").splitlines()]
-    plot_history(prepared.run.plots / "history.png", history, choosing_metric(prepared.config))
-
-
-def _manifest(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
-    """Return what the run was made with."""
-    from ftclf.compute import describe_machine, peak_memory_mb
-    from ftclf.manifest import git_commit, versions
-
-    config, data = prepared.config, prepared.data
-    return {
-        "command": command,
-        "ftclf": __version__,
-        "dataset": data.name,
-        "task": data.task,
-        "rows": {name: len(split) for name, split in data.splits.items()},
-        "digests": {name: data.digest(name) for name in data.splits},
-        "notes": data.notes,
-        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
-        "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
-        "seed": config.training.seed,
-        "steps": fitted.steps,
-        "tokens_from_cache": prepared.from_cache,
-        "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
-        "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,
-        "milliseconds_per_text": fitted.milliseconds_per_text,
-        "peak_memory_mb": round(peak_memory_mb()),
-        "reload_difference": fitted.reload_difference,
-        "compute": asdict(prepared.compute),
-        "machine": describe_machine(),
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "seconds": seconds,
-    }
-
-
-def _finish(
-    prepared: Prepared, evaluations: dict[str, Evaluation], metrics: dict[str, Any], manifest: dict[str, Any]
-) -> None:
-    """Write the manifest, the model card and, last, the metrics; print the score."""
-    from ftclf.baselines import verdict
-    from ftclf.card import examples, model_card
-    from ftclf.evaluation import headline
-    from ftclf.report import write_report
-
-    config, run, data = prepared.config, prepared.run, prepared.data
-    shown = examples(evaluations["validation"], data.splits["validation"], data.label_names)
-    write_json(run.manifest, manifest)
-    write_text(run.checkpoint / "README.md", model_card(config, data, metrics, manifest, shown))
-    write_json(run.metrics, metrics)
-    write_report([run], run.report)
-    say(f"test {headline(metrics['test'], data.task)}")
-    if metrics["baselines"]:
-        say(verdict(metrics, data.task))
-    say(f"run folder: {run.folder}")

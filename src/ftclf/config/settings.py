@@ -192,7 +192,11 @@ class TrainingConfig:
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
     eval_batch_size: int = setting(64, "examples a batch in evaluation, mean", low=1, high=65536)
-    batches: str = setting("by_length", "how rows are put together", choices=("by_length", "random"))
+    batches: str = setting(
+        "by_tokens",
+        "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",
+        choices=("by_tokens", "by_length", "random"),
+    )
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
     schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
@@ -221,6 +225,9 @@ class TrainingConfig:
         high=0.99999,
     )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    together: bool = setting(
+        False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
+    )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
@@ -285,6 +292,9 @@ class TrainConfig:
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
     overwrite: bool = setting(False, "replace a finished run in run_dir")
     resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+    resume_allow: list[str] = setting(
+        [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
+    )
 
 
 def choosing_metric(config: TrainConfig) -> str:

@@ -19,11 +19,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ftclf.config import HEADLINES, TrainConfig, config_folder, train_config_from
-from ftclf.edge.compose import checked_jobs, only_shows, parse, quoted, register, to_dataclass
+from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.edge.compose import (
+    changed,
+    checked_jobs,
+    only_shows,
+    overrides_of_jobs,
+    parse,
+    quoted,
+    register,
+    to_dataclass,
+)
 from ftclf.edge.explain import explain
+from ftclf.edge.jobs import Job, train_apart
 from ftclf.errors import ConfigError, RunError, SweepError
-from ftclf.runs import Run, find_failures, find_runs, read_json, refuse_taken, write_json
+from ftclf.resuming import find_standing, stored_config
+from ftclf.runs import Run, find_failures, find_runs, read_json
 
 
 def run_train(words: list[str]) -> int:
@@ -41,13 +52,26 @@ def run_train(words: list[str]) -> int:
         jobs = checked_jobs("train", args)
     folder = _run_folder(jobs[0], sweep=bool(args.multirun))
     if args.multirun:
-        for number in range(len(jobs)):
-            refuse_taken(folder / str(number), overwrite=jobs[number].overwrite, resume=False)
+        for number, job in enumerate(jobs):
+            find_standing(job, folder / str(number))
         print(f"{len(jobs)} jobs in {folder}", flush=True)
+        if jobs[0].training.together:
+            _train_groups(jobs, overrides_of_jobs("train", args), folder)
+            return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
         _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
         return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
-    refuse_taken(folder, overwrite=jobs[0].overwrite, resume=False)
+    find_standing(jobs[0], folder)
     return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
+    """Train the jobs of a sweep group by group, those of a group side by side in one pass."""
+    from ftclf.together import groups_of
+
+    for group in groups_of(jobs):
+        for number in group:
+            print(f"job {number}: {' '.join(overrides[number])}", flush=True)
+        train_apart({number: Job(jobs[number], folder / str(number), overrides[number]) for number in group})
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -89,24 +113,21 @@ def train_task(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
     sweeping = job.mode == RunMode.MULTIRUN
+    config = to_dataclass(cfg, "train")
     if sweeping:
         print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
+        train_apart({job.job.num: Job(config, folder, overrides)})
+        run = Run(folder)
+        return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
 
     def work() -> float:
         from ftclf.training import train
 
-        return train(to_dataclass(cfg, "train"), folder, shlex.join(["ftclf", "train", *overrides]))
+        return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
 
     def give_up(error: Exception) -> None:
-        if not sweeping:
-            _remove_if_empty(folder)
-            _failures.append(error)
-            return
-        from ftclf.cli import report
-
-        report(error)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        write_json(Run(folder).failure, {"error": type(error).__name__, "reason": reason, "overrides": overrides})
+        _remove_if_empty(folder)
+        _failures.append(error)
 
     return _attempt(work, give_up)
 
@@ -158,21 +179,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _resume(name: str, overrides: list[str]) -> int:
+    """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
     folder = Path(name.strip("'\"")).expanduser()
-    others = [word for word in overrides if not word.startswith("resume=")]
-    if others:
-        raise ConfigError(f"resume: a run goes on with its own settings; drop {', '.join(others)}")
     if not Run(folder).config.is_file():
         raise RunError(f"resume: {folder} holds no run (no config.json in it)")
-    raw = read_json(Run(folder).config)
-    try:
-        config = train_config_from(raw)
-    except (TypeError, KeyError) as error:
-        raise RunError(f"resume: {Run(folder).config} is of another version or damaged ({error})") from error
-    config.resume = str(folder)
+    others = [word for word in overrides if not word.startswith("resume=")]
+    config = changed(stored_config(Run(folder)), others)
+    config.resume, config.overwrite = str(folder), False
+    check(config)
+    find_standing(config, folder)
     from ftclf.training import train
 
-    train(config, folder, f"ftclf train resume={folder}")
+    train(config, folder, shlex.join(["ftclf", "train", *overrides]))
     return 0
 
 

@@ -93,17 +93,9 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
     Raises one ConfigError with a line for each problem of any job.
     """
     with _composing():
-        first = _compose(command, args, _without_sweeps(args))
-        params = dict(first.hydra.sweeper.params or {})
-        for key in params:
-            if any(word.split("=")[0].lstrip("+") == key for word in args.overrides):
-                raise ConfigError(f"{key}: given on the command line and swept by the config ({params[key]}); drop one")
-        swept = [f"{key}={value}" for key, value in params.items()]
-        if swept and not args.multirun:
-            raise ConfigError(f"{command}: {' and '.join(swept)} describe a sweep; add -m to run it")
         jobs: list[Any] = []
         problems: dict[str, None] = {}
-        for overrides in _expand([*swept, *args.overrides]):
+        for overrides in _overrides_of_jobs(command, args):
             try:
                 config = to_dataclass(_compose(command, args, overrides), command)
                 check(config)
@@ -113,6 +105,43 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
     if problems:
         raise ConfigError("\n".join(problems))
     return jobs
+
+
+def changed(config: Any, overrides: list[str]) -> Any:
+    """Return a copy of a config with overrides of single settings in it. Raises ConfigError for what does not fit."""
+    cfg = OmegaConf.structured(config)
+    parser = OverridesParser.create()
+    for word in overrides:
+        key = word.split("=")[0].lstrip("+")
+        if key in GROUPS:
+            own = {"dataset": config.dataset.name, "model": config.model.name, "method": config.method.kind}.get(key)
+            raise ConfigError(
+                f"resume: {key} was {own or 'settled'}, now it is {word.partition('=')[2]}; "
+                "a run goes on with its own, train another in a folder of its own"
+            )
+        try:
+            override = parser.parse_override(word)
+            OmegaConf.update(cfg, key, override.value(), force_add=key.startswith("training.extra."))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error, word, "train")) from error
+    return OmegaConf.to_object(cfg)
+
+
+def overrides_of_jobs(command: str, args: Any) -> list[list[str]]:
+    """Return what each job of a command line overrides, in the order of `checked_jobs`."""
+    with _composing():
+        return _overrides_of_jobs(command, args)
+
+
+def _overrides_of_jobs(command: str, args: Any) -> list[list[str]]:
+    params = dict(_compose(command, args, _without_sweeps(args)).hydra.sweeper.params or {})
+    for key in params:
+        if any(word.split("=")[0].lstrip("+") == key for word in args.overrides):
+            raise ConfigError(f"{key}: given on the command line and swept by the config ({params[key]}); drop one")
+    swept = [f"{key}={value}" for key, value in params.items()]
+    if swept and not args.multirun:
+        raise ConfigError(f"{command}: {' and '.join(swept)} describe a sweep; add -m to run it")
+    return list(_expand([*swept, *args.overrides]))
 
 
 def _composing() -> Any:

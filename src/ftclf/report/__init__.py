@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ftclf.errors import RunError
 from ftclf.runs import Run, find_runs, write_text
+
+if TYPE_CHECKING:
+    from ftclf.report.gather import RunPage
 
 HERE = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="ftclf report">'
@@ -28,14 +32,29 @@ def write_report(runs: list[Run], file: Path) -> None:
     write_text(file, render(runs))
 
 
+def write_diverged(run: Run, reason: str) -> None:
+    """Write the page of a run that ended because its numbers were no longer finite."""
+    from ftclf.report.gather import diverged_page
+    from ftclf.report.material import read_unfinished
+
+    write_text(run.report, _rendered([diverged_page(read_unfinished(run), reason)], []))
+
+
 def render(runs: list[Run]) -> str:
     """Return the page."""
+    from ftclf.report.gather import comparison, run_page
+    from ftclf.report.material import read_material
+
+    materials = [read_material(run) for run in runs]
+    pages = [run_page(material, f"run{index}") for index, material in enumerate(materials, 1)]
+    return _rendered(pages, comparison(materials) if len(materials) > 1 else [])
+
+
+def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
     import jinja2
     from markupsafe import Markup
 
     from ftclf import words
-    from ftclf.report.gather import comparison, run_page
-    from ftclf.report.material import read_material
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -47,12 +66,11 @@ def render(runs: list[Run]) -> str:
     )
     filters = (words.number, words.interval, words.count, words.percent, words.score_name)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
-    materials = [read_material(run) for run in runs]
     script = (HERE / "sort.js").read_text(encoding="utf-8")
     # Markup says that these two are markup: they are ours, and hold nothing of a run.
     return environment.get_template("page.html.jinja").render(
-        pages=[run_page(material, f"run{index}") for index, material in enumerate(materials, 1)],
-        comparison=comparison(materials) if len(materials) > 1 else [],
+        pages=pages,
+        comparison=comparison,
         generator=Markup(GENERATOR),
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
 from ftclf.runs import Run
-from ftclf.words import difference, number, score_name
+from ftclf.words import difference, number, opened, score_name
 
 WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
+
+
+BuiltSection = tuple[str, str, Callable[[Material], Any]]  # key, title, what builds its content
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,24 @@ class RunPage:
 
 def run_page(material: Material, key: str) -> RunPage:
     """Return everything that the page says of one run."""
+    return _page(material, key, sentence(material), SECTIONS)
+
+
+def diverged_page(material: Material, reason: str) -> RunPage:
+    """Return what can be said of a run that has no scores, because its loss or gradient was not finite."""
+    there = [section for section in SECTIONS if section[0] in ("curves", "settings")]
+    return _page(material, "run1", f"This run diverged and has no scores. {opened(reason)}.", there)
+
+
+def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSection]) -> RunPage:
     manifest = material.manifest
-    sections = [Section(name, title, build(material)) for name, title, build in SECTIONS]
+    built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
         key=key,
         title=[manifest["dataset"], _model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
-        sentence=sentence(material),
-        sections=[section for section in sections if section.content],
+        sentence=lead,
+        sections=[section for section in built if section.content],
     )
 
 
@@ -209,7 +222,7 @@ def _model(material: Material) -> str:
     return str(pin["alias"]) if pin.get("alias") and pin.get("name") == model["name"] else Path(model["name"]).name
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[Material], Any]], ...] = (
+SECTIONS: tuple[BuiltSection, ...] = (
     ("scores", "Scores", score_table),
     ("curves", "Training", curves),
     ("matrix", "Confusion", _matrix),

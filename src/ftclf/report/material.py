@@ -92,6 +92,20 @@ def read_material(run: Run) -> Material:
     )
 
 
+def read_unfinished(run: Run) -> Material:
+    """Read a run that ended before it was scored: settings and history."""
+    return Material(
+        run=run,
+        config=read_json(run.config),
+        manifest=read_json(run.manifest),
+        metrics={},
+        history=_read_lines(run.history),
+        decision={},
+        confusion=None,
+        predictions=None,
+    )
+
+
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []

@@ -1,0 +1,1 @@
+"""How fast ftclf is beside the ways in which people fine-tune these models today: what scripts/bench runs."""

@@ -1,0 +1,124 @@
+"""The last that a run writes: manifest, card, report, and the metrics whose presence means finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftclf import __version__
+from ftclf.config import TrainConfig, choosing_metric
+from ftclf.console import say
+from ftclf.durable import sync_files
+from ftclf.preparation import Prepared
+from ftclf.runs import Run, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from ftclf.evaluation import Evaluation
+    from ftclf.method import Parameters
+
+
+@dataclass
+class Fitted:
+    """What training left behind besides the checkpoint. `examples` and `seconds` are of training alone."""
+
+    parameters: Parameters
+    steps: int
+    examples: int
+    seconds: float
+    reload_difference: float = 0.0
+    milliseconds_per_text: float = 0.0
+
+
+def finished_before(config: TrainConfig, run: Run) -> float:
+    """Say that there is nothing left to do, and do what a kill after the last step but one left undone."""
+    from ftclf.evaluation import headline
+
+    metrics = read_json(run.metrics)
+    _clear_up(config, run)
+    say(f"{run.folder} holds this run, finished: test {headline(metrics['test'], config.dataset.task)}")
+    return float(metrics["validation"][choosing_metric(config)])
+
+
+def plot_run(prepared: Prepared) -> None:
+    from ftclf.plots import plot_history
+
+    history = [json.loads(line) for line in prepared.run.history.read_text(encoding="utf-8").splitlines()]
+    plot_history(prepared.run.plots / "history.png", history, choosing_metric(prepared.config))
+
+
+def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return what the run was made with."""
+    from ftclf.compute import describe_machine, peak_memory_mb
+    from ftclf.manifest import git_commit, versions
+
+    config, data = prepared.config, prepared.data
+    return {
+        "command": command,
+        "ftclf": __version__,
+        "dataset": data.name,
+        "task": data.task,
+        "rows": {name: len(split) for name, split in data.splits.items()},
+        "digests": {name: data.digest(name) for name in data.splits},
+        "notes": data.notes,
+        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
+        "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
+        "seed": config.training.seed,
+        "steps": fitted.steps,
+        "tokens_from_cache": prepared.from_cache,
+        "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
+        "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,
+        "milliseconds_per_text": fitted.milliseconds_per_text,
+        "peak_memory_mb": round(peak_memory_mb()),
+        "reload_difference": fitted.reload_difference,
+        "compute": asdict(prepared.compute),
+        "machine": describe_machine(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "seconds": seconds,
+    }
+
+
+def write_card(
+    prepared: Prepared,
+    folder: Path,
+    evaluations: dict[str, Evaluation],
+    metrics: dict[str, Any],
+    manifest: dict[str, Any],
+) -> None:
+    from ftclf.card import examples, model_card
+
+    data = prepared.data
+    shown = examples(evaluations["validation"], data.splits["validation"], data.label_names)
+    write_text(folder / "README.md", model_card(prepared.config, data, metrics, manifest, shown))
+
+
+def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Write the manifest and, last, the metrics; print the score."""
+    from ftclf.baselines import verdict
+    from ftclf.evaluation import headline
+
+    config, run, data = prepared.config, prepared.run, prepared.data
+    write_json(run.manifest, manifest)
+    for folder in (run.predictions, run.plots):
+        sync_files(folder)
+    write_json(run.metrics, metrics)
+    _clear_up(config, run)
+    say(f"test {headline(metrics['test'], data.task)}")
+    if metrics["baselines"]:
+        say(verdict(metrics, data.task))
+    say(f"run folder: {run.folder}")
+
+
+def _clear_up(config: TrainConfig, run: Run) -> None:
+    """Write the report of a finished run and remove what only an unfinished one needs."""
+    from ftclf.report import write_report
+
+    if not run.report.exists():
+        write_report([run], run.report)
+    if not config.training.keep_checkpoints:
+        shutil.rmtree(run.resumable, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Where the layers of a block lie in the networks of transformers, inside peft's wrapping or without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ftclf.dropout import cut_of
+from ftclf.fused.block import Block
+from ftclf.fused.linear import Product
+
+BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+
+
+def can_fuse(network: nn.Module) -> bool:
+    """Return whether the network's blocks are of a kind that is written out here."""
+    config = _core(network).config
+    if config.model_type not in (*BERT_LIKE, "distilbert") or getattr(config, "is_decoder", False):
+        return False
+    if getattr(config, "hidden_act", getattr(config, "activation", "")) != "gelu":
+        return False
+    if getattr(config, "position_embedding_type", "absolute") != "absolute":
+        return False
+    return all(_plain(module) for module in network.modules() if hasattr(module, "lora_A"))
+
+
+def encoder_of(network: nn.Module) -> Any:
+    """Return the module that calls the blocks one after the other."""
+    core = _core(network)
+    return core.transformer if core.config.model_type == "distilbert" else core.encoder
+
+
+def blocks_of(networks: list[nn.Module]) -> list[Block]:
+    """Return the blocks of networks that share their base weights and differ in their adapters."""
+    config = _core(networks[0]).config
+    block = _distilbert_block if config.model_type == "distilbert" else _bert_block
+    return [block(list(layers), config) for layers in zip(*(encoder_of(one).layer for one in networks), strict=True)]
+
+
+def _core(network: Any) -> Any:
+    """Return the encoder's model inside a classifier or inside peft's wrapping of it."""
+    while hasattr(network, "base_model") and network.base_model is not network:
+        network = network.base_model if not hasattr(network.base_model, "model") else network.base_model.model
+    return network
+
+
+def _plain(layer: Any) -> bool:
+    """Return whether an adapter is LoRA as in the paper: one, not merged, no direction and magnitude of its own."""
+    return len(layer.active_adapters) == 1 and not layer.merged and not getattr(layer, "lora_variant", {})
+
+
+def _bert_block(layers: list[Any], config: Any) -> Block:
+    first = layers[0]
+    rates = (first.attention.self.dropout, first.attention.output.dropout, first.output.dropout)
+    return Block(
+        Product([[one.attention.self.query, one.attention.self.key, one.attention.self.value] for one in layers]),
+        Product([[one.attention.output.dense] for one in layers]),
+        first.attention.output.LayerNorm,
+        Product([[one.intermediate.dense] for one in layers]),
+        Product([[one.output.dense] for one in layers]),
+        first.output.LayerNorm,
+        config.num_attention_heads,
+        (cut_of(rates[0]), cut_of(rates[1]), cut_of(rates[2])),
+        config._attn_implementation == "sdpa",
+    )
+
+
+def _distilbert_block(layers: list[Any], config: Any) -> Block:
+    first = layers[0]
+    return Block(
+        Product([[one.attention.q_lin, one.attention.k_lin, one.attention.v_lin] for one in layers]),
+        Product([[one.attention.out_lin] for one in layers]),
+        first.sa_layer_norm,
+        Product([[one.ffn.lin1] for one in layers]),
+        Product([[one.ffn.lin2] for one in layers]),
+        first.output_layer_norm,
+        config.n_heads,
+        (cut_of(first.attention.dropout), 0, cut_of(first.ffn.dropout)),
+        config._attn_implementation == "sdpa",
+    )

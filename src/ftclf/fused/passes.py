@@ -1,0 +1,143 @@
+"""One batch on its way through the blocks, its rows shared out over the cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ftclf.fused.block import Activations, Block
+from ftclf.fused.linear import Gradients, Saved
+from ftclf.fused.sections import Section
+from ftclf.fused.workers import in_parallel
+
+SHARE = 128  # tokens that a core gets at least
+
+
+@dataclass
+class Pass:
+    """How one batch goes through the blocks: each share is a list of sections that one core computes."""
+
+    blocks: list[Block]
+    shares: list[list[Section]]
+    dtype: torch.dtype
+    training: bool
+
+    @property
+    def workers(self) -> int:
+        return len(self.shares)
+
+    def forward(self, x: Tensor, *, keep: bool) -> tuple[Tensor, list[list[Activations]]]:
+        """Return the last block's output, shape (tokens, width), and what `backward` needs if it is to be kept."""
+        self._prepare()
+        done = in_parallel(
+            [partial(self._forward_share, x, sections, keep=keep) for sections in self.shares], self.workers
+        )
+        return _put_back([y for y, _ in done], self.shares, x), [kept for _, kept in done]
+
+    def backward(
+        self, g: Tensor, kept: list[list[Activations]], *, wants_input: bool
+    ) -> tuple[Tensor | None, Gradients]:
+        """Return the gradient of x, or None, and those of all trained parameters, in their types.
+
+        The cores go through the blocks first, each with its share; weights are then shared out, each with all rows.
+        """
+        shares = list(zip(self.shares, kept, strict=True))
+        done = in_parallel(
+            [partial(self._backward_share, g, *share, wants_input=wants_input) for share in shares], self.workers
+        )
+        grads = _summed([norms for _, norms, _ in done])
+        products = [product for block in reversed(self.blocks) for product in block.products]
+        saved = zip(*(saved for _, _, saved in done), strict=True)
+        tasks = [partial(product.gradients, list(ones)) for product, ones in zip(products, saved, strict=True)]
+        for found in in_parallel(tasks, self.workers):
+            grads |= found
+        inputs = [dx for dx, _, _ in done if dx is not None]
+        return (_put_back(inputs, self.shares, g) if wants_input else None), grads
+
+    def _prepare(self) -> None:
+        copies, sources = [], []
+        for block in self.blocks:
+            for product in block.products:
+                to, of = product.prepare(self.dtype)
+                copies += to
+                sources += of
+        if copies:
+            with torch.no_grad():
+                torch._foreach_copy_(copies, sources)
+
+    def _forward_share(self, x: Tensor, sections: list[Section], *, keep: bool) -> tuple[Tensor, list[Activations]]:
+        x, sections = _taken(x, sections)
+        kept = []
+        for block in self.blocks:
+            x, activations = block.forward(x, sections, self.dtype, training=self.training)
+            if keep:
+                kept.append(activations)
+        return x, kept
+
+    def _backward_share(
+        self, g: Tensor | None, sections: list[Section], kept: list[Activations], *, wants_input: bool
+    ) -> tuple[Tensor | None, Gradients, list[Saved]]:
+        assert g is not None
+        g, sections = _taken(g, sections)
+        grads: Gradients = {}
+        products: list[Saved] = []
+        for index in reversed(range(len(self.blocks))):
+            assert g is not None
+            one, wants = kept.pop(), wants_input or index > 0  # freed but for what the weights' gradients need
+            g, norms = self.blocks[index].backward(g, one, sections, wants_input=wants, training=self.training)
+            grads |= norms
+            products += one.products
+        return g, grads, products
+
+
+def sections_of(
+    rows: int, length: int, mask: Tensor | None, workers: int, *, training: bool, model: int = 0
+) -> list[Section]:
+    """Cut a padded batch into as many sections as workers can share, each with a generator of its own in training."""
+    shares = max(1, min(workers, rows, rows * length // SHARE))
+    bounds = [rows * share // shares for share in range(shares + 1)]
+    seeds = torch.randint(2**62, (shares,)).tolist() if training else [None] * shares
+    return [
+        Section(
+            model,
+            start * length,
+            stop - start,
+            length,
+            None if mask is None else mask[start:stop],
+            None if seed is None else torch.Generator().manual_seed(seed),
+        )
+        for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
+    ]
+
+
+def _taken(x: Tensor, sections: list[Section]) -> tuple[Tensor, list[Section]]:
+    """Return the tokens of the sections end to end, and the sections as they lie there."""
+    parts = [x[section.tokens] for section in sections]
+    moved, start = [], 0
+    for section, part in zip(sections, parts, strict=True):
+        moved.append(replace(section, start=start))
+        start += len(part)
+    return parts[0] if len(parts) == 1 else torch.cat(parts), moved
+
+
+def _put_back(parts: list[Tensor], shares: list[list[Section]], like: Tensor) -> Tensor:
+    """Return the tokens of all shares where they came from."""
+    if len(parts) == 1:
+        return parts[0]
+    out = torch.empty_like(like)
+    for part, sections in zip(parts, shares, strict=True):
+        start = 0
+        for section in sections:
+            size = section.rows * section.length
+            out[section.tokens] = part[start : start + size]
+            start += size
+    return out
+
+
+def _summed(shares: list[Gradients]) -> Gradients:
+    """Return the sums over shares."""
+    first, *others = shares
+    return {parameter: sum((other[parameter] for other in others), grad) for parameter, grad in first.items()}

@@ -1,0 +1,158 @@
+"""Whether a folder is free, holds this very run or another one, and under which conditions a run goes on."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ftclf.config import TrainConfig, train_config_from
+from ftclf.console import warn
+from ftclf.differences import DESCRIPTIONS, flatten
+from ftclf.errors import ConfigError, RunError, did_you_mean
+from ftclf.runs import Run, read_json, write_json
+
+# Where a run lies and how it is called: no part of what is trained.
+APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")
+# What must be the same in the data and the base model, beside the settings.
+CONDITIONS = ("digests", "label_names", "base.sha256")
+# What moves the last bits alone: another machine may finish a run.
+SURROUNDINGS = ("compute.device", "compute.precision", "compute.threads", "processor", "versions")
+
+Changes = dict[str, tuple[Any, Any]]  # name: before, now
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a folder holds of the run that is to be trained there, and the settings that it is trained with."""
+
+    config: TrainConfig
+    begun: bool = False
+    finished: bool = False
+
+
+def find_standing(config: TrainConfig, folder: Path) -> Standing:
+    """Look what stands in a run's folder; nothing is written.
+
+    Raises RunError, with old and new value, where another run stands there that was not to be replaced.
+    """
+    run = Run(folder)
+    if config.resume is None and not run.config.is_file():
+        _refuse_foreign(run)
+    if config.overwrite and config.resume is None:
+        return Standing(config)
+    if not run.config.is_file():
+        if config.resume is not None:
+            raise RunError(f"resume: {folder} holds no run (no config.json in it)")
+        return Standing(config)
+    before = stored_config(run)
+    config = _with_resolved(config, before)
+    changes = _changes(flatten(asdict(before)), flatten(asdict(config)))
+    if run.finished and changes:
+        raise RunError(
+            f"run_dir: {folder} holds a finished run with other settings: {_told(changes)}; choose another folder or "
+            "add overwrite=true"
+        )
+    _refuse_changes(config, folder, changes)
+    return Standing(config, begun=True, finished=run.finished)
+
+
+def stored_config(run: Run) -> TrainConfig:
+    """Return the settings that a run was begun with. Raises RunError where they cannot be read."""
+    try:
+        return train_config_from(read_json(run.config))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"resume: {run.config} is of another version or damaged ({error})") from error
+
+
+def begin(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> dict[str, Any]:
+    """Write what a run begins with; its config.json says that it has begun. Returns the manifest so far."""
+    manifest = {"id": uuid.uuid4().hex, **conditions, "resumes": []}
+    write_json(run.manifest, manifest)
+    write_json(run.config, asdict(config))
+    return manifest
+
+
+def begun(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> tuple[dict[str, Any], Changes]:
+    """Return the manifest that a run began with, and what differs now; nothing is written.
+
+    Raises RunError for other rows, labels or base weights than it began with, unless `resume_allow` names them.
+    """
+    manifest = read_json(run.manifest)
+    if not isinstance(manifest, dict) or "id" not in manifest:
+        raise RunError(f"resume: {run.manifest} is of another version or damaged; add overwrite=true to begin again")
+    old, new = flatten(manifest), flatten(conditions)
+    changes = _changes(_only(old, CONDITIONS), _only(new, CONDITIONS))
+    _refuse_changes(config, run.folder, changes)
+    around = _changes(_only(old, SURROUNDINGS), _only(new, SURROUNDINGS))
+    if around:
+        warn(f"resume: other surroundings may move the last bits: {_told(around)}")
+    settings = _changes(flatten(asdict(stored_config(run))), flatten(asdict(config)))
+    return manifest, {**settings, **changes, **around}
+
+
+def go_on(run: Run, config: TrainConfig, manifest: dict[str, Any], step: int, changes: Changes) -> dict[str, Any]:
+    """Record that a run goes on from a step, and what differs from its beginning. Returns the manifest so far."""
+    told = {name: {"before": old, "now": new} for name, (old, new) in changes.items()}
+    resume = {"date": time.strftime("%Y-%m-%d %H:%M:%S"), "step": step, "changes": told}
+    manifest = {**manifest, "resumes": [*manifest["resumes"], resume]}
+    write_json(run.manifest, manifest)
+    write_json(run.config, asdict(config))
+    return manifest
+
+
+def _refuse_foreign(run: Run) -> None:
+    """Refuse a folder in which a run would take the place of something that is none."""
+    for path in (run.checkpoint, run.predictions, run.plots, run.resumable):
+        if path.exists():
+            raise RunError(f"run_dir: {run.folder} holds {path.name}/ of something else; choose another folder")
+
+
+def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
+    """Take what `auto` came to when the run began: another measurement may end otherwise."""
+    training, model = config.training, config.model
+    if training.precision == "auto":
+        training = replace(training, precision=before.training.precision)
+    if model.attention == "auto":
+        model = replace(model, attention=before.model.attention)
+    return replace(config, training=training, model=model)
+
+
+def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None:
+    allowed = config.resume_allow
+    refused = {name: values for name, values in changes.items() if not any(_within(name, one) for one in allowed)}
+    if refused:
+        names = ",".join(refused)
+        raise RunError(
+            f"resume: the unfinished run in {folder} began with other conditions: {_told(refused)}; put back what was "
+            f"there, permit it by resume_allow=[{names}], or replace the run by overwrite=true"
+        )
+    known = [*flatten(asdict(config)), *changes, "digests.train", "digests.validation", "digests.test", *CONDITIONS[1:]]
+    for name in allowed:
+        if not any(_within(one, name) for one in known):
+            raise ConfigError(f"resume_allow: no setting or condition '{name}'.{did_you_mean(name, known)}")
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> Changes:
+    names = [name for name in dict.fromkeys([*old, *new]) if name not in APART and not name.endswith(DESCRIPTIONS)]
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def _only(flat: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key, value in flat.items() if any(_within(key, name) for name in names)}
+
+
+def _within(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
+
+
+def _told(changes: Changes) -> str:
+    return ", ".join(f"{name} was {_short(old)}, now it is {_short(new)}" for name, (old, new) in changes.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

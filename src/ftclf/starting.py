@@ -1,0 +1,70 @@
+"""The first that a run writes; or, where it goes on, what it must find again."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftclf import resuming
+from ftclf.console import say
+from ftclf.durable import refuse_too_little_room
+from ftclf.preparation import Prepared
+from ftclf.progress import newest_checkpoint, read_progress
+from ftclf.runs import clear, cut_history
+
+if TYPE_CHECKING:
+    from ftclf.trainer import ClassifierTrainer
+
+
+def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tuple[dict[str, Any], Path | None]:
+    """Write what the run begins with; one that goes on must find the same conditions, and its last whole checkpoint."""
+    config, run = prepared.config, prepared.run
+    config = replace(config, resume=None, training=replace(config.training, precision=prepared.compute.precision))
+    conditions, checkpoint, history = _conditions(prepared), None, 0
+    _refuse_too_little_room(prepared, trainer)
+    if begun:
+        record, changes = resuming.begun(run, config, conditions)
+        checkpoint = newest_checkpoint(run, record["id"])
+        progress = read_progress(checkpoint) if checkpoint else None
+        step, history = (progress.step, progress.history) if progress else (0, 0)
+        record = resuming.go_on(run, config, record, step, changes)
+        say(f"the run goes on after step {step}")
+    else:
+        clear(run)
+        record = resuming.begin(run, config, conditions)
+    for path in (run.failure, run.report):  # of a run that had diverged
+        path.unlink(missing_ok=True)
+    cut_history(run, history)
+    trainer.run_id = record["id"]
+    return {name: record[name] for name in ("id", "label_names", "resumes")}, checkpoint
+
+
+def _conditions(prepared: Prepared) -> dict[str, Any]:
+    """Return what a run begins with: what it must find again when it goes on, what it should, and what it is."""
+    from ftclf.compute import describe_machine
+    from ftclf.manifest import versions
+
+    data = prepared.data
+    return {
+        "dataset": data.name,
+        "task": data.task,
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "digests": {name: data.digest(name) for name in data.splits},
+        "label_names": data.label_names,
+        "base": {"sha256": prepared.weights.sha256},
+        "compute": asdict(prepared.compute),
+        "processor": describe_machine()["processor"],
+        "versions": versions(),
+    }
+
+
+def _refuse_too_little_room(prepared: Prepared, trainer: ClassifierTrainer) -> None:
+    """Refuse to begin what the disk has no room for: as many checkpoints as stand side by side, and the last one."""
+    config, run = prepared.config, prepared.run
+    evaluations = trainer.most_checkpoints if config.training.eval_steps else math.ceil(config.training.epochs)
+    there = sum(path.stat().st_size for path in run.resumable.rglob("*") if path.is_file())
+    needed = (min(trainer.most_checkpoints, evaluations) + 1) * trainer.checkpoint_bytes()
+    refuse_too_little_room(run.folder, needed - there)

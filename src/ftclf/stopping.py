@@ -1,0 +1,98 @@
+"""Signals: SIGINT, SIGTERM and SIGUSR1 (a scheduler's warning) end a command cleanly, a second one ends it at once.
+
+Outside `stop_later` the first signal raises Stopped wherever the command is: all that it writes is whole or not there.
+Inside, it only leaves a mark, and the training loop ends after its step with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+GRACE = 10.0  # seconds until a command ends that swallowed the exception, as a library's bare `except` may
+
+
+class Stopped(BaseException):
+    """A signal asked the command to end. No `except Exception` may take it for a failure."""
+
+    def __init__(self, number: int, where: str = "") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}{where}")
+        self.exit_code = exit_code(number)
+
+
+class _Request:
+    """The signal that came, and who is told of it instead of the exception."""
+
+    number: int | None = None
+    instead: Callable[[int], None] | None = None
+    deadline: threading.Timer | None = None
+
+
+def exit_code(number: int) -> int:
+    """Return the exit code of a command that a signal ended: 130 for Ctrl-C, 143 for the others."""
+    return 130 if number == signal.SIGINT else 143
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Obey the signals while the block runs. Only a main thread can; elsewhere they stay as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Request.number = _Request.instead = None
+    before = {number: signal.signal(number, _obey) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if _Request.deadline is not None:
+            _Request.deadline.cancel()
+
+
+@contextmanager
+def stop_later(tell: Callable[[int], None] = lambda number: None) -> Iterator[None]:
+    """Let the block end by itself: a signal is told to `tell` and raises Stopped when the block has ended.
+
+    In a thread beside the main one it does so anyway: signals come to the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        stop_if_asked()
+        return
+    before, _Request.instead = _Request.instead, tell
+    try:
+        yield
+    finally:
+        _Request.instead = before
+    stop_if_asked()
+
+
+def asked() -> int | None:
+    """Return the signal that asked the command to end, if one did."""
+    return _Request.number
+
+
+def stop_if_asked(where: str = "") -> None:
+    """Raise Stopped if a signal came."""
+    if _Request.number is not None:
+        raise Stopped(_Request.number, where)
+
+
+def _obey(number: int, _: FrameType | None) -> None:
+    if _Request.number is not None:
+        os._exit(exit_code(number))
+    _Request.number = number
+    if _Request.instead is not None:
+        os.write(2, b"stopping after this step; a second signal stops at once\n")
+        _Request.instead(number)
+        return
+    _Request.deadline = threading.Timer(GRACE, os._exit, [exit_code(number)])
+    _Request.deadline.daemon = True
+    _Request.deadline.start()
+    raise Stopped(number)

@@ -1,0 +1,88 @@
+"""Numbers that are not finite, put into a run at ten steps, and learning rates that explode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from faults.processes import run
+from faults.world import Check, World, checkpoint_steps, last_step, outcome
+
+NAME = "NaN and infinity in loss, gradient and weights at ten steps; learning rate 1e30; an exploding loss"
+GOAL = "exit 4 within a step, the last good checkpoint stays, failure.json and the report say it; then the same bits"
+PLACES = ("loss", "gradient", "weight")
+VALUES = ("nan", "inf")
+
+
+def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
+    for number in range(10):
+        step, place, value = 3 + 2 * number, PLACES[number % 3], VALUES[number % 2]
+        for variant in ("full", "lora") if long else (("full", "lora")[number // 3 % 2],):
+            yield seed, lambda s=step, p=place, v=value, k=variant: _injected(world, k, s, p, v)
+    exploding = (
+        ["training.learning_rate=9.9", "training.warmup=0", "training.max_grad_norm=0"],
+        ["training.learning_rate=9", "training.optimizer=sgd", "training.max_grad_norm=0", "training.warmup=0"],
+        ["training.extra.adam_epsilon=0", "training.warmup=0"],
+    )
+    for number, words in enumerate(exploding):
+        yield seed, lambda n=number, w=words: _exploded(world, n, w)
+
+
+def _injected(world: World, variant: str, step: int, place: str, value: str) -> str:
+    folder, reference = world.folder("divergence", variant, f"{step}-{place}"), world.reference(variant)
+    code, said = run(world.words(variant, folder), folder.with_suffix(".first"), inject, step, place, value)
+    if problem := _ended_well(folder, code, said):
+        return f"{value} in {place} of step {step}: {problem}"
+    saved = [done for done in reference.saved if done < step]
+    if saved and checkpoint_steps(folder)[-1:] != saved[-1:]:
+        return f"{value} in {place} of step {step}: checkpoints {checkpoint_steps(folder)}, {saved[-1]} was good"
+    if not step - 1 <= last_step(folder) <= step:
+        return f"{value} in {place} of step {step}: it went on to step {last_step(folder)}"
+    code, said = run(world.words(variant, folder), folder.with_suffix(".again"))
+    return f"resume ended with {code}: {said}" if code else reference.outcome.differs(outcome(folder))
+
+
+def _exploded(world: World, number: int, words: list[str]) -> str:
+    folder = world.folder("divergence", "exploded", number)
+    code, said = run(world.words("full", folder, *words), folder.with_suffix(".first"))
+    if code == 0 and _all_finite(folder):
+        return ""  # large, but it held
+    return _ended_well(folder, code, said)
+
+
+def _ended_well(folder: Any, code: int, said: str) -> str:
+    if code != 4 or said.count("\n") != 1:
+        return f"ended with {code}: {said}"
+    if (folder / "metrics.json").exists() or (folder / "checkpoint").exists():
+        return "it is marked finished"
+    reason = json.loads((folder / "failure.json").read_text())["reason"]
+    if reason not in said:
+        return f"failure.json says {reason}"
+    return "" if "diverged" in (folder / "report.html").read_text(encoding="utf-8") else "the report does not say it"
+
+
+def _all_finite(folder: Any) -> bool:
+    return "NaN" not in (folder / "metrics.json").read_text() and "null" not in (folder / "history.jsonl").read_text()
+
+
+def inject(step: int, place: str, value: str) -> None:
+    """Put a number that is not finite into one place of a training step. Runs in the trial."""
+    from ftclf.trainer import ClassifierTrainer
+
+    original: Any = ClassifierTrainer.training_step
+    if place == "loss":
+        original = ClassifierTrainer.__mro__[1].training_step  # under the check, as a network's own loss is
+
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        here = self.state.global_step + 1 == step
+        weight = next(weight for weight in self.network.parameters() if weight.requires_grad)
+        if here and place == "weight":
+            weight.data.view(-1)[0] = float(value)
+        loss = original(self, *args, **kwargs)
+        if here and place == "gradient":
+            weight.grad.view(-1)[0] = float(value)
+        return loss * float(value) if here and place == "loss" else loss
+
+    owner: Any = ClassifierTrainer.__mro__[1] if place == "loss" else ClassifierTrainer
+    owner.training_step = broken

@@ -1,0 +1,108 @@
+"""Commands in processes of their own that can really be killed: forked from a server that has imported everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PRELOADED = [
+    "peft",
+    "transformers.models.bert.modeling_bert",
+    "matplotlib.pyplot",
+    "statsmodels.stats.proportion",
+    "ftclf.training",
+    "ftclf.trainer",
+    "ftclf.predict",
+    "ftclf.eval",
+    "ftclf.report.gather",
+    "ftclf.edge.commands",
+]
+LIMIT = 300.0  # seconds until a process counts as hanging
+
+
+def start_server(library: Path | None) -> None:
+    """Start the process from which the trials are forked, with the library of calls.c under it."""
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    if library is not None:
+        os.environ["LD_PRELOAD"] = str(library)
+    forkserver.ensure_running()
+    os.environ.pop("LD_PRELOAD", None)
+
+
+class Trial:
+    """One command in a process; `before` is a module-level function that is called in it first."""
+
+    def __init__(self, words: list[str], output: Path, before: Callable[..., None] | None = None, *args: Any) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self.output, self.started = output, time.perf_counter()
+        context = multiprocessing.get_context("forkserver")
+        self.process = context.Process(target=_work, args=(words, output, before, args))
+        self.process.start()
+        self.seconds = 0.0
+
+    def wait(self, seconds: float = LIMIT) -> int | None:
+        """Return the exit code as a shell gives it, or None if the process has not ended in this time."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            return None
+        self.seconds = time.perf_counter() - self.started
+        code = self.process.exitcode
+        return code if code >= 0 else 128 - code
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if the process still runs."""
+        if self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.process.join()
+
+    def said(self) -> str:
+        """Return what the command printed to stderr."""
+        return self.output.with_suffix(".err").read_text(encoding="utf-8")
+
+
+def run(words: list[str], output: Path, before: Callable[..., None] | None = None, *args: Any) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and what it printed to stderr. A hanging one is killed: 999."""
+    trial = Trial(words, output, before, *args)
+    code = trial.wait()
+    if code is None:
+        trial.kill()
+    return 999 if code is None else code, trial.said()
+
+
+def fresh(words: list[str], **environment: str) -> subprocess.Popen[str]:
+    """Start a command as a user does: a new interpreter that imports everything itself."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ftclf", *words],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _work(words: list[str], output: Path, before: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
+    os.setpgrp()
+    for number, suffix in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    from ftclf.cli import run as command
+
+    if before is not None:
+        before(*args)
+    code = command(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,403 @@
+"""A run that broke off goes on to the same bits, or says why not; signals, locks, disks and divergence."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TrainTiny, make_rows, tiny_words, write_csv
+from ftclf import durable, stopping
+from ftclf.cli import run
+from ftclf.errors import ResourceError, RunError
+from ftclf.progress import newest_checkpoint
+from ftclf.runs import Run, read_json
+from ftclf.trainer import ClassifierTrainer, ProgressCallback
+
+Words = Callable[..., list[str]]
+
+
+@pytest.fixture
+def words(tiny_models: dict[str, Path], reviews: Path, tmp_path: Path) -> Words:
+    def make(*more: str, folder: str = "run") -> list[str]:
+        return tiny_words(tiny_models["bert"], reviews, tmp_path / folder, "baselines=[]", *more)
+
+    return make
+
+
+def weights(run: Run) -> bytes:
+    (path,) = run.checkpoint.glob("*model.safetensors")
+    return path.read_bytes()
+
+
+def logged(run: Run) -> list[str]:
+    """Return every logged loss and score; the last line has seconds in it."""
+    return [line for line in run.history.read_text().splitlines() if "train_runtime" not in line]
+
+
+def same(first: Run, second: Run) -> bool:
+    found = [(weights(one), one.metrics.read_bytes(), logged(one)) for one in (first, second)]
+    return found[0] == found[1]
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], None]) -> None:
+    """Let something happen once, at the end of a step."""
+    original, done = ProgressCallback.on_step_end, []
+
+    def patched(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(self, args, state, control, **kwargs)
+        if state.global_step == step and not done:
+            done.append(step)
+            happens()
+
+    monkeypatch.setattr(ProgressCallback, "on_step_end", patched)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+# Six steps an epoch. Steps 6 and 12 end one: the evaluation that follows is broken off and made up for.
+@pytest.mark.parametrize("step", [1, 6, 9, 12])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_bits(
+    train_tiny: TrainTiny,
+    words: Words,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    step: int,
+) -> None:
+    settings = (f"method={method}", "training.log_steps=4")
+    whole = train_tiny(*settings, "baselines=[]", folder="whole")
+    broken = Run(tmp_path / "broken")
+    at_step(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(words(*settings, folder="broken")) == 143
+    assert f"stopped by SIGTERM after step {step}; the same command goes on" in capsys.readouterr().err
+    assert not broken.finished
+    assert not broken.checkpoint.exists()
+    assert (broken.resumable / f"checkpoint-{step}").is_dir()
+    assert run(words(*settings, folder="broken")) == 0
+    assert f"the run goes on after step {step}" in capsys.readouterr().out
+    assert same(whole, broken)
+    assert read_json(broken.manifest)["resumes"][0]["step"] == step
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("method=head", "training.batches=random", "training.accumulation=2", "training.eval_steps=2"),
+        ("training.early_stopping=1", "training.eval_steps=2", "training.epochs=9"),
+        ("training.average=0", "training.max_steps=8"),
+    ],
+    ids=["head", "early", "steps"],
+)
+def test_a_killed_run_goes_on_to_the_same_bits_from_its_last_checkpoint(
+    train_tiny: TrainTiny, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    whole = train_tiny(*settings, "baselines=[]", folder="whole")
+    at_step(monkeypatch, 3, interrupt)
+    assert run(words(*settings, folder="broken")) == 130
+    assert run(["train", f"resume={tmp_path / 'broken'}"]) == 0
+    assert same(whole, Run(tmp_path / "broken"))
+
+
+def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
+    train_tiny: TrainTiny, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers would add a step to a run whose last one is in the middle of an epoch, or that stopped early."""
+    settings = ("training.max_steps=8", "baselines=[]")
+    whole = train_tiny(*settings, folder="whole")
+    monkeypatch.setattr("ftclf.training._save", lambda *_: interrupt())
+    assert run(words(*settings, folder="broken")) == 130
+    monkeypatch.undo()
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
+    assert run(words(*settings, folder="broken")) == 0
+    assert same(whole, Run(tmp_path / "broken"))
+    assert read_json(Run(tmp_path / "broken").manifest)["steps"] == 8
+
+
+@pytest.fixture
+def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with three checkpoints that was killed after its last step."""
+    monkeypatch.setattr("ftclf.training._save", lambda *_: interrupt())
+    assert run(words("training.epochs=3", "method=full")) == 130
+    monkeypatch.undo()
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
+    return Run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "average.safetensors", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    killed: Run, train_tiny: TrainTiny, words: Words, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    whole = train_tiny("training.epochs=3", "method=full", "baselines=[]", folder="whole")
+    (killed.resumable / "checkpoint-18" / name).unlink()
+    capsys.readouterr()
+    assert run(words("training.epochs=3", "method=full")) == 0
+    captured = capsys.readouterr()
+    assert f"warning: checkpoint-18 is passed over: {name} is missing" in captured.err
+    assert "goes on after step 12" in captured.out
+    assert same(whole, killed)
+
+
+def test_a_checkpoint_whose_best_one_is_damaged_or_that_is_of_another_run_or_step_is_passed_over(
+    killed: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = read_json(killed.manifest)["id"]
+    newest = newest_checkpoint(killed, run_id)
+    assert newest is not None
+    assert newest.name == "checkpoint-18"
+    assert newest_checkpoint(killed, "another") is None
+    assert "it was written by another run" in capsys.readouterr().err
+    best = read_json(newest / "progress.json")["best_step"]
+    shutil.copytree(newest, killed.resumable / "checkpoint-19")
+    (killed.resumable / f"checkpoint-{best}" / "model.safetensors").write_bytes(b"")
+    found = newest_checkpoint(killed, run_id)
+    error = capsys.readouterr().err
+    assert "checkpoint-19 is passed over: it was written after step 18" in error
+    assert "model.safetensors has 0 bytes" in error
+    assert found is None or best == 18
+
+
+def test_without_a_whole_checkpoint_the_run_begins_again(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in killed.resumable.glob("checkpoint-*/files.json"):
+        path.write_text("{")
+    capsys.readouterr()
+    assert run(words("training.epochs=3", "method=full")) == 0
+    captured = capsys.readouterr()
+    assert "files.json is damaged" in captured.err
+    assert "it begins again at its first step" in captured.err
+    assert not list(killed.resumable.glob("*"))
+
+
+def test_other_conditions_are_refused_with_old_and_new_and_can_be_permitted(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in killed.folder.rglob("*") if path.is_file()}
+    changed = ["training.epochs=4", "training.learning_rate=1e-3"]
+    for command in (words("method=full", *changed), ["train", f"resume={killed.folder}", *changed]):
+        capsys.readouterr()
+        assert run(command) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "training.epochs was 3.0, now it is 4.0" in error
+        assert "training.learning_rate was 0.005, now it is 0.001" in error
+        assert "resume_allow=[training.epochs,training.learning_rate]" in error
+    assert run(["train", f"resume={killed.folder}", "resume_allow=[training.sed]"]) == 2
+    assert "Did you mean 'training.seed'?" in capsys.readouterr().err
+    assert run(["train", f"resume={killed.folder}", "dataset=bbc_news"]) == 2
+    assert "dataset was files, now it is bbc_news" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in killed.folder.rglob("*") if path.is_file()} == before
+    allow = "resume_allow=[training.epochs,training.learning_rate]"
+    assert run(["train", f"resume={killed.folder}", *changed, allow]) == 0
+    (resume,) = read_json(killed.manifest)["resumes"]
+    assert resume["changes"]["training.epochs"] == {"before": 3.0, "now": 4.0}
+    assert read_json(killed.manifest)["steps"] == 24
+    assert read_json(killed.config)["training"]["epochs"] == 4
+
+
+def test_other_rows_are_refused(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "d.csv", make_rows(120))
+    at_step(monkeypatch, 2, interrupt)
+    assert run(words(f"dataset.train={data}")) == 130
+    write_csv(data, make_rows(120, seed=1))
+    assert run(words(f"dataset.train={data}")) == 2
+    assert "digests.train was " in capsys.readouterr().err
+    write_csv(data, [(text, label.upper()) for text, label in make_rows(120)])
+    assert run(words(f"dataset.train={data}")) == 2
+    assert "label_names was ['food', 'space', 'sport'], now it is ['FOOD'," in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_refused_even_where_the_change_is_permitted(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allow = "method,training.learning_rate"
+    assert run(words("training.epochs=3", "method=lora", f"resume_allow=[{allow}]")) == 3
+    assert "the weights are of another network" in capsys.readouterr().err
+
+
+def test_a_folder_is_locked_while_a_process_works_in_it_and_no_longer(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = (folder / ".lock").open("w")
+    lock.write("4711")
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert run(words("training.max_steps=1")) == 2
+    assert f"another process (4711) works in {folder}" in capsys.readouterr().err
+    lock.close()  # as the kernel does when a process dies: the file stays
+    assert run(words("training.max_steps=1")) == 0
+    assert not (folder / ".lock").exists()
+
+
+@pytest.mark.parametrize("place", ["loss", "gradient"])
+@pytest.mark.parametrize("clipped", [True, False])
+def test_a_number_that_is_not_finite_ends_the_run_in_its_step_with_exit_code_4(
+    train_tiny: TrainTiny,
+    words: Words,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    clipped: bool,
+) -> None:
+    settings = ("method=full", "training.log_steps=1", *(() if clipped else ("training.max_grad_norm=0",)))
+    owner: Any = ClassifierTrainer.__mro__[1] if place == "loss" else ClassifierTrainer
+    original = owner.training_step
+
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = original(self, *args, **kwargs)
+        if self.state.global_step == 8:
+            if place == "loss":
+                return loss * float("nan")
+            next(weight for weight in self.network.parameters() if weight.grad is not None).grad[0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(owner, "training_step", broken)
+    assert run(words(*settings)) == 4
+    error = capsys.readouterr().err
+    assert f"the {place}" in error
+    assert "in step 9" in error
+    diverged = Run(tmp_path / "run")
+    assert not diverged.finished
+    assert "in step 9" in read_json(diverged.failure)["reason"]
+    assert "diverged" in diverged.report.read_text(encoding="utf-8")
+    assert [path.name for path in diverged.resumable.iterdir()] == ["checkpoint-6"]
+    assert [json.loads(line)["step"] for line in diverged.history.read_text().splitlines()][-1] == 8
+    monkeypatch.undo()
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
+    assert run(words(*settings)) == 0
+    assert not diverged.failure.exists()
+    assert same(train_tiny(*settings, "baselines=[]", folder="whole"), diverged)
+
+
+def test_a_disk_without_room_is_named_before_anything_is_written(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=200_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert run(words("method=full")) == 5
+    error = capsys.readouterr().err
+    assert f"run_dir: {tmp_path / 'run'} has 200.0 kB free, the run needs " in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_leaves_the_older_checkpoint_and_the_run_goes_on_when_there_is_room(
+    train_tiny: TrainTiny,
+    words: Words,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = ClassifierTrainer._save_optimizer_and_scheduler
+
+    def full(self: Any, folder: str) -> None:
+        original(self, folder)
+        if self.state.global_step == 12:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 190080 vs 189972")
+
+    monkeypatch.setattr(ClassifierTrainer, "_save_optimizer_and_scheduler", full)
+    assert run(words()) == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path / 'run' / 'resumable' / 'checkpoint-12'}: No space left on device (it needs " in error
+    broken = Run(tmp_path / "run")
+    assert [path.name for path in broken.resumable.iterdir()] == ["checkpoint-6"]
+    monkeypatch.undo()
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
+    assert run(words()) == 0
+    assert same(train_tiny("baselines=[]", folder="whole"), broken)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(words: Words, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words(folder="/proc/nothing")) == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: /proc/nothing")
+    assert error.count("\n") == 1
+
+
+def test_memory_that_runs_out_says_what_to_lower(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_much(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(ClassifierTrainer, "training_step", too_much)
+    assert run(words()) == 5
+    assert "error: out of memory; lower training.batch_size" in capsys.readouterr().err
+
+
+# ---- the parts
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with durable.whole_folder(folder) as beside:
+        (beside / "a").write_text("first")
+        assert not folder.exists()
+    assert durable.damage(folder) is None
+
+    def fail() -> None:
+        with durable.whole_folder(folder, needed=2_000_000) as beside:
+            (beside / "a").write_text("second")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResourceError, match=r"No space left on device \(it needs 2.0 MB, .* are free\)"):
+        fail()
+    assert (folder / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    (folder / "mine").write_text("a file of the user's is no damage")
+    assert durable.damage(folder) is None
+    (folder / "a").write_text("fir5t")
+    assert durable.damage(folder) == "a holds other bytes than were written"
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    child = os.fork()
+    if not child:
+        with stopping.stoppable(), stopping.stop_later():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+
+
+def test_a_signal_waits_where_it_is_told_to_and_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    told: list[int] = []
+
+    def work() -> None:
+        with stopping.stoppable(), stopping.stop_later(told.append):
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.append(0)  # reached
+
+    with pytest.raises(stopping.Stopped) as caught:
+        work()
+    assert told == [signal.SIGTERM, 0]
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys: pytest.CaptureFixture[str]) -> None:
+    killed.config.write_text('{"dataset": 1}')
+    assert run(words()) == 2
+    assert "is of another version or damaged" in capsys.readouterr().err
+    killed.config.write_text("{")
+    with pytest.raises(RunError):
+        read_json(killed.config)

@@ -1,0 +1,99 @@
+"""LoRA jobs that train side by side give what each gives alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from conftest import tiny_words
+from ftclf.cli import run
+from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
+from ftclf.errors import DivergedError
+from ftclf.runs import Run
+from ftclf.together import groups_of
+from ftclf.trainer import ClassifierTrainer
+
+SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
+
+
+def losses(run: Run) -> list[float]:
+    lines = [json.loads(line) for line in run.history.read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["bert", "distilbert"])
+def test_each_job_gives_what_it_gives_alone(
+    model: str, tiny_models: dict[str, Path], reviews: Path, tmp_path: Path
+) -> None:
+    words = tiny_words(tiny_models[model], reviews, tmp_path / "sweep", *SWEEP, "training.log_steps=1")
+    assert run([words[0], "method.r=2,4", "training.seed=0,1", *words[1:]]) == 0
+    for number, (rank, seed) in enumerate([(2, 0), (2, 1), (4, 0), (4, 1)]):
+        together, alone = Run(tmp_path / "sweep" / str(number)), Run(tmp_path / f"alone-{number}")
+        extra = ["baselines=[]", "training.learning_rate=1e-3", "training.log_steps=1"]
+        alone_words = tiny_words(tiny_models[model], reviews, alone.folder, *extra)
+        assert run([*alone_words, f"method.r={rank}", f"training.seed={seed}"]) == 0
+        assert np.allclose(losses(together), losses(alone), rtol=1e-5)
+        found, wanted = (load_file(one.checkpoint / "adapter_model.safetensors") for one in (together, alone))
+        assert found.keys() == wanted.keys()
+        for name, weight in wanted.items():
+            assert np.allclose(found[name], weight, atol=1e-5), name
+        scores = [json.loads(one.metrics.read_text())["test"]["accuracy"] for one in (together, alone)]
+        assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_leaves_the_others_to_finish(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ClassifierTrainer.training_step
+
+    def failing(self: ClassifierTrainer, *args: Any, **kwargs: Any) -> Any:
+        loss = step(self, *args, **kwargs)
+        if self.config.seed == 1 and self.state.global_step == 3:
+            raise DivergedError("training: the loss is nan")
+        return loss
+
+    monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", *SWEEP)
+    assert run([words[0], "training.seed=0,1,2", *words[1:]]) == 1
+    assert [Run(tmp_path / "sweep" / str(number)).finished for number in range(3)] == [True, False, True]
+    assert "nan" in Run(tmp_path / "sweep" / "1").failure.read_text()
+
+
+def job(**changes: object) -> TrainConfig:
+    config = TrainConfig()
+    config.method = LoraConfig(kind="lora", learning_rate=1e-3)
+    for name, value in changes.items():
+        part, _, field = name.partition("__")
+        setattr(getattr(config, part), field, value)
+    return config
+
+
+def test_jobs_that_differ_in_rank_alpha_rate_or_seed_are_one_group() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"method__r": 4},
+        {"method__alpha": 8.0},
+        {"training__learning_rate": 0.1},
+        {"training__seed": 3},
+    ]
+    assert groups_of([job(**change) for change in changes]) == [[0, 1, 2, 3, 4]]
+
+
+def test_jobs_that_differ_in_anything_else_are_apart() -> None:
+    changes: list[dict[str, object]] = [{}, {"method__dropout": 0.0}, {"training__batch_size": 8}, {"method__r": 2}]
+    assert groups_of([job(**change) for change in changes]) == [[0, 3], [1], [2]]
+
+
+def test_a_job_that_changes_its_base_trains_alone() -> None:
+    alone = [job(method__dora=True), job(method__dora=True), job(method__init="pissa"), job(method__init="pissa")]
+    for config, method in ((job(), FullConfig), (job(), HeadConfig)):
+        config.method = method(kind="x", learning_rate=1e-3)
+        alone.append(config)
+    assert groups_of(alone) == [[0], [1], [2], [3], [4], [5]]
