@@ -16,8 +16,8 @@ from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.checkpoint import load_checkpoint
 from ftclf.cli import run
 from ftclf.compute import Compute
-from ftclf.evaluation import compute_logits, scoring_network
 from ftclf.runs import Run, read_json
+from ftclf.scoring import compute_logits, scoring_network
 from ftclf.tokens import tokenise
 
 
