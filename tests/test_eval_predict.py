@@ -16,8 +16,8 @@ from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.checkpoint import load_checkpoint
 from ftclf.cli import run
 from ftclf.compute import Compute
-from ftclf.evaluation import compute_logits, scoring_network
 from ftclf.runs import Run, read_json
+from ftclf.scoring import compute_logits, scoring_network
 from ftclf.tokens import tokenise
 
 
@@ -126,7 +126,7 @@ def test_a_network_made_ready_to_score_gives_the_logits_of_the_loaded_one(
     tokens = tokenise([text for text, _ in make_rows(30)], checkpoint.tokenizer, 64)
     before = compute_logits(checkpoint.network, tokens, compute, 8)
     after = compute_logits(scoring_network(checkpoint.network, compute), tokens, compute, 8)
-    assert np.abs(before - after).max() < (2e-5 if precision == "fp32" else 0.1)
+    assert np.abs(before - after).max() < (2e-5 if precision == "fp32" else 0.2)
 
 
 def test_predict_agrees_with_the_predictions_of_the_run(trained: Run, tmp_path: Path) -> None:

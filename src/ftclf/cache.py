@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ftclf.durable import sync_files
+
 
 def cache_folder() -> Path:
     """Return $FTCLF_CACHE, else the user's cache folder."""
@@ -24,6 +26,7 @@ def new_entry(folder: Path) -> Iterator[Path]:
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
     try:
         yield beside
+        sync_files(beside)
         try:
             beside.rename(folder)
         except OSError:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
 from ftclf.compute import Compute
-from ftclf.evaluation import model_inputs
+from ftclf.scoring import model_inputs
 from ftclf.tokens import Tokens
 
 BATCH = 64

@@ -22,7 +22,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     from ftclf.checkpoint import decide_by, load_checkpoint, read_info
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits, headline, score, scoring_network, write_evaluation
+    from ftclf.evaluation import headline, score, write_evaluation
+    from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import cached_tokens
 
     info = read_info(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.batches import eval_batches
 from ftclf.calibration import calibration_metrics, fit_calibration
 from ftclf.checkpoint import CheckpointInfo
-from ftclf.compute import Compute
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.console import warn
 from ftclf.data import Split
@@ -33,10 +30,9 @@ from ftclf.metrics import (
     softmax,
 )
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
-from ftclf.tokens import Tokens
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 # Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
 OTHER_DECISIONS = (
@@ -61,65 +57,6 @@ class Evaluation:
     counts: NDArray[np.int64]  # confusion matrix; several labels a row: what is given in the place of a missed one
     sure: NDArray[np.float64]  # (rows,)
     draws: ScoreDraws
-
-
-def scoring_network(network: Any, compute: Compute) -> nn.Module:
-    """Return a loaded network made ready to score: what costs time in every batch is done once.
-
-    Adapters are merged, and linear layers are held in the type that autocast would turn them into: both move logits by
-    rounding alone.
-    """
-    from torch import nn
-
-    if hasattr(network, "merge_and_unload"):
-        network = network.merge_and_unload()
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            module.to(compute.dtype)
-    return compute.place(network).eval().requires_grad_(False)  # type: ignore[no-any-return]
-
-
-def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
-    """Return the logits of every row, shape (rows, labels), in the order of the rows."""
-    import torch
-
-    was_training = network.training
-    network.eval()
-    found: NDArray[np.float32] | None = None
-    with torch.inference_mode(), compute.autocast():
-        for rows in eval_batches(tokens.lengths, batch_size):
-            logits = network(**model_inputs(tokens, rows, compute.device)).logits.float().cpu().numpy()
-            if found is None:
-                found = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)
-            found[rows] = logits
-    network.train(was_training)
-    assert found is not None
-    return found
-
-
-def milliseconds_per_text(network: nn.Module, tokens: Tokens, compute: Compute) -> float:
-    """Return the median time of one text alone, over up to 20 rows of middling length."""
-    import torch
-
-    middling = np.argsort(tokens.lengths, kind="stable")[len(tokens) // 2 :][:20]
-    times = []
-    with torch.inference_mode(), compute.autocast():
-        for row in [middling[0], *middling]:  # the first warms up
-            start = time.perf_counter()
-            network(**model_inputs(tokens, np.array([row]), compute.device)).logits.float().cpu()
-            times.append(time.perf_counter() - start)
-    return round(1000 * float(np.median(times[1:])), 2)
-
-
-def model_inputs(tokens: Tokens, rows: NDArray[np.int64], device: str) -> dict[str, Any]:
-    """Return the padded rows as the network takes them."""
-    import torch
-
-    ids, mask = tokens.padded(rows)
-    return {
-        "input_ids": torch.from_numpy(ids).to(device),
-        "attention_mask": torch.from_numpy(mask).to(device),
-    }
 
 
 def to_probabilities(logits: NDArray[np.float32], task: str) -> NDArray[np.float64]:

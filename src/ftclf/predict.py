@@ -57,7 +57,7 @@ def _predictions(folder: Path, texts: Iterator[str], info: CheckpointInfo, *, ba
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import scoring_compute
     from ftclf.console import quiet_libraries
-    from ftclf.evaluation import compute_logits, scoring_network
+    from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
     chunk = list(islice(texts, CHUNK))  # before the network: most mistakes in the input are already in here

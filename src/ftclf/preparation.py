@@ -41,17 +41,17 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     from ftclf.model import find_weights, load_tokenizer, longest_text
     from ftclf.tokens import cached_tokens
 
+    weights = find_weights(config.model)  # first: it needs no torch, and is where most mistakes are
     quiet_libraries()
     compute = choose_compute(config.training)
-    weights = find_weights(config.model)
-    tokenizer = load_tokenizer(weights.folder)
-    cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
-    tokens = {name: found for name, (found, _) in cached.items()}
     longest = longest_text(weights.folder)
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
             f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
         )
+    tokenizer = load_tokenizer(weights.folder)
+    cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
+    tokens = {name: found for name, (found, _) in cached.items()}
     if config.model.attention == "auto":
         attention = choose_attention(tokens["train"].lengths, compute.device)
         config = replace(config, model=replace(config.model, attention=attention))

@@ -24,10 +24,11 @@ from ftclf.console import Progress, say
 from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import ConfigError, DivergedError, did_you_mean
-from ftclf.evaluation import choosing_scores, compute_logits, model_inputs
+from ftclf.evaluation import choosing_scores
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
+from ftclf.scoring import compute_logits, model_inputs
 from ftclf.tokens import Tokens
 
 

@@ -152,7 +152,7 @@ def _prove(prepared: Prepared, trainer: ClassifierTrainer, folder: Path) -> floa
     import numpy as np
 
     from ftclf.checkpoint import prove_reload
-    from ftclf.evaluation import model_inputs
+    from ftclf.scoring import model_inputs
 
     tokens = prepared.tokens["validation"]
     inputs = model_inputs(tokens, np.arange(min(16, len(tokens))), prepared.compute.device)
@@ -165,14 +165,8 @@ def _evaluate(prepared: Prepared, folder: Path, info: CheckpointInfo) -> tuple[d
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
     from ftclf.checkpoint import load_checkpoint, write_info
-    from ftclf.evaluation import (
-        compute_logits,
-        milliseconds_per_text,
-        score,
-        scoring_network,
-        settle,
-        write_evaluation,
-    )
+    from ftclf.evaluation import score, settle, write_evaluation
+    from ftclf.scoring import compute_logits, milliseconds_per_text, scoring_network
 
     run, data, compute = prepared.run, prepared.data, prepared.compute
     network = scoring_network(load_checkpoint(folder).network, compute)

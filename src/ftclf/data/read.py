@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftclf.config import DatasetConfig
+from ftclf.data.lines import check_text, lines_of, whole_text
 from ftclf.data.rows import Row
 from ftclf.errors import DataError, did_you_mean
 
@@ -82,7 +81,7 @@ def read_folders(root: Path) -> Iterator[Row]:
 
 def read_names(path: Path, encoding: str) -> list[str]:
     """Read a file of label names, one a line."""
-    names = [line.strip() for line in _whole(path, encoding).splitlines() if line.strip()]
+    names = [line.strip() for line in whole_text(path, encoding).splitlines() if line.strip()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: label '{twice}' stands in it twice; every line needs a name of its own")
@@ -115,55 +114,8 @@ def _open(path: Path, config: DatasetConfig) -> Table:
             return _read_parquet(path)
 
 
-def _lines(path: Path, encoding: str, newline: str = "\n") -> Iterator[str]:
-    """Walk a text file that `_check` has seen; with newline "" lines end as the csv module wants it."""
-    with path.open(encoding=_codec(path, encoding), newline=newline) as file:
-        yield from file
-
-
-def _whole(path: Path, encoding: str) -> str:
-    _check(path, encoding)
-    return "".join(_lines(path, encoding))
-
-
-def _codec(path: Path, encoding: str) -> str:
-    """Return the codec that reads a file in pieces as `encoding` reads it whole."""
-    name = codecs.lookup(encoding).name
-    if name in ("utf-16", "utf-32"):  # read in pieces they insist on the mark that says which end comes first
-        with path.open("rb") as file:
-            start = file.read(4)
-        marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
-        return name if marked else f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
-    return "utf-8-sig" if name == "utf-8" else name
-
-
-def _check(path: Path, encoding: str) -> None:
-    """Walk a text file once. Raises DataError where it is empty, not in this encoding, or not a text."""
-    with path.open("rb") as file:
-        start = file.read(2)
-        if not start.strip() and not any(block.strip() for block in iter(lambda: file.read(2**20), b"")):
-            raise DataError(f"{path}: the file is empty")
-    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and encoding == "utf-8":
-        raise DataError(f"{path}: it is UTF-16, not UTF-8; add dataset.encoding=utf-16, or save it as UTF-8")
-    number = 0
-    try:
-        for number, line in enumerate(_lines(path, encoding), start=1):
-            if "\0" in line:
-                raise DataError(f"{path}: line {number} holds a NUL character; the file is binary or damaged")
-    except LookupError as error:
-        raise DataError(
-            f"dataset.encoding: got '{encoding}', allowed: a codec of Python, as utf-8 or cp1252"
-        ) from error
-    except UnicodeDecodeError as error:  # in a block of bytes behind the last line that was whole
-        line_number = number + error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}: line {line_number} is not {encoding} (byte 0x{error.object[error.start]:02x}); "
-            "save the file as UTF-8, or name its encoding, as in dataset.encoding=cp1252"
-        ) from error
-
-
 def _read_separated(path: Path, config: DatasetConfig, separator: str) -> Table:
-    _check(path, config.encoding)
+    check_text(path, config.encoding)
     read = _quoted if config.quoting else _unquoted
     records = read(path, config.encoding, separator)
     columns = config.columns
@@ -187,7 +139,7 @@ def _read_separated(path: Path, config: DatasetConfig, separator: str) -> Table:
 
 
 def _quoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_lines(path, encoding, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(lines_of(path, encoding, newline=""), delimiter=separator, strict=True)
     line = 1
     while True:
         try:
@@ -204,7 +156,7 @@ def _quoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, li
 
 
 def _unquoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(_lines(path, encoding), start=1):
+    for number, line in enumerate(lines_of(path, encoding), start=1):
         stripped = line.removesuffix("\n").removesuffix("\r")
         if stripped:
             yield number, stripped.split(separator)
@@ -212,7 +164,7 @@ def _unquoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, 
 
 def _read_json(path: Path, config: DatasetConfig) -> Table:
     try:
-        content = json.loads(_whole(path, config.encoding))
+        content = json.loads(whole_text(path, config.encoding))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}: line {error.lineno}: not valid json ({error.msg}); for one object a line name it .jsonl"
@@ -223,10 +175,10 @@ def _read_json(path: Path, config: DatasetConfig) -> Table:
 
 
 def _read_json_lines(path: Path, config: DatasetConfig) -> Table:
-    _check(path, config.encoding)
+    check_text(path, config.encoding)
 
     def rows() -> Iterator[tuple[int, Any]]:
-        for number, line in enumerate(_lines(path, config.encoding), start=1):
+        for number, line in enumerate(lines_of(path, config.encoding), start=1):
             if not line.strip():
                 continue
             try:
