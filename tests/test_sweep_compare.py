@@ -132,6 +132,20 @@ def test_one_setting_trains_under_several_seeds_and_says_how_they_scatter(
     assert "±" in shown
 
 
+def test_two_runs_never_share_a_folder_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import datetime, timedelta
+
+    from ftclf.config import TrainConfig
+    from ftclf.edge import commands
+
+    times = [datetime(2026, 1, 1) + timedelta(microseconds=tick) for tick in (0, 0, 0, 1)]  # the clock stands still
+    monkeypatch.setattr(commands, "datetime", SimpleNamespace(now=lambda: times.pop(0)))
+    config = TrainConfig(name="n", runs_dir=str(tmp_path))
+    folders = [commands._run_folder(config, sweep=False) for _ in range(2)]
+    assert len(set(folders)) == 2
+    assert all(folder.is_dir() for folder in folders)
+
+
 def test_seeds_are_given_in_one_place(sweep_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*sweep_words, "training.seeds=2", "training.seed=1,2"]) == 2
     assert "training.seeds: the sweep has seeds of its own" in capsys.readouterr().err

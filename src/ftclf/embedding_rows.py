@@ -16,7 +16,8 @@ their way.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,7 @@ class RowEmbedding(nn.Embedding):
         self.mean: Tensor | None = None  # the running mean of the weight, where there is one
         self.history = History()
         self.seen = torch.zeros(self.num_embeddings, dtype=torch.int64)  # the event to which each row is caught up
+        self.stands_still = False
         self.looked_up: list[tuple[Tensor, Tensor]] = []  # since the last step: ids, and their rows as leaves
         optimizer.register_step_post_hook(lambda *_: self._step())
         for register in (
@@ -141,10 +143,35 @@ class RowEmbedding(nn.Embedding):
         """Take the weights into the mean, which keeps this share of itself."""
         self._happened(lambda history: history.average(kept))
 
+    @contextmanager
+    def as_it_stands(self) -> Iterator[None]:
+        """Let nothing be caught up while the block runs: what is saved then goes on by `take_up` to the same bits.
+
+        A row that is caught up in two parts may end in another last bit than one that is caught up at once.
+        """
+        self.stands_still = True
+        try:
+            yield
+        finally:
+            self.stands_still = False
+
+    def behind(self) -> dict[str, Tensor]:
+        """Return what is needed to catch up later; nothing where all rows are up to date."""
+        if self.history.now == 0:
+            return {}
+        return {"table": torch.from_numpy(self.history.table[:, : self.history.now + 1].copy()), "seen": self.seen}
+
+    def take_up(self, behind: dict[str, Tensor]) -> None:
+        """Go on with rows that were saved as they stood."""
+        table = behind["table"].numpy()
+        self.history.now = table.shape[1] - 1
+        self.history.table[:, : table.shape[1]] = table
+        self.seen = behind["seen"].clone()
+
     @torch.no_grad()
     def catch_up(self) -> None:
         """Bring the whole weight, its moments and its mean up to date. Whoever reads them calls this first."""
-        if self.history.now == 0:
+        if self.history.now == 0 or self.stands_still:
             return
         for start in range(0, self.num_embeddings, CHUNK):
             self._catch_up(torch.arange(start, min(start + CHUNK, self.num_embeddings)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
@@ -30,6 +31,8 @@ from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
 from ftclf.tokens import Tokens
+
+ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: rows that are not caught up
 
 
 class TokenRows(Dataset[Any]):
@@ -168,18 +171,23 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         start = time.perf_counter()
-        super()._save_checkpoint(*args, **kwargs)
+        with self.embedding_rows.as_it_stands() if self.embedding_rows else nullcontext():
+            super()._save_checkpoint(*args, **kwargs)
         self.seconds_aside += time.perf_counter() - start
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.average:
             self.average.save(Path(output_dir))
+        if self.embedding_rows and (behind := self.embedding_rows.behind()):
+            save_file(behind, Path(output_dir) / ROWS)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if self.average and checkpoint is not None:
             self.average.load(Path(checkpoint))
+        if self.embedding_rows and checkpoint is not None and (rows := Path(checkpoint) / ROWS).is_file():
+            self.embedding_rows.take_up(load_file(rows))
 
     def _load_best_model(self) -> None:
         super()._load_best_model()

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -160,13 +161,18 @@ TASKS: dict[str, Any] = {"train": train_task, "eval": eval_task, "predict": pred
 
 
 def _run_folder(config: TrainConfig, *, sweep: bool) -> Path:
-    """Return the folder of a run or sweep: run_dir, else runs_dir/<name>/<time to the microsecond>."""
+    """Return the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>."""
     if config.run_dir:
         return Path(config.run_dir).expanduser().absolute()
     name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
     name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    return Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name) / stamp
+    parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:  # until it is no other process's
+        folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def _remove_if_empty(folder: Path) -> None:
