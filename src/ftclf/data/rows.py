@@ -54,7 +54,8 @@ class RawRows:
                 for writer, cell in zip(writers.values(), row.cells, strict=True):
                     writer.add(cell)
             found = {column: writer.texts() for column, writer in writers.items()}
-            return cls(where, texts.texts(), list(numbers), np.array(labels), np.array(lines), found)
+            numbered, places = np.frombuffer(labels, np.int64), np.frombuffer(lines, np.int64)
+            return cls(where, texts.texts(), list(numbers), numbered, places, found)
 
     def take(self, rows: NDArray[np.int64]) -> RawRows:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
