@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ftclf.console import warn
 from ftclf.durable import damage
+from ftclf.errors import RunError
 from ftclf.runs import Run, read_json
 
 PROGRESS = "progress.json"
@@ -44,18 +45,22 @@ def newest_checkpoint(run: Run, run_id: str) -> Path | None:
     return None
 
 
-def read_progress(checkpoint: Path) -> Progress:
-    """Read what a checkpoint holds beside transformers' own state."""
-    return Progress(**read_json(checkpoint / PROGRESS))
+def read_progress(checkpoint: Path) -> Progress | None:
+    """Read what a checkpoint holds beside transformers' own state; None where it is damaged or of another version."""
+    if damage(checkpoint, [PROGRESS]):
+        return None
+    try:
+        return Progress(**read_json(checkpoint / PROGRESS))
+    except (TypeError, RunError, OSError):
+        return None
 
 
 def _problem(path: Path, step: int, run_id: str) -> str | None:
     """Return why a run cannot go on from a checkpoint, or None."""
     if problem := damage(path):
         return problem
-    try:
-        progress = read_progress(path)
-    except TypeError:
+    progress = read_progress(path)
+    if progress is None:
         return "it was written by another version of ftclf"
     if progress.run != run_id:
         return "it was written by another run"

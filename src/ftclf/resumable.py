@@ -43,7 +43,7 @@ class ResumableTrainer(Trainer):
         """Train to the end, or until a signal: then raise Stopped after a step and a checkpoint."""
         if resume_from_checkpoint is not None:
             self._going_on = read_progress(Path(resume_from_checkpoint))
-            self._saved_at = self._going_on.step
+            self._saved_at = self.steps_before
         try:
             with stop_later():
                 return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -109,16 +109,17 @@ class ResumableTrainer(Trainer):
 
     def _forget_older(self) -> None:
         """Remove what is neither among the newest that were written on the way here nor the best of one of these."""
-        written = sorted(
-            (step, path)
-            for path in self.run.resumable.glob("checkpoint-*")
-            if (step := step_of(path)) is not None and step <= self.state.global_step
-        )
-        newest = [path for _, path in written if damage(path, [PROGRESS]) is None][-KEPT:]
-        best = {read_progress(path).best_step for path in newest}
+        found = [(progress.step, path) for path, progress in self._written() if progress.step <= self.state.global_step]
+        newest = [path for _, path in sorted(found)[-KEPT:]]
+        best = {progress.best_step for path, progress in self._written() if path in newest}
         for path in self.run.resumable.iterdir():
-            if path not in newest and step_of(path) not in best:
+            if path not in newest and (step_of(path) is None or step_of(path) not in best):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _written(self) -> Iterator[tuple[Path, Progress]]:
+        for path in self.run.resumable.glob("checkpoint-*"):
+            if progress := read_progress(path):
+                yield path, progress
 
     def _find_best(self) -> None:
         """Point at the best checkpoint where it lies now: the folder may have been moved since it was written."""

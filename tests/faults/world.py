@@ -122,7 +122,8 @@ def checkpoint_steps(folder: Path) -> list[int]:
     from ftclf.durable import damage
 
     found = (folder / "resumable").glob("checkpoint-*")
-    return sorted(read_progress(path).step for path in found if damage(path) is None)
+    whole = (read_progress(path) for path in found if damage(path) is None)
+    return sorted(progress.step for progress in whole if progress)
 
 
 Check = Callable[[], str]  # tries one thing; returns what did not hold, or nothing

@@ -158,6 +158,7 @@ class Product:
         """Cut what belongs to all layers into what belongs to each."""
         return torch.split(x, self.sizes)
 
+    @torch.inference_mode(mode=False)  # a first pass may be an evaluation: training could not write into its tensors
     def _make_room(self, dtype: torch.dtype) -> None:
         total = sum(self.sizes)
         self.weight, self.bias = torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype)
