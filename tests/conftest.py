@@ -143,14 +143,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Pat
     """One finished LoRA run that tests read and none changes."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     os.environ["FTCLF_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
-    assert (
-        run(
-            tiny_words(
-                tiny_models["bert"], reviews, folder, "training.epochs=30", "training.batch_size=8", "training.seed=1"
-            )
-        )
-        == 0
-    )
+    # The rate of the other tiny runs is too much for so many steps: what they end in is chance.
+    words = ["training.epochs=30", "training.batch_size=8", "training.learning_rate=2e-3"]
+    assert run(tiny_words(tiny_models["bert"], reviews, folder, *words)) == 0
     return Run(folder)
 
 

@@ -36,7 +36,8 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS, ids=" ".join)
 def test_a_checkpoint_loads_to_the_same_logits(train_tiny: TrainTiny, model: str, method: tuple[str, ...]) -> None:
     run = train_tiny(f"method={method[0]}", *method[1:], "training.epochs=0.5", model=model)
-    assert read_json(run.manifest)["reload_difference"] < 1e-5
+    # OLoRA's base is what is left of the weights without large adapters: their sum rounds more.
+    assert read_json(run.manifest)["reload_difference"] < (3e-5 if "method.init=olora" in method else 1e-5)
 
 
 @pytest.mark.parametrize("extra", [(), ("method.dora=true",), ("method.rslora=true", "method.r=4")])

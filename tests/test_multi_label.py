@@ -16,6 +16,7 @@ from conftest import TOPICS, make_rows, tiny_words
 from ftclf.cli import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import load_data
+from ftclf.durable import seal
 from ftclf.errors import DataError
 from ftclf.losses import BinaryCrossEntropy, start_at_log_odds
 from ftclf.runs import Run, read_json
@@ -171,6 +172,7 @@ def test_an_edited_threshold_is_obeyed(several: Run, tmp_path: Path) -> None:
     info = json.loads((copy / "ftclf.json").read_text())
     info["decision"]["thresholds"] = [0.0, 2.0, 2.0]
     (copy / "ftclf.json").write_text(json.dumps(info))
+    seal(copy)  # as it stands it would be refused as damaged
     (tmp_path / "in.txt").write_text("rocket moon\nbread soup\n")
     assert run(["predict", f"checkpoint={copy}", f"input={tmp_path / 'in.txt'}", f"output={tmp_path / 'out.csv'}"]) == 0
     with (tmp_path / "out.csv").open(newline="") as file:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftclf.cli import run
+from ftclf.durable import seal
 from ftclf.runs import Run, read_json
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
 
@@ -61,6 +62,7 @@ def careful(trained: Run, tmp_path: Path) -> Path:
     info = json.loads((copy / "ftclf.json").read_text())
     info["decision"].update(abstain_below=1.1, wanted_precision=0.9)
     (copy / "ftclf.json").write_text(json.dumps(info))
+    seal(copy)  # as it stands it would be refused as damaged
     return copy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from safetensors.numpy import load_file
 from conftest import tiny_words
 from ftclf.cli import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
+from ftclf.edge.jobs import Job, _train
 from ftclf.errors import DivergedError
 from ftclf.runs import Run
-from ftclf.together import groups_of
+from ftclf.together import groups_of, train_side_by_side
 from ftclf.trainer import ClassifierTrainer
 
 SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
@@ -59,7 +61,11 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
             raise DivergedError("training: the loss is nan")
         return loss
 
+    def here(jobs: dict[int, Job]) -> None:
+        train_side_by_side({number: partial(_train, job) for number, job in jobs.items()})
+
     monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
+    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)  # a process of their own would not see the failure
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", *SWEEP)
     assert run([words[0], "training.seed=0,1,2", *words[1:]]) == 1
     assert [Run(tmp_path / "sweep" / str(number)).finished for number in range(3)] == [True, False, True]

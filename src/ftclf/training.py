@@ -105,6 +105,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start - trainer.seconds_aside
+    trainer.let_go()  # the checkpoint is soon loaded beside it
     steps = trainer.state.global_step
     examples = (steps - trainer.steps_before) * config.batch_size * config.accumulation
     if config.max_steps is None:
