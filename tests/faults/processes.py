@@ -24,7 +24,7 @@ PRELOADED = [
     "ftclf.report.gather",
     "ftclf.edge.commands",
 ]
-LIMIT = 300.0  # seconds until a process counts as hanging
+LIMIT = 900.0  # seconds until a process counts as hanging
 
 
 def start_server(library: Path | None) -> None:
