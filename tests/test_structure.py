@@ -46,6 +46,7 @@ LAYERS = [
     "embedding_rows",
     "averaging",
     "compute",
+    "arguments",
     "scoring",
     "metrics",
     "calibration",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from conftest import tiny_words
 from ftclf.cli import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
 from ftclf.edge.jobs import Job, _train
-from ftclf.errors import DivergedError
+from ftclf.errors import DivergedError, SweepError
+from ftclf.fused.relay import Offer, Relay
 from ftclf.runs import Run
 from ftclf.together import groups_of, train_side_by_side
 from ftclf.trainer import ClassifierTrainer
@@ -103,3 +106,27 @@ def test_a_job_that_changes_its_base_trains_alone() -> None:
         config.method = method(kind="x", learning_rate=1e-3)
         alone.append(config)
     assert groups_of(alone) == [[0], [1], [2], [3], [4], [5]]
+
+
+def test_an_error_in_the_shared_pass_ends_every_training_of_it() -> None:
+    relay, ended = Relay(3), []
+
+    def broken(offers: dict[int, Offer]) -> dict[int, Any]:
+        raise MemoryError(f"{len(offers)} trainings")
+
+    def train(seat: int) -> None:
+        try:
+            relay.wait(seat)
+            relay.meet(seat, Offer(torch.zeros(1, 1), None), broken)  # type: ignore[arg-type]
+        except (MemoryError, SweepError) as error:
+            ended.append(type(error))
+        finally:
+            relay.leave(seat)
+
+    threads = [threading.Thread(target=train, args=(seat,), daemon=True) for seat in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(ended, key=str) == sorted([MemoryError, SweepError, SweepError], key=str)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import os
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,17 +12,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
+from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
 from ftclf.compute import Compute
-from ftclf.config import LOWER_IS_BETTER, TrainingConfig
+from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
-from ftclf.errors import ConfigError, DivergedError, did_you_mean
+from ftclf.errors import DivergedError
 from ftclf.evaluation import choosing_scores
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.resumable import ResumableTrainer
@@ -272,53 +271,3 @@ class ProgressCallback(TrainerCallback):
         """Take the bar away, also after an error."""
         if self.progress is not None:
             self.progress.close()
-
-
-def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: Compute) -> TrainingArguments:
-    """Map ftclf's settings to the Trainer's."""
-    known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    for name in config.extra:
-        if name not in known:
-            raise ConfigError(f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}")
-    strategy = "steps" if config.eval_steps else "epoch"
-    values: dict[str, Any] = {
-        "output_dir": str(run.resumable),
-        "num_train_epochs": config.epochs,
-        "max_steps": config.max_steps or -1,
-        "learning_rate": config.learning_rate,
-        "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": config.eval_batch_size,
-        "gradient_accumulation_steps": config.accumulation,
-        "optim": config.optimizer,
-        "lr_scheduler_type": config.schedule,
-        "warmup_steps": config.warmup,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "seed": config.seed,
-        "use_cpu": compute.device == "cpu",
-        "bf16": compute.precision == "bf16",
-        "fp16": compute.precision == "fp16",
-        "activation_checkpointing": config.gradient_checkpointing,
-        "eval_strategy": strategy,
-        "save_strategy": strategy,
-        "eval_steps": config.eval_steps,
-        "save_steps": config.eval_steps or 500,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": metric,
-        "greater_is_better": metric not in LOWER_IS_BETTER,
-        "restore_callback_states_from_checkpoint": True,
-        "logging_steps": config.log_steps,
-        "logging_nan_inf_filter": False,
-        "report_to": config.trackers or "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-    }
-    # Its default is below output_dir, which goes when the run is finished.
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
-    try:
-        arguments = TrainingArguments(**{**values, **config.extra})
-        # One process, one device: several visible GPUs would become torch's DataParallel, with another loss.
-        arguments._n_gpu = min(1, arguments.n_gpu)
-        return arguments
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(f"training.extra: {str(error).splitlines()[0]}") from error

@@ -94,16 +94,14 @@ class Pass:
         return g, grads, products
 
 
-def sections_of(
-    rows: int, length: int, mask: Tensor | None, workers: int, *, training: bool, model: int = 0
-) -> list[Section]:
+def sections_of(rows: int, length: int, mask: Tensor | None, workers: int, *, training: bool) -> list[Section]:
     """Cut a padded batch into as many sections as workers can share, each with a generator of its own in training."""
     shares = max(1, min(workers, rows, rows * length // SHARE))
     bounds = [rows * share // shares for share in range(shares + 1)]
     seeds = torch.randint(2**62, (shares,)).tolist() if training else [None] * shares
     return [
         Section(
-            model,
+            0,
             start * length,
             stop - start,
             length,

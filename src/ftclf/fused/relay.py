@@ -78,7 +78,7 @@ class Relay:
         """Take out a training that is done or has failed; the others go on without it."""
         with self.condition:
             self.active.remove(seat)
-            if self.active:
+            if self.active and self.stopped is None:
                 self._hand_on()
 
     def stop(self, reason: BaseException) -> None:
@@ -135,9 +135,12 @@ class Relay:
         rest = [seat for seat in self.active if seat in self.answers]
         if not waiting and not rest and self.work is not None:
             offers = {seat: self.offers[seat] for seat in self.active}
-            self.stopped = SweepError("training.together: another training failed inside the shared blocks")
-            self.answers = self.work(offers)
-            self.stopped, self.offers, rest = None, {}, list(self.active)
+            self.stopped = SweepError("training.together: the pass through the shared blocks failed in another job")
+            try:
+                self.answers = self.work(offers)
+                self.stopped, self.offers, rest = None, {}, list(self.active)
+            finally:
+                self.condition.notify_all()
         self.turn = min(rest or waiting)
         self.condition.notify_all()
 
