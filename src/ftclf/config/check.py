@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from ftclf.config.settings import CALIBRATIONS, CHOOSING_METRICS, REQUIRED, LoraConfig, TrainConfig
+from ftclf.config.extra import extra_problems
+from ftclf.config.settings import (
+    CALIBRATIONS,
+    CHOOSING_METRICS,
+    PACKAGE,
+    REQUIRED,
+    SHA256,
+    LoraConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 from ftclf.errors import ConfigError, did_you_mean
+
+CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+PATTERNS = {PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
 
 
 def check(config: Any) -> None:
@@ -37,6 +51,8 @@ def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
     for one in value if isinstance(value, list) else [value]:
         if choices and one not in choices:
             yield f"{where}: got '{one}', allowed: {', '.join(choices)}.{did_you_mean(str(one), choices)}"
+    if isinstance(value, str):
+        yield from _text_problems(where, value, item)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low, high, above = (item.metadata.get(key) for key in ("low", "high", "above"))
@@ -53,6 +69,23 @@ def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
         yield f"{where}: got {value}, allowed: {' '.join(bounds)}"
 
 
+def _text_problems(where: str, value: str, item: Field[Any]) -> Iterator[str]:
+    pattern = item.metadata.get("pattern")
+    if pattern and not re.fullmatch(pattern, value):
+        yield f"{where}: got '{_short(value)}', allowed: {PATTERNS.get(pattern, 'letters, digits and . _ + -')}"
+    if item.metadata.get("path") and (not value.strip() or CONTROL.search(value) or _too_long(value)):
+        yield (f"{where}: got '{_short(value)}', allowed: a path of names up to 255 bytes, without control characters")
+
+
+def _too_long(path: str) -> bool:
+    """Return whether no file system takes a path."""
+    return len(os.fsencode(path)) > 4000 or any(len(os.fsencode(part)) > 255 for part in path.split("/"))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _cross_checks(config: TrainConfig) -> Iterator[str]:
     data = config.dataset
     if data.source == "files" and not data.train:
@@ -62,8 +95,8 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
             f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "
             "train on, allowed: less than 0.9 together"
         )
-    if config.name is not None and not re.fullmatch(r"[\w.+-]{1,100}", config.name):
-        yield f"name: got '{config.name}', allowed: letters, digits and . _ + - (it becomes a folder name)"
+    if data.text_column == data.label_column and not data.label_columns:
+        yield f"dataset.text_column: got '{data.text_column}', which is dataset.label_column too, allowed: another"
     if isinstance(config.method, LoraConfig) and config.method.init == "orthogonal" and config.method.r % 2:
         yield f"method.r: got {config.method.r}, allowed with method.init=orthogonal: even numbers"
     of_other_task = {name for task, names in CHOOSING_METRICS.items() if task != data.task for name in names}
@@ -82,50 +115,16 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         )
     if data.task == "multi_label" and config.training.label_smoothing:
         yield "training.label_smoothing: it is for one label a row; leave it 0 with dataset.task=multi_label"
-    reserved = sorted(set(config.training.extra) & RESERVED_ARGUMENTS)
-    for key in reserved:
-        yield f"training.extra.{key}: ftclf sets it itself; use the setting of its own, or leave it out"
+    yield from _training_problems(config.training)
+    yield from extra_problems(config.training.extra)
 
 
-# Fields of TrainingArguments that ftclf's own settings or its promises depend on.
-RESERVED_ARGUMENTS = {
-    "output_dir",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "seed",
-    "bf16",
-    "fp16",
-    "use_cpu",
-    "report_to",
-    "remove_unused_columns",
-    "load_best_model_at_end",
-    "metric_for_best_model",
-    "greater_is_better",
-    "eval_strategy",
-    "save_strategy",
-    "eval_steps",
-    "eval_delay",
-    "save_steps",
-    "save_total_limit",
-    "save_only_model",
-    "ignore_data_skip",
-    "optim",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "logging_steps",
-    "data_seed",
-    "dataloader_drop_last",
-    "dataloader_num_workers",
-    "resume_from_checkpoint",
-    "trust_remote_code",
-    "push_to_hub",
-    "logging_nan_inf_filter",
-    "train_sampling_strategy",
-    "label_smoothing_factor",
-}
+def _training_problems(training: TrainingConfig) -> Iterator[str]:
+    last = 2**32 - training.seeds
+    if training.seed > last and training.seeds > 1:
+        yield f"training.seed: got {training.seed}, allowed with training.seeds={training.seeds}: up to {last}"
+    if training.precision == "fp16" and training.device == "cpu":
+        yield "training.precision: got 'fp16', allowed with training.device=cpu: auto, fp32, bf16"
+    steps, between = training.max_steps, training.eval_steps
+    if steps is not None and between is not None and between > steps:
+        yield f"training.eval_steps: got {between}, allowed with training.max_steps={steps}: up to {steps}"

