@@ -105,8 +105,8 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
     ("change", "expected"),
     [
         ({"format": 99}, "format 99, allowed: 3"),
-        ({"surprise": 1}, "a field is missing or unknown"),
-        ({"method": {"kind": "magic"}}, "method 'magic', allowed: full, head, lora"),
+        ({"surprise": 1}, "surprise is not known"),
+        ({"method": {"kind": "magic"}}, "method.kind is 'magic', none of full, head, lora"),
     ],
 )
 def test_a_checkpoint_of_another_kind_is_refused(

@@ -16,8 +16,9 @@ from ftclf.data import Split
 from ftclf.data.texts import write_texts
 from ftclf.errors import ConfigError, WeightsError
 from ftclf.method import apply_method, count_parameters, head_modules, target_modules
-from ftclf.model import build_classifier, find_weights, load_tokenizer
+from ftclf.model import build_classifier, load_tokenizer
 from ftclf.tokens import cached_tokens, tokenise
+from ftclf.weights import find_weights
 
 LABELS = ["food", "space", "sport"]
 

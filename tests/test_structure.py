@@ -36,6 +36,7 @@ LAYERS = [
     "hub",
     "cache",
     "data",
+    "weights",
     "model",
     "tokens",
     "batches",

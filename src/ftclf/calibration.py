@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.config.settings import setting
 from ftclf.metrics import Probabilities, sigmoid, softmax
 
 Logits = NDArray[np.float32]
@@ -23,8 +24,8 @@ BINS = 15
 class Calibration:
     """A fitted scaling as plain json."""
 
-    method: str = "none"
-    temperature: float = 1.0  # temperature: softmax(logits / temperature)
+    method: str = setting("none", "", choices=("none", "temperature", "platt", "isotonic"))
+    temperature: float = setting(1.0, "softmax(logits / temperature)", above=0)
     slopes: list[float] = field(default_factory=list)  # platt: sigmoid(slope * logit + offset), one a label
     offsets: list[float] = field(default_factory=list)
     steps: list[list[list[float]]] = field(

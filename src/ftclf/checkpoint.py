@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.calibration import Calibration
-from ftclf.config import METHODS, DatasetConfig, ModelConfig, model_config_from
+from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, restore
+from ftclf.config.settings import REQUIRED, TASKS, setting
 from ftclf.decisions import Decision
 from ftclf.durable import FILES, damage, seal
 from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
-from ftclf.model import Weights, build_classifier, find_weights, load_tokenizer
+from ftclf.method import apply_method
+from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer
 from ftclf.runs import read_json, write_json
+from ftclf.weights import Weights, find_weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
 INFO = "ftclf.json"
+ADAPTER = "adapter_model.safetensors"
 FORMAT = 3
 AGAIN = f"copy it here again, or train again (files that you changed yourself: take their lines out of {FILES})"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CheckpointInfo:
     """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's.
 
@@ -44,11 +48,11 @@ class CheckpointInfo:
     other_decisions: dict[str, Decision]  # several labels: what else validation chose, by objective
     base_origin: str
     base_sha256: str
-    device: str
-    precision: str
-    threads: int
-    eval_batch_size: int
-    task: str
+    device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
+    precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
+    threads: int = setting(REQUIRED, "of training", low=1, high=1024)
+    eval_batch_size: int = setting(REQUIRED, "of training", low=1, high=65536)
+    task: str = setting(REQUIRED, "one label a row, or any number of them", choices=TASKS)
     version: str
     format: int = FORMAT
 
@@ -92,17 +96,27 @@ def read_info(folder: Path) -> CheckpointInfo:
     if problem := damage(folder, [INFO]):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
-        raw["dataset"] = DatasetConfig(**raw["dataset"])
-        raw["model"] = model_config_from(raw["model"])
-        raw["calibration"] = Calibration(**raw["calibration"])
-        raw["decision"] = Decision(**raw["decision"])
-        raw["other_decisions"] = {name: Decision(**one) for name, one in raw["other_decisions"].items()}
-        info = CheckpointInfo(**raw)
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: a field is missing or unknown ({error}); the file is damaged") from error
-    if info.method.get("kind") not in METHODS:
-        raise CheckpointError(f"{path}: method '{info.method.get('kind')}', allowed: {', '.join(METHODS)}")
+        info = restore(CheckpointInfo, raw)
+        check(info)
+        check(method_config_from(info.method))
+        _refuse_other_lengths(info)
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {str(error).splitlines()[0]}; the file is damaged, or of no ftclf") from error
     return info
+
+
+def _refuse_other_lengths(info: CheckpointInfo) -> None:
+    """Raise TypeError where a scaling or a rule is not one of these labels."""
+    labels, calibration = len(info.label_names), info.calibration
+    if labels < 2 or len(set(info.label_names)) < labels:
+        raise TypeError(f"label_names are {info.label_names}, not several different ones")
+    scaled = {"platt": [calibration.slopes, calibration.offsets], "isotonic": [calibration.steps]}
+    found: list[list[Any]] = [*scaled.get(calibration.method, [])]
+    if info.task == "multi_label" and any(len(one) != labels for one in found):
+        raise TypeError(f"calibration is not one of {labels} labels")
+    for decision in (info.decision, *info.other_decisions.values()):
+        if decision.rule in ("threshold", "thresholds") and len(decision.thresholds) not in (1, labels):
+            raise TypeError(f"decision has {len(decision.thresholds)} thresholds for {labels} labels")
 
 
 def decide_by(info: CheckpointInfo, name: str | None) -> None:
@@ -126,8 +140,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         network = _load_adapter(folder, info) if info.is_adapter else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
-    except WeightsError as error:
+        refuse_other_tokenizer(tokenizer, network)
+    except (WeightsError, ConfigError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
+    longest = longest_text(network.config)
+    if longest is not None and info.dataset.max_length > longest:
+        raise CheckpointError(f"{folder}: dataset.max_length is {info.dataset.max_length}, its network reads {longest}")
     network.eval().requires_grad_(False)
     return Checkpoint(folder, info, network, tokenizer)
 
@@ -153,18 +171,41 @@ def prove_reload(folder: Path, network: nn.Module, inputs: dict[str, Any], seed:
 
 
 def _load_whole(folder: Path, info: CheckpointInfo) -> Any:
+    if (named := _labels_of(folder / "config.json")) != info.label_names:
+        raise CheckpointError(f"{folder}: config.json names the labels {named}, {INFO} {info.label_names}")
     classifier = build_classifier(folder, info.label_names, info.model)
-    if classifier.random_keys:
-        raise CheckpointError(f"{folder}: weights are missing in it: {', '.join(classifier.random_keys[:4])}")
+    if names := [*classifier.random_keys, *classifier.unused_keys]:
+        raise CheckpointError(f"{folder}: the weights are of another network ({', '.join(names[:4])})")
     return classifier.network
 
 
+def _labels_of(path: Path) -> list[str]:
+    try:
+        names = read_json(path)["id2label"]
+        return [str(names[str(index)]) for index in range(len(names))]
+    except (RunError, OSError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: it names no labels; {AGAIN}") from error
+
+
 def _load_adapter(folder: Path, info: CheckpointInfo) -> Any:
+    """Put the adapter's weights into the network that its method makes of the base: peft's own json is not asked."""
     import peft
 
     base = find_base(info)
-    classifier = build_classifier(base.folder, info.label_names, info.model)
-    return peft.PeftModel.from_pretrained(classifier.network, str(folder), local_files_only=True)
+    network: Any = apply_method(
+        build_classifier(base.folder, info.label_names, info.model), method_config_from(info.method)
+    )
+    trained = peft.get_peft_model_state_dict(network, save_embedding_layers=False)
+    found = read_weights(folder / ADAPTER)
+    other = [name for name in {**trained, **found} if _shape(trained.get(name)) != _shape(found.get(name))]
+    if other:
+        raise CheckpointError(f"{folder}: {ADAPTER} is of another network or method ({', '.join(sorted(other)[:4])})")
+    peft.set_peft_model_state_dict(network, found)
+    return network
+
+
+def _shape(tensor: Any) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
 
 
 def find_base(info: CheckpointInfo) -> Weights:

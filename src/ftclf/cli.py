@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ftclf import __version__
 from ftclf.errors import ConfigError, FtclfError, UserError, did_you_mean
@@ -20,6 +22,13 @@ class Command:
 
     about: str
     run: Callable[[list[str]], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; --help lists what there is")
 
 
 def train_command(words: list[str]) -> int:
@@ -42,12 +51,10 @@ def predict_command(words: list[str]) -> int:
 
 def compare_command(words: list[str]) -> int:
     """Print tables over finished runs: scores, best first, means over seeds, and what differs beyond chance."""
-    import argparse
-
     from ftclf.compare import compare
     from ftclf.significance import MARGIN
 
-    parser = argparse.ArgumentParser("ftclf compare", description=COMMANDS["compare"].about)
+    parser = Parser("ftclf compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
     parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
     parser.add_argument("--csv", type=Path, help="write the table to this file as well")
@@ -78,12 +85,10 @@ def compare_command(words: list[str]) -> int:
 
 def report_command(words: list[str]) -> int:
     """Write one HTML file about finished runs."""
-    import argparse
-
     from ftclf.console import say
     from ftclf.report import write_reports
 
-    parser = argparse.ArgumentParser("ftclf report", description=COMMANDS["report"].about)
+    parser = Parser("ftclf report", description=COMMANDS["report"].about)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: report.html in the run's folder; of several runs: here"
@@ -157,8 +162,19 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+# What the libraries and trackers ask before they report to their makers.
+NO_TELEMETRY = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "WANDB_ERROR_REPORTING": "false",
+}
+
+
 def run(words: list[str]) -> int:
     """Run one command line and return its exit code: see README, "Exit codes"."""
+    os.environ.update(NO_TELEMETRY)
     return guarded(lambda: _run(words))
 
 

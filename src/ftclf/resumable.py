@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
@@ -187,11 +189,32 @@ class ResumableTrainer(Trainer):
             if self._determine_best_metric(metrics, None):
                 self._find_best()
 
-    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: Any, *args: Any, **kwargs: Any) -> None:
+        if not list(Path(resume_from_checkpoint).glob("*model.safetensors")):
+            raise CheckpointError(f"{resume_from_checkpoint}: it has no weights in safetensors, and no other is opened")
+        with self._trusting_nothing():
+            super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with self._trusting_nothing():
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with self._trusting_nothing():
+            super()._load_rng_state(checkpoint)
+
+    @contextmanager
+    def _trusting_nothing(self) -> Iterator[None]:
+        """Refuse files whose hashes are right and that no run of these settings wrote; torch opens them as data alone.
+
+        Its own message for a pickle that would run code advises to let it.
+        """
         try:
-            super()._load_from_checkpoint(*args, **kwargs)
-        except RuntimeError as error:  # of torch, for a tensor of another shape
-            raise CheckpointError(f"{self.run.resumable}: the weights are of another network") from error
+            yield
+        except (UnpicklingError, SafetensorError, RuntimeError, ValueError, LookupError, TypeError, EOFError) as error:
+            raise CheckpointError(
+                f"{self.run.resumable}: a file in it is not what this run wrote; begin again with overwrite=true"
+            ) from error
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftclf.config import TrainConfig, train_config_from
+from ftclf.config import TrainConfig, check, train_config_from
 from ftclf.console import warn
 from ftclf.differences import DESCRIPTIONS, flatten
 from ftclf.errors import ConfigError, RunError, did_you_mean
@@ -40,6 +40,7 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
     Raises RunError, with old and new value, where another run stands there that was not to be replaced.
     """
     run = Run(folder)
+    _refuse_links(run)
     if config.resume is None and not run.config.is_file():
         _refuse_foreign(run)
     if config.overwrite and config.resume is None:
@@ -63,9 +64,12 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
 def stored_config(run: Run) -> TrainConfig:
     """Return the settings that a run was begun with. Raises RunError where they cannot be read."""
     try:
-        return train_config_from(read_json(run.config))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"resume: {run.config} is of another version or damaged ({error})") from error
+        config = train_config_from(read_json(run.config))
+        check(config)
+        return config
+    except (TypeError, ConfigError) as error:
+        why = str(error).splitlines()[0]
+        raise RunError(f"resume: {run.config} is of another version or damaged ({why})") from error
 
 
 def begin(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +86,8 @@ def begun(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> tuple[di
     Raises RunError for other rows, labels or base weights than it began with, unless `resume_allow` names them.
     """
     manifest = read_json(run.manifest)
-    if not isinstance(manifest, dict) or "id" not in manifest:
+    kinds = {"id": str, "label_names": list, "resumes": list}
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), kind) for key, kind in kinds.items()):
         raise RunError(f"resume: {run.manifest} is of another version or damaged; add overwrite=true to begin again")
     old, new = flatten(manifest), flatten(conditions)
     changes = _changes(_only(old, CONDITIONS), _only(new, CONDITIONS))
@@ -109,6 +114,13 @@ def _refuse_foreign(run: Run) -> None:
     for path in (run.checkpoint, run.predictions, run.plots, run.resumable):
         if path.exists():
             raise RunError(f"run_dir: {run.folder} holds {path.name}/ of something else; choose another folder")
+
+
+def _refuse_links(run: Run) -> None:
+    """Refuse a folder in which a name that a run writes leads elsewhere."""
+    for path in run.own:
+        if path.is_symlink():
+            raise RunError(f"run_dir: {path} is a link, allowed: a folder in which a run's names are its own files")
 
 
 def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:

@@ -66,6 +66,12 @@ class Run:
         return self.folder / "resumable"
 
     @property
+    def own(self) -> tuple[Path, ...]:
+        """All that a run writes in its folder."""
+        files = (self.config, self.manifest, self.metrics, self.history, self.log, self.failure, self.report)
+        return (*files, self.predictions, self.plots, self.checkpoint, self.resumable)
+
+    @property
     def finished(self) -> bool:
         return self.metrics.is_file()
 
@@ -74,10 +80,11 @@ def clear(run: Run) -> None:
     """Remove what a run wrote, its config last, and nothing else that a user may keep in its folder."""
     import shutil
 
-    for path in (run.metrics, run.manifest, run.history, run.log, run.failure, run.report):
-        path.unlink(missing_ok=True)
-    for path in (run.predictions, run.plots, run.checkpoint, run.resumable):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in run.own:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != run.config:
+            path.unlink(missing_ok=True)
     run.config.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ftclf.config.settings import (
     TrainingConfig,
     choosing_metric,
 )
+from ftclf.config.stored import restore
 from ftclf.errors import ConfigError
 
 __all__ = [
@@ -47,7 +49,8 @@ __all__ = [
     "check",
     "choosing_metric",
     "config_folder",
-    "model_config_from",
+    "method_config_from",
+    "restore",
     "train_config_from",
 ]
 
@@ -61,19 +64,15 @@ def config_folder() -> Path:
     raise ConfigError(f"configs: no train.yaml beside {here}; reinstall ftclf")
 
 
-def train_config_from(raw: dict[str, Any]) -> TrainConfig:
-    """Build the config that a run folder's config.json holds. Raises TypeError or KeyError for anything else."""
-    method = METHODS[raw["method"]["kind"]](**raw["method"])
-    nested = {
-        "dataset": DatasetConfig(**raw["dataset"]),
-        "model": model_config_from(raw["model"]),
-        "method": method,
-        "training": TrainingConfig(**raw["training"]),
-        "decision": DecisionConfig(**raw["decision"]),
-    }
-    return TrainConfig(**{**raw, **nested})
+def train_config_from(raw: Any) -> TrainConfig:
+    """Build the config that a run folder's config.json holds. Raises TypeError for anything else."""
+    rest = {name: value for name, value in raw.items() if name != "method"} if isinstance(raw, dict) else raw
+    return replace(restore(TrainConfig, rest), method=method_config_from(raw.get("method")))
 
 
-def model_config_from(raw: dict[str, Any]) -> ModelConfig:
-    """Build a model's config from its json."""
-    return ModelConfig(**{**raw, "pin": PinConfig(**raw["pin"])})
+def method_config_from(raw: Any) -> MethodConfig:
+    """Build a method's config from its json. Raises TypeError for anything else."""
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if kind not in METHODS:
+        raise TypeError(f"method.kind is {kind!r}, none of {', '.join(METHODS)}")
+    return restore(METHODS[kind], raw, "method")

@@ -23,7 +23,7 @@ from ftclf.config.settings import (
 from ftclf.errors import ConfigError, did_you_mean
 
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-PATTERNS = {PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
+PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
 
 
 def check(config: Any) -> None:

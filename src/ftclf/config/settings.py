@@ -81,7 +81,7 @@ class DatasetConfig:
     hub: str | None = setting(None, "data set id on the hub")
     hub_config: str | None = setting(None, "configuration name on the hub")
     hub_revision: str | None = setting(None, "commit on the hub")
-    package: str | None = setting(None, "installed package that carries the texts, one folder a label", pattern=PACKAGE)
+    package: str | None = setting(None, "installed package that carries the texts, one folder a label", pattern=r"\w+")
     package_folder: str | None = setting(None, "folder inside the package", path=True)
     official_train_rows: int | None = setting(
         None, "rows of the full set; fewer is called a sample", low=1, high=10**10
