@@ -67,7 +67,7 @@ class Bench:
     def _weights(self) -> Path:
         """Return the folder of the weights that ftclf would take, for the peers to load the same."""
         from ftclf.edge.compose import checked_jobs, parse, register
-        from ftclf.model import find_weights
+        from ftclf.weights import find_weights
 
         register()
         (job,) = checked_jobs("train", parse(["model=minilm"]))

@@ -110,9 +110,11 @@ def _refuse_other_lengths(info: CheckpointInfo) -> None:
     labels, calibration = len(info.label_names), info.calibration
     if labels < 2 or len(set(info.label_names)) < labels:
         raise TypeError(f"label_names are {info.label_names}, not several different ones")
-    scaled = {"platt": [calibration.slopes, calibration.offsets], "isotonic": [calibration.steps]}
-    found: list[list[Any]] = [*scaled.get(calibration.method, [])]
-    if info.task == "multi_label" and any(len(one) != labels for one in found):
+    scaled: dict[str, list[list[Any]]] = {
+        "platt": [calibration.slopes, calibration.offsets],
+        "isotonic": [calibration.steps],
+    }
+    if info.task == "multi_label" and any(len(one) != labels for one in scaled.get(calibration.method, [])):
         raise TypeError(f"calibration is not one of {labels} labels")
     for decision in (info.decision, *info.other_decisions.values()):
         if decision.rule in ("threshold", "thresholds") and len(decision.thresholds) not in (1, labels):

@@ -22,6 +22,8 @@ from ftclf.config.settings import (
 )
 from ftclf.errors import ConfigError, did_you_mean
 
+# Settings that take the value of another unless they are given.
+FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
 
@@ -31,6 +33,9 @@ def check(config: Any) -> None:
     problems = [*_problems(config, "")]
     if isinstance(config, TrainConfig):
         problems += _cross_checks(config)
+    for follower, leader in FOLLOWERS.items():  # the same mistake, said once
+        said = {line.replace(leader, follower) for line in problems if line.startswith(f"{leader}:")}
+        problems = [line for line in problems if line not in said]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -90,7 +95,7 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
     data = config.dataset
     if data.source == "files" and not data.train:
         yield "dataset.train: not given; dataset=files needs a file, as in dataset.train=reviews.csv"
-    if data.validation_size + data.test_size >= 0.9:
+    if max(data.validation_size, data.test_size) <= 0.5 and data.validation_size + data.test_size >= 0.9:
         yield (
             f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "
             "train on, allowed: less than 0.9 together"

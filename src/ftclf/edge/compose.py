@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, check, config_folder, train_config_from
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
-from ftclf.edge.hydra_settings import parser, refuse_code, refuse_words
+from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words
 from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
@@ -159,6 +160,12 @@ def _composing() -> Any:
     return initialize_config_dir(config_dir=str(config_folder()), version_base="1.3", job_name="ftclf")
 
 
+@functools.cache
+def _usual(command: str) -> dict[str, Any]:
+    """Return the settings of Hydra that ftclf's own yaml files give."""
+    return hydra_settings(compose(command, return_hydra_config=True))
+
+
 def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
     """Compose, or raise a ConfigError with a line for every override that does not fit."""
     extra = []
@@ -169,7 +176,7 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
     try:
         cfg = compose(command, overrides=[*extra, *overrides], return_hydra_config=True)
-        refuse_code(cfg, compose(command, return_hydra_config=True))
+        refuse_code(cfg, _usual(command))
         return cfg
     except COMPOSE_ERRORS as error:
         whole = error

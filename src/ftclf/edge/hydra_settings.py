@@ -7,7 +7,6 @@ config of someone else could bring along. So the settings of Hydra must be those
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -46,9 +45,9 @@ def refuse_words(args: Any) -> None:
             raise ConfigError(f"{key}: {ALLOWED}")
 
 
-def refuse_code(cfg: DictConfig, packaged: DictConfig) -> None:
+def refuse_code(cfg: DictConfig, usual: dict[str, Any]) -> None:
     """Raise ConfigError where a composed config has other settings of Hydra than ftclf's own yaml files give."""
-    found, usual = dict(_flat(cfg.hydra)), dict(_flat(packaged.hydra))
+    found = hydra_settings(cfg)
     for key in dict.fromkeys([*found, *usual]):
         if key.split(".")[0] in OPEN:
             _refuse_target(key, found.get(key))
@@ -64,16 +63,17 @@ def _refuse_target(key: str, value: Any) -> None:
         raise ConfigError(f"hydra.{key}: allowed: nothing; configs name no code to run")
 
 
-def _flat(node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a config by their dotted names, interpolations as they are written."""
-    stack = [("", OmegaConf.to_container(node, resolve=False))]
+def hydra_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return Hydra's own settings in a config by their dotted names, interpolations as they are written."""
+    found, stack = {}, [("", OmegaConf.to_container(cfg.hydra, resolve=False))]
     while stack:
         name, value = stack.pop()
         if isinstance(value, dict | list) and value:
             items = value.items() if isinstance(value, dict) else enumerate(value)
             stack += [(".".join([*filter(None, [name]), str(key)]), item) for key, item in items]
         else:
-            yield name, value
+            found[name] = value
+    return found
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,0 +1,201 @@
+"""Settings out of their range, of the wrong kind, or against one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from faults.apart import Ended, one_line, run_apart
+from faults.world import Check, World
+
+NAME = "hyperparameter values out of range, not finite, of the wrong kind or against one another"
+GOAL = "exit 2 and one line that names setting, value and what is allowed, before torch is imported"
+
+# Setting, value as it is given, value as it is shown (as given where there is none).
+NUMBERS = """
+training.learning_rate nan
+training.learning_rate inf
+training.learning_rate -inf
+training.learning_rate 1e400 inf
+training.learning_rate 1e-400 0.0
+training.learning_rate 0 0.0
+training.learning_rate -1e-4 -0.0001
+training.learning_rate 11 11.0
+training.learning_rate true True
+training.learning_rate fast
+training.learning_rate [1] [1]
+training.learning_rate {a:1} {'a':
+training.learning_rate null
+training.epochs 0 0.0
+training.epochs -1 -1.0
+training.epochs 1001 1001.0
+training.epochs nan
+training.epochs few
+training.max_steps 0
+training.max_steps -1
+training.max_steps 99999999999999999999
+training.max_steps 1.5
+training.batch_size 0
+training.batch_size -8
+training.batch_size 65537
+training.batch_size 1e3 1000.0
+training.batch_size 0x10
+training.batch_size true True
+training.batch_size null
+training.accumulation 0
+training.accumulation 99999999
+training.eval_batch_size 0
+training.warmup -0.1
+training.warmup 0.95
+training.warmup 1e999 inf
+training.weight_decay -0.01
+training.weight_decay 11 11.0
+training.weight_decay nan
+training.max_grad_norm -1 -1.0
+training.max_grad_norm inf
+training.max_grad_norm 1e12 1000000000000.0
+training.label_smoothing -0.1
+training.label_smoothing 1 1.0
+training.seed -1
+training.seed 4294967296
+training.seed 0.5
+training.seed ''
+training.seeds 0
+training.seeds 101
+training.threads 0
+training.threads 1025
+training.eval_steps 0
+training.eval_steps -5
+training.eval_steps 1e30 1e+30
+training.average -0.1
+training.average 1 1.0
+training.average nan
+training.early_stopping 0
+training.early_stopping -1
+training.log_steps 0
+training.gradient_checkpointing 2.5
+training.keep_checkpoints maybe
+training.extra.adam_beta1 1 1
+training.extra.adam_beta2 -0.5
+training.extra.adam_beta2 nan
+training.extra.adam_epsilon -1e-8 -1e-08
+training.extra.adam_epsilon small
+training.extra.adam_epsilon true True
+training.extra.neftune_noise_alpha -1
+training.extra.ddp_timeout inf
+method.r 0
+method.r -4
+method.r 1025
+method.r 4.5
+method.r true True
+method.alpha 0 0.0
+method.alpha -32 -32.0
+method.alpha nan
+method.alpha 1e300 1e+300
+method.dropout -0.1
+method.dropout 1 1.0
+method.dropout nan
+method.learning_rate 0 0.0
+method.learning_rate 1e9 1000000000.0
+model.dropout -0.1
+model.dropout 1.5
+model.attention_dropout 1 1.0
+dataset.max_length 0
+dataset.max_length 3
+dataset.max_length 8193
+dataset.max_length -1
+dataset.max_length 99999999999999999999
+dataset.validation_size 0 0.0
+dataset.validation_size 1 1.0
+dataset.validation_size -0.1
+dataset.test_size 0 0.0
+dataset.test_size nan
+dataset.split_seed -1
+dataset.split_seed 4294967296
+dataset.first_label_id 2
+dataset.epochs 0 0.0
+dataset.epochs inf
+dataset.official_train_rows 0
+decision.precision 0 0.0
+decision.precision 1.5
+decision.beta 0 0.0
+decision.beta -1 -1.0
+decision.k 0
+decision.k 1001
+decision.min_positives 0
+training.optimizer adamm
+training.schedule triangular
+training.precision fp8
+training.device tpu
+training.metric loss
+training.batches shuffled
+decision.rule best
+method.init random
+"""
+
+# Words, and what the line must hold: settings that are fine alone.
+TOGETHER = {
+    "dataset.validation_size=0.5 dataset.test_size=0.5": "dataset.validation_size: 0.5 and test_size 0.5",
+    "training.seed=4294967295 training.seeds=2": "training.seed: got 4294967295, allowed with training.seeds=2",
+    "training.max_steps=10 training.eval_steps=11": "training.eval_steps: got 11, allowed with training.max_steps=10",
+    "training.device=cpu training.precision=fp16": "training.precision: got 'fp16', allowed with training.device=cpu",
+    "method.init=orthogonal method.r=3": "method.r: got 3, allowed with method.init=orthogonal: even numbers",
+    "method=full method.r=4": "method.r: method=full has no such setting",
+    "method=head method.head_rate=4": "method.head_rate: method=head has no such setting",
+    "method=full method.head_rate=0": "method.head_rate: got 0.0, allowed: above 0 to 1000",
+    "dataset.task=multi_label training.label_smoothing=0.1": "training.label_smoothing: it is for one label a row",
+    "dataset.task=multi_label training.metric=accuracy": "training.metric: got 'accuracy', allowed with dataset.task=",
+    "dataset.task=multi_label decision.calibration=temperature": "decision.calibration: got 'temperature', allowed",
+    "decision.calibration=platt": "decision.calibration: got 'platt', allowed with dataset.task=single_label",
+    "dataset.label_column=text": "dataset.text_column: got 'text', which is dataset.label_column too, allowed: another",
+    "dataset.label_columns=[a,b]": "dataset.label_columns: a column a label is for several labels a row",
+    "training.extra.seed=3": "training.extra.seed: ftclf sets it itself",
+    "training.extra.hub_token=hf_secret": "training.extra.hub_token: ftclf uploads nothing and keeps no tokens",
+    "-m method.r=4,0": "method.r: got 0, allowed: from 1 to 1024",
+}
+
+
+def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
+    base = [
+        "train",
+        "dataset=files",
+        f"dataset.train={world.root / 'data.csv'}",
+        f"model.name={world.root}/models/bert",
+    ]
+    cases = [line.split() for line in NUMBERS.strip().splitlines()]
+    words = [[f"{setting}={value}"] for setting, value, *_ in cases] + [line.split() for line in TOGETHER]
+    ended = run_apart([[*base, *more] for more in words], world.folder("ranges"))
+    for (setting, value, *shown), found in zip(cases, ended, strict=False):
+        got = "null" if value == "null" else (shown or [value.strip("'")])[0]
+        yield seed, lambda s=setting, g=got, f=found: _refused(f, [f"error: {s}: got ", g, "allowed: "])
+    for line, found in zip(TOGETHER.values(), ended[len(cases) :], strict=True):
+        yield seed, lambda w=line, f=found: _refused(f, [f"error: {w}"])
+    yield seed, _every_number_has_bounds
+
+
+def _refused(ended: Ended, parts: list[str]) -> str:
+    missing = [part for part in parts if part not in ended.said]
+    return one_line(ended) or (f"no {missing} in: {ended.said}" if missing else "")
+
+
+def _every_number_has_bounds() -> str:
+    """No setting is a number without both ends."""
+    from ftclf.config import METHODS, EvalConfig, PredictConfig, TrainConfig
+
+    open_ended = [
+        name
+        for config in (TrainConfig, EvalConfig, PredictConfig, *METHODS.values())
+        for name, item in _settings(config)
+        if ("int" in str(item.type) or "float" in str(item.type))
+        and (item.metadata["high"] is None or (item.metadata["low"] is None and item.metadata["above"] is None))
+    ]
+    return f"numbers without bounds: {', '.join(open_ended)}" if open_ended else ""
+
+
+def _settings(config: Any) -> Iterator[tuple[str, Any]]:
+    for item in fields(config):
+        if isinstance(item.default_factory, type) and is_dataclass(item.default_factory):
+            yield from _settings(item.default_factory)
+        else:
+            yield item.name, item
