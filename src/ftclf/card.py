@@ -50,11 +50,11 @@ def model_card(
         f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
         for name, found in shown.items()
     )
-    notes = "\n".join(f"* {note}" for note in data.notes) or "* none"
-    return f"""# {config.model.alias} on {data.name}, {config.method.kind}
+    notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
+    return f"""# {_cell(config.model.alias)} on {_cell(data.name)}, {config.method.kind}
 
 A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {manifest["ftclf"]} from
-{config.model.name} ({manifest["base"]["origin"]}).
+{_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
     ftclf predict checkpoint=<this folder> input=texts.csv output=predictions.csv
@@ -85,8 +85,8 @@ Validation texts that it labels rightly and most surely:
 
 ## Data
 
-{manifest["rows"]["train"]} training rows. Terms of the data: {config.dataset.terms or "the user's own"}.
-Terms of the base model: {config.model.terms or "see its source"}. Texts are cut to {config.dataset.max_length} tokens.
+{manifest["rows"]["train"]} training rows. Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
+Terms of the base model: {_cell(config.model.terms or "see its source")}. Texts are cut to {config.dataset.max_length} tokens.
 
 {notes}
 
