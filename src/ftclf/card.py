@@ -86,7 +86,8 @@ Validation texts that it labels rightly and most surely:
 ## Data
 
 {manifest["rows"]["train"]} training rows. Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
-Terms of the base model: {_cell(config.model.terms or "see its source")}. Texts are cut to {config.dataset.max_length} tokens.
+Terms of the base model: {_cell(config.model.terms or "see its source")}.
+Texts are cut to {config.dataset.max_length} tokens.
 
 {notes}
 

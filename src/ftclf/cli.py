@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftclf import __version__
-from ftclf.errors import ConfigError, FtclfError, UserError, did_you_mean
+from ftclf.errors import ConfigError, FtclfError, SweepError, UserError, did_you_mean
 from ftclf.stopping import Stopped, stoppable
 
 
@@ -230,7 +230,8 @@ def report(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, FtclfError):
-        for line in str(error).splitlines():
+        several = isinstance(error, ConfigError | SweepError)
+        for line in str(error).splitlines() if several else [" ".join(str(error).splitlines())]:
             print(f"error: {printable(line)}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:

@@ -17,6 +17,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
+    if output is not None and output.exists() and not output.is_dir():
+        raise RunError(f"output: {output} is no folder; choose another name")
     if output is not None and (output / "metrics.json").exists():
         raise RunError(f"output: {output} holds metrics already; choose another folder")
     from ftclf.checkpoint import decide_by, load_checkpoint, read_info

@@ -21,8 +21,6 @@ def taken(folder: Path) -> Iterator[None]:
 
     Raises RunError where another process is in it, ResourceError where it cannot be made.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"run_dir: {folder} is no folder; choose another")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(folder / LOCK)

@@ -40,6 +40,8 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
     Raises RunError, with old and new value, where another run stands there that was not to be replaced.
     """
     run = Run(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"run_dir: {folder} is no folder; choose another name")
     _refuse_links(run)
     if config.resume is None and not run.config.is_file():
         _refuse_foreign(run)

@@ -104,7 +104,7 @@ def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]
         yield seed, lambda n=number, f=name, c=content: _detour(world, n, f, c)
     for name in ("metrics.json", "manifest.json", "config.json", "history.jsonl", "predictions/test.parquet"):
         yield seed, lambda n=name: _poisoned_run(world, n)
-    yield from ((seed, check) for check in hostile_strings.checks(world))
+    yield from ((seed, check) for check in hostile_strings.checks(world, long=long))
     yield from ((seed, check) for check in hostile_paths.checks(world))
 
 
@@ -222,9 +222,10 @@ def _poisoned_run(world: World, name: str) -> str:
 
 def _unharmed(what: str, ended: tuple[int, str], mark: Path, allowed: tuple[int, ...]) -> str:
     code, said = ended
+    errors = [line for line in said.splitlines() if not line.startswith("warning: ")]
     if mark.exists():
         return f"{what}: code was run"
-    if code not in allowed or (code and said.count("\n") != 1) or "weights_only" in said or "Traceback" in said:
+    if code not in allowed or len(errors) != (code != 0) or "weights_only" in said or "a bug in" in said:
         return f"{what}: ended with {code}: {said}"
     return ""
 

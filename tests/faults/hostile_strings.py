@@ -60,24 +60,20 @@ STRINGS = [
     "'; DROP TABLE x; --",
 ]
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MARKUP = re.compile(r"(?<!\\)(<[a-z/!](?!his folder)|!?\[[^\]]*\]\()")
 WORDS = ("goal", "match", "soup", "bread", "moon", "rocket", "team", "oven", "star", "salt", "ball", "comet")
 
 
-def checks(world: World) -> Iterator[Check]:
+def checks(world: World, *, long: bool) -> Iterator[Check]:
     yield lambda: _in_a_run(world)
-    folder = world.folder("hostile", "strings")
-    lines = [
-        [
-            "train",
-            "dataset=files",
-            f"{setting}={quoted(text)}",
-            *([] if setting.endswith("train") else ["dataset.train=no"]),
-        ]
-        for text in STRINGS
-        for setting in ("name", "dataset.train", "model.name", "dataset.text_column")
-    ]
-    lines += [["train", "dataset=files", "dataset.train=no", text] for text in STRINGS]
-    lines += [["compare", text] for text in STRINGS] + [[text] for text in STRINGS]
+    folder = world.folder("hostile", "strings", "words")
+    base = ["train", "dataset=files", "dataset.train=no"]
+    lines = []
+    for number, text in enumerate(STRINGS):
+        settings = ("name", "dataset.train", "model.name", "dataset.text_column", "dataset.label_column")
+        places = [[*base, f"{setting}={quoted(text)}"] for setting in settings]
+        places += [[*base, text], ["compare", text], ["report", text], [text]]
+        lines += places if long else [places[number % len(places)]]
     for ended, words in zip(run_apart(lines, folder), lines, strict=True):
         yield lambda e=ended, w=words: f"{w}: {problem}" if (problem := one_line(e)) else ""
 
@@ -99,7 +95,7 @@ class Page(HTMLParser):
 
 
 def _in_a_run(world: World) -> str:
-    """Train on the strings as texts, labels, values, names of columns, files and data; all that it writes is looked at."""
+    """Train on the strings as texts, labels, names of columns, files and data; all that it writes is looked at."""
     pages = {}
     for kind, strings in (("harmless", [f"x{number}" for number in range(len(STRINGS))]), ("hostile", STRINGS)):
         folder = world.folder("hostile", "strings", kind)
@@ -143,8 +139,8 @@ def _data(folder: Path, file: str, strings: list[str]) -> list[str]:
 
 def _looked_at(run_folder: Path) -> str:
     card = (run_folder / "checkpoint" / "README.md").read_text(encoding="utf-8")
-    if CONTROL.search(card) or re.search(r"(?<!\\)(<[a-z/!]|!?\[[^\]]*\]\()", card):
-        return "the model card holds markup or control characters of the data"
+    if found := CONTROL.search(card) or MARKUP.search(card):
+        return f"the model card holds {card[found.start() - 20 : found.end() + 20]!r}"
     if "/root" in (run_folder / "config.json").read_text() and "oc.env" not in (run_folder / "config.json").read_text():
         return "an interpolation was resolved"
     return ""

@@ -88,6 +88,7 @@ def _too_long(path: str) -> bool:
 
 
 def _short(text: str) -> str:
+    text = repr(text)[1:-1]  # on one line, whatever it holds
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

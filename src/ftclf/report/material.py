@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.comparison import truth_values
+from ftclf.errors import RunError
 from ftclf.runs import Run, read_json
 
 COLUMN = "column_"
@@ -76,7 +77,15 @@ class Material:
 
 
 def read_material(run: Run) -> Material:
-    """Read a finished run."""
+    """Read a finished run. Raises RunError where its files are not what a run writes."""
+    try:
+        return _read_finished(run)
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        why = " ".join(str(error).split())[:100]
+        raise RunError(f"{run.folder}: its files are damaged or of another version ({why})") from error
+
+
+def _read_finished(run: Run) -> Material:
     metrics = read_json(run.metrics)
     labels = [row["label"] for row in metrics["test"]["per_class"]]
     info = run.checkpoint / "ftclf.json"
