@@ -163,3 +163,50 @@ def test_what_happens_to_the_file_after_loading_reaches_no_weight(train_tiny: Tr
         file.seek(-4096, 2)
         file.write(bytes(4096))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("way", ["missing", "more", "other shape", "not finite"])
+def test_an_adapter_of_other_tensors_is_refused_though_its_hash_is_right(copy: Path, way: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "adapter_model.safetensors")
+    name = min(tensors)
+    if way == "more":
+        tensors["more"] = tensors[name].clone()
+    elif way == "missing":
+        del tensors[name]
+    else:
+        tensors[name] = tensors[name][:1].clone() if way == "other shape" else tensors[name] / 0
+    save_file(tensors, copy / "adapter_model.safetensors", {"format": "pt"})
+    seal(copy)
+    assert "not finite" in refused(copy) if way == "not finite" else "of another network or method" in refused(copy)
+
+
+def test_an_adapter_is_what_its_method_says_and_its_own_json_is_not_asked(copy: Path, trained: Run) -> None:
+    import torch
+
+    (copy / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 1, "auto_mapping": {"a": "b"}}')
+    seal(copy)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    networks: list[Any] = [load_checkpoint(folder).network for folder in (copy, trained.checkpoint)]
+    assert torch.equal(networks[0](ids).logits, networks[1](ids).logits)
+
+
+def test_a_list_of_files_reaches_no_file_outside_its_folder(copy: Path) -> None:
+    files = json.loads((copy / FILES).read_text())
+    files["files"]["../secret"] = {"bytes": 1, "sha256": "0" * 64}
+    (copy / FILES).write_text(json.dumps(files))
+    assert "names ../secret, which is not in its folder" in refused(copy)
+
+
+@pytest.mark.parametrize("name", ["quantization_config", "transformers_weights"])
+def test_a_base_model_brings_no_detours_along(tiny_models: dict[str, Path], tmp_path: Path, name: str) -> None:
+    from ftclf.errors import WeightsError
+    from ftclf.model import read_settings
+
+    folder = Path(shutil.copytree(tiny_models["bert"], tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    value = {"quant_method": "x"} if name == "quantization_config" else "../other.safetensors"
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    with pytest.raises(WeightsError, match=name):
+        read_settings(folder)

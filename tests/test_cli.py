@@ -68,6 +68,19 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["name=a=b"], "error: name=a=b: cannot be read"),
         (["--config-dir", "nowhere"], "error: --config-dir: no folder nowhere"),
         (["hydra.job_logging._target_=os.system"], "configs name no code to run"),
+        (["+hydra.callbacks.x={_target_:os.system}"], "configs name no code to run"),
+        (["hydra.searchpath=[pkg://os]"], "error: hydra.searchpath: allowed: hydra/launcher and hydra/sweeper"),
+        (["hydra.sweeper.params={a:[1]}"], "error: hydra.sweeper.params={a:[1]}: "),
+        (["--experimental-rerun", "x.pickle"], "error: --experimental-rerun: allowed: --config-dir"),
+        (["--nonsense"], "error: unrecognized arguments: --nonsense"),
+        (["name=${oc.env:HOME}"], "error: name: got '${oc.env:...}', allowed: a value"),
+        (["name=${name}"], "error: name: got an interpolation that leads nowhere"),
+        (["name=.."], "error: name: got '..', allowed: letters"),
+        (["run_dir='a\nb'"], "error: run_dir: got 'a\\nb', allowed: a path"),
+        (["training.seed=4294967295", "training.seeds=2"], "allowed with training.seeds=2: up to 4294967294"),
+        (["training.extra.adam_beta1=1"], "error: training.extra.adam_beta1: got 1, allowed: from 0 to 0.99999"),
+        (["training.extra.hub_token=x"], "ftclf uploads nothing and keeps no tokens"),
+        (["method.learning_rate=0"], "error: method.learning_rate: got 0.0, allowed: above 0 to 10"),
         (["dataset=files"], "error: dataset.train: not given"),
         (["dataset=files", "dataset.train=nope.csv"], "error: nope.csv: no such file."),
         (["training.extra.output_dir=x"], "error: training.extra.output_dir: ftclf sets it itself"),
@@ -110,6 +123,26 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     (line,) = lines(capsys)
     assert "text_colum: no such setting" in line
     assert "Did you mean 'dataset.text_column'?" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("dataset/mine", "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}\n", "hydra.callbacks.x"),
+        ("dataset/mine", "name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("hydra/launcher/mine", "_target_: os.system\n", "got 'os.system', allowed: installed plugins of Hydra"),
+    ],
+)
+def test_a_config_of_someone_else_runs_no_code(
+    name: str, content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    for more in ([], ["-m"], ["--cfg", "job"]):
+        assert run(["train", *more, "--config-dir", str(tmp_path), name.replace("/mine", "=mine")]) == 2
+        (line,) = lines(capsys)
+        assert expected in line
 
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:

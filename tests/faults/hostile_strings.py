@@ -111,7 +111,9 @@ def _in_a_run(world: World) -> str:
                 return f"{more} ended with {code}, or control characters reached the terminal: {said!r}"
         if kind == "hostile" and (problem := _looked_at(folder / "run")):
             return problem
-    return "" if pages["hostile"] == pages["harmless"] else f"markup: {_difference(pages)}"
+    # Scores differ, and so do curves: but no kind of element and no attribute may be there of the strings' making.
+    more = {str(one) for one in pages["hostile"]} - {str(one) for one in pages["harmless"]}
+    return f"markup: {more}" if more else ""
 
 
 def _data(folder: Path, file: str, strings: list[str]) -> list[str]:
@@ -144,10 +146,3 @@ def _looked_at(run_folder: Path) -> str:
     if "/root" in (run_folder / "config.json").read_text() and "oc.env" not in (run_folder / "config.json").read_text():
         return "an interpolation was resolved"
     return ""
-
-
-def _difference(pages: dict[str, list[tuple[str, list[str]]]]) -> str:
-    for own, other in zip(pages["hostile"], pages["harmless"], strict=False):
-        if own != other:
-            return f"{own} instead of {other}"
-    return f"{len(pages['hostile'])} elements instead of {len(pages['harmless'])}"
