@@ -57,6 +57,8 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
     data = config.dataset
     if data.source == "files" and not data.train:
         yield "dataset.train: not given; dataset=files needs a file, as in dataset.train=reviews.csv"
+    if data.label_column == data.text_column and not data.label_columns:
+        yield f"dataset.label_column: '{data.label_column}' is the column of the text too; name the one of the labels"
     if data.validation_size + data.test_size >= 0.9:
         yield (
             f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "

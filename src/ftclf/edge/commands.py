@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.console import printable
 from ftclf.edge.compose import (
     changed,
     checked_jobs,
@@ -55,7 +56,7 @@ def run_train(words: list[str]) -> int:
     if args.multirun:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
-        print(f"{len(jobs)} jobs in {folder}", flush=True)
+        print(printable(f"{len(jobs)} jobs in {folder}"), flush=True)
         if jobs[0].training.together:
             _train_groups(jobs, overrides_of_jobs("train", args), folder)
             return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
@@ -71,7 +72,7 @@ def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: P
 
     for group in groups_of(jobs):
         for number in group:
-            print(f"job {number}: {' '.join(overrides[number])}", flush=True)
+            print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
         train_apart({number: Job(jobs[number], folder / str(number), overrides[number]) for number in group})
 
 
@@ -116,7 +117,7 @@ def train_task(cfg: DictConfig) -> float:
     sweeping = job.mode == RunMode.MULTIRUN
     config = to_dataclass(cfg, "train")
     if sweeping:
-        print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
+        print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
         train_apart({job.job.num: Job(config, folder, overrides)})
         run = Run(folder)
         return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
@@ -211,7 +212,7 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     if done:
         compare([folder], metric)
         plot_if_one_setting_varies(find_runs([folder]), metric, folder)
-        print(f"report: {write_reports([folder], folder / 'report.html', overwrite=True)}")
+        print(printable(f"report: {write_reports([folder], folder / 'report.html', overwrite=True)}"))
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
     missing = jobs - len(done) - len(failures)
     if missing > 0:
