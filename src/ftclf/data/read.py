@@ -77,6 +77,6 @@ def read_names(path: Path, encoding: str) -> list[str]:
     """Read a file of label names, one a line."""
     check_text(path, encoding)
     names = [line.strip() for line in lines_of(path, encoding) if line.strip()]
-    if twice := repeated(names):
+    if (twice := repeated(names)) is not None:
         raise DataError(f"{path}: label '{twice}' stands in it twice; every line needs a name of its own")
     return names

@@ -63,7 +63,7 @@ def _separated(path: Path, config: DatasetConfig, separator: str) -> Table:
     if not columns:
         _, columns = next(records)
         columns = [column.strip() for column in columns]
-    if twice := repeated(columns):
+    if (twice := repeated(columns)) is not None:
         where = "dataset.columns:" if config.columns else f"{path}: line 1"
         raise DataError(f"{where} names the column '{twice}' twice; every column needs a name of its own")
 
@@ -190,7 +190,7 @@ def _parquet(path: Path) -> Table:
     except errors as error:
         raise refused(error) from error
     columns = list(file.schema_arrow.names)
-    if twice := repeated(columns):
+    if (twice := repeated(columns)) is not None:
         raise DataError(f"{path}: it names the column '{twice}' twice; every column needs a name of its own")
 
     def rows(wanted: list[str]) -> Iterator[tuple[int, Cells]]:
