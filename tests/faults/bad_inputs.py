@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults import inputs_formats as formats
-from faults import inputs_rows as rows
+from faults import inputs_labels as labels
+from faults import inputs_splits as splits
 from faults.inputs import Case, refused
 from faults.processes import in_this_process, run
 from faults.world import Check, World
@@ -25,9 +26,10 @@ CASES = [
     *formats.SEPARATED,
     *formats.OBJECTS,
     *formats.PARQUET,
-    *rows.LABELS,
-    *rows.SPLITS,
-    *rows.SCORED,
+    *labels.LABELS,
+    *splits.SPLITS,
+    *splits.SOURCES,
+    *splits.SCORED,
 ]
 FORBIDDEN = refused("a file that may not be read", "d.csv", "text,label\na,x\n", "you may not read it")
 

