@@ -24,12 +24,12 @@ def test_an_input_is_refused_in_one_line_or_read_as_documented(case: Case, train
 def test_a_label_is_no_formula_in_a_csv_and_steers_no_terminal(
     train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    strange = {"food": "=1+1\x1b[31m", "space": "@a\u202e", "sport": "[red]x[/]\x9b"}
+    strange = {"food": "=1+1\x1b[31m", "space": "@a\u202e", "sport": r"[red]x[/]$\foo$" + "\x9b" + "x" * 500}
     data = write_csv(tmp_path / "d.csv", [(text, strange[label]) for text, label in make_rows(60)])
     found = train_tiny(f"dataset.train={data}", "training.max_steps=2", "baselines=[]")
     with (found.plots / "confusion_test.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    assert header[1:] == [row[0] for row in rows] == ["'=1+1\x1b[31m", "'@a\u202e", "[red]x[/]\x9b"]
+    assert header[1:] == [row[0] for row in rows] == ["'=1+1\x1b[31m", "'@a\u202e", strange["sport"]]
     assert run(["compare", str(found.folder), "--csv", str(tmp_path / "table.csv")]) == 0
     said = capsys.readouterr()
     for shown in (said.out, said.err, found.log.read_text(encoding="utf-8")):
