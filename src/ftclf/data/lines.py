@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import errno
-import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -39,8 +38,10 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: a folder, allowed: a file")
     if not stat.S_ISREG(mode):
         raise DataError(f"{path}: a pipe or a device, allowed: a file; it is read twice, so save it first")
-    if not os.access(path, os.R_OK):
-        raise DataError(f"{path}: you may not read it; give yourself the right, as with chmod u+r")
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(f"{path}: you may not read it; give yourself the right, as with chmod u+r") from error
 
 
 def _nearest(path: Path) -> str:
