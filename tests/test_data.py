@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_rows, write_csv
+from ftclf.cli import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import Split, load_data, load_split
 from ftclf.data.rows import RawRows
@@ -256,6 +257,84 @@ def test_texts_on_disk_are_a_sequence() -> None:
     assert list(write_texts(["", ""])) == ["", ""]
     with pytest.raises(IndexError):
         texts[6]
+
+
+@pytest.mark.parametrize("other", ["Joy", "j oy", "ｊoy", "joy\u00a0."])
+def test_labels_that_look_alike_are_two_and_a_note_says_so(tmp_path: Path, other: str) -> None:
+    rows = [(f"text {i}", label) for i, label in enumerate(["joy", other] * 20)]
+    data = load_data(files(train=write_csv(tmp_path / "d.csv", rows)))
+    assert len(data.label_names) == 2
+    assert any("are two" in note for note in data.notes) == (not other.endswith("."))
+
+
+def test_a_rare_label_stays_in_train_though_its_text_has_another_one_too(tmp_path: Path) -> None:
+    rows = [*make_rows(60), ("goal match", "sport"), ("goal match", "rare")]
+    for seed in range(5):
+        data = load_data(files(train=write_csv(tmp_path / "d.csv", rows), split_seed=seed))
+        assert data.label_names.index("rare") in data.splits["train"].labels
+
+
+def test_a_label_a_row_takes_no_room_of_rows_times_labels(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "ids.csv", [(f"text {i}", f"id {i}") for i in range(20_000)])
+    tracemalloc.start()
+    assert "gives test no rows" in refused(files(train=path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6, f"{peak:,} bytes"
+
+
+def test_hub_rows_are_as_strict_as_those_of_files() -> None:
+    import datasets
+
+    for row, expected in (
+        ({"content": "a", "label": None}, "row 1, column 'label': got nothing"),
+        ({"content": None, "label": "x"}, "row 1, column 'content': got nothing"),
+        ({"content": "a\0", "label": "x"}, "row 1, column 'content': a NUL"),
+    ):
+        with pytest.raises(DataError, match=expected):
+            from_hub_splits({"train": datasets.Dataset.from_list([row])}, packaged("dbpedia_14"))
+
+
+@pytest.mark.parametrize(
+    ("files_of_hub", "expected"),
+    [
+        ({"train.csv": "text,label\n,\n"}, "row 1, column 'text': got nothing (null), allowed: text"),
+        ({"test.csv": "text,label\na,x\n"}, "has no train split; it has test"),
+        ({"train.csv": "body,label\na,x\n"}, "dataset.hub: no column 'text' in "),
+        ({"train.jsonl": '{"text": '}, "dataset.hub: cannot read "),
+        ({}, "dataset.hub: cannot read "),
+    ],
+)
+def test_a_hub_data_set_that_is_not_as_it_should_be_is_one_line(
+    files_of_hub: dict[str, str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder instead of an id: `datasets` reads both alike."""
+    monkeypatch.setattr("ftclf.data.sources.reach_hub", lambda *_, **__: False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "hub").mkdir()
+    for name, content in files_of_hub.items():
+        (tmp_path / "hub" / name).write_text(content)
+    words = ["dataset=files", "dataset.source=hub", f"dataset.hub={tmp_path / 'hub'}", f"run_dir={tmp_path / 'run'}"]
+    assert run(["train", *words]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+def test_a_folder_of_local_copies_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FTCLF_DATA", str(tmp_path))
+    assert run(["train", "dataset=go_emotions", "dataset.source=local", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert f"FTCLF_DATA: no folder {tmp_path / 'go_emotions'}; it should hold train.tsv" in capsys.readouterr().err
+    monkeypatch.delenv("FTCLF_DATA")
+    assert run(["train", "dataset=go_emotions", "dataset.source=local", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "local needs FTCLF_DATA=" in capsys.readouterr().err
 
 
 @pytest.mark.real_data

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,6 +83,56 @@ def test_predict_writes_csv_jsonl_and_parquet_in_the_order_of_the_input(trained:
     assert float(rows[0]["p_food"]) == lines[0]["probabilities"]["food"] == table[0]["p_food"]
 
 
+FORMULAS = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1", "＝1", "a;=1", "1=1", "'=1", 'a "=1"']
+
+
+def test_no_text_is_a_formula_in_a_csv_and_the_other_formats_keep_it(trained: Run, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", [(text, "?") for text in FORMULAS])
+    for ending in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        assert run(["predict", f"checkpoint={trained.folder}", f"input={source}", f"output={out}"]) == 0
+    expected = [f"'{text}" for text in FORMULAS[:8]] + FORMULAS[8:]
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == expected
+    assert all(line.startswith('"') for line in (tmp_path / "out.csv").read_text().split("\n")[:2])
+    assert [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == FORMULAS
+    assert pq.read_table(tmp_path / "out.parquet")["text"].to_pylist() == FORMULAS
+    again = [
+        "predict",
+        f"checkpoint={trained.folder}",
+        f"input={tmp_path / 'out.csv'}",
+        f"output={tmp_path / 'b.jsonl'}",
+    ]
+    assert run(again) == 0
+    assert [json.loads(line)["text"] for line in (tmp_path / "b.jsonl").read_text().splitlines()] == expected
+
+
+def test_no_text_steers_the_terminal(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strange = "a\x1b[2J\x07\x9b\x85\u202e\u2028\u2066[red]b[/]é🙂"
+    (tmp_path / "in.txt").write_text(strange + "\n")
+    assert run(["predict", f"checkpoint={trained.folder}", f"input={tmp_path / 'in.txt'}"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert "é🙂" in line
+    assert json.loads(line)["text"] == strange
+
+
+def test_a_stdout_of_another_encoding_gets_json_in_utf_8(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("🙂 é\n", encoding="utf-8")
+    words = ["predict", f"checkpoint={trained.folder}", f"input={tmp_path / 'in.txt'}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-m", "ftclf", *words], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode("utf-8"))["text"] == "🙂 é"
+
+
+def test_a_text_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes("\ufeffrocket\r\nsoup \u2028 bread\r\n".encode())
+    out = tmp_path / "out.parquet"
+    assert run(["predict", f"checkpoint={trained.folder}", f"input={tmp_path / 'in.txt'}", f"output={out}"]) == 0
+    assert pq.read_table(out)["text"].to_pylist() == ["rocket", "soup \u2028 bread"]
+
+
 def test_no_text_is_lost_between_chunks(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.predict.CHUNK", 7)
     texts = [text for text, _ in make_rows(30, seed=6)]
@@ -98,7 +150,7 @@ def test_no_text_gives_a_table_without_rows(trained: Run, tmp_path: Path) -> Non
         out = tmp_path / f"out.{ending}"
         assert run(["predict", f"checkpoint={trained.folder}", f"input={tmp_path / 'in.txt'}", f"output={out}"]) == 0
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
-    assert (tmp_path / "out.csv").read_text().startswith("text,label,confidence,p_food")
+    assert (tmp_path / "out.csv").read_text().startswith('"text","label","confidence","p_food"')
 
 
 def test_a_mistake_far_down_the_input_leaves_no_output(
@@ -155,7 +207,7 @@ def test_predict_reads_lines_on_stdin_and_prints_json_lines(
         (["input=in.csv", "output=taken.csv"], "taken.csv exists; choose another name or add overwrite=true"),
         (["input=in.csv", "output=no/folder/out.csv"], "make it first"),
         (["input=none.csv"], "no such file"),
-        (["input=none.txt"], "input: no file none.txt"),
+        (["input=none.txt"], "none.txt: no such file"),
         (["input=in.csv", "text_column=body"], "text_column: no column 'body' in in.csv; it has text, label."),
         (["input=empty_line.txt"], "line 2 is empty"),
         (["input=latin.txt"], "line 1 is not utf-8"),

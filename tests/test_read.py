@@ -116,43 +116,6 @@ def test_json_labels_may_be_numbers_truth_values_and_lists(tmp_path: Path) -> No
     assert [row.labels for row in found] == [["1"], ["true"], ["x", "y"]]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("e.csv", "", "the file is empty"),
-        ("e.csv", "text,label\n", "no rows"),
-        ("e.csv", "txt,label\na,b\n", "no column 'text' in e.csv; it has txt, label. Did you mean 'txt'?"),
-        ("e.csv", "text,label\na,b,c\n", "line 2 has 3 fields, the header has 2 (text, label)"),
-        ("e.csv", "text,label\na\n", "line 2 has 1 fields"),
-        ("e.csv", "text,text\na,b\n", "names the column 'text' twice"),
-        ("e.csv", 'text,label\n"a" b,c\n', "line 2: "),
-        ("e.csv", 'text,label\nok,x\n"never closed,y\n', "line 3: "),
-        ("e.csv", "text,label\n ,b\n", "row 2, column 'text': the text is empty"),
-        ("e.csv", "text,label\na,\n", "row 2, column 'label': the label is empty"),
-        ("e.csv", b"text,label\ncaf\xe9,x\n", "line 2 is not utf-8 (byte 0xe9); save the file as UTF-8"),
-        ("e.csv", b"text,label\na\0b,x\n", "line 2 holds a NUL character"),
-        ("e.csv", "text,label\na,b\n".encode("utf-16"), "it is UTF-16, not UTF-8"),
-        ("e.json", "{", "line 1: not valid json"),
-        ("e.json", '{"text": "a"}', "got an object, allowed: a list of objects"),
-        ("e.json", "[]", "got a list, allowed: a list of objects"),
-        ("e.json", "[1]", "item 1 is a number (1), allowed: an object"),
-        ("e.jsonl", '{"text": "a", "label": "b"}\n[1]\n', "line 2 is a list"),
-        ("e.jsonl", '{"text": "a", "label": "b"}\n{"text"\n', "line 2: not valid json"),
-        ("e.jsonl", '{"text": 5, "label": "b"}\n', "row 1, column 'text': got a number (5), allowed: text"),
-        ("e.jsonl", '{"text": null, "label": "b"}\n', "row 1, column 'text': got nothing (null)"),
-        ("e.jsonl", '{"text": "a \\ud83d", "label": "b"}\n', "row 1, column 'text': half a character"),
-        ("e.jsonl", '{"text": "a", "label": null}\n', "column 'label': got nothing (null)"),
-        ("e.jsonl", '{"text": "a", "label": 1.5}\n', "got a number (1.5), allowed: text or a whole number"),
-        ("e.jsonl", '{"text": "a", "label": {"b": 1}}\n', "got an object"),
-        ("e.jsonl", '{"text": "a", "label": []}\n', "the label is empty"),
-        ("e.parquet", "no parquet", "not a readable parquet file"),
-        ("e.txt", "a", "cannot tell its format from '.txt', allowed: .csv, .tsv, .json, .jsonl, .parquet"),
-    ],
-)
-def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
-    assert expected in refused(write(tmp_path / name, content))
-
-
 def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path / "reviews.csv", "text,label\na,b\n")
     assert refused(tmp_path / "review.csv").endswith("no such file. Did you mean 'reviews.csv'?")

@@ -26,6 +26,7 @@ LAYERS = [
     "console",
     "words",
     "tables",
+    "spreadsheets",
     "stopping",
     "durable",
     "locking",

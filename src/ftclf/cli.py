@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftclf import __version__
+from ftclf.console import one_line
 from ftclf.errors import ConfigError, FtclfError, SweepError, UserError, did_you_mean
 from ftclf.stopping import Stopped, stoppable
 
@@ -159,6 +161,8 @@ OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of
 
 def main() -> None:
     """Run one command and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks is spelt out
     sys.exit(run(sys.argv[1:]))
 
 
@@ -186,7 +190,7 @@ def guarded(work: Callable[[], int]) -> int:
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(one_line(str(stopped)), file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -223,20 +227,17 @@ def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], Non
 
 def report(error: Exception) -> int:
     """Print an error as one line a problem and return its exit code. FTCLF_DEBUG=1 shows the traceback."""
-    from ftclf.console import printable
-
     if os.environ.get("FTCLF_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
     if isinstance(error, FtclfError):
-        several = isinstance(error, ConfigError | SweepError)
-        for line in str(error).splitlines() if several else [" ".join(str(error).splitlines())]:
-            print(f"error: {printable(line)}", file=sys.stderr)
+        for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
+            print(f"error: {one_line(line)}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         where = f" {error.filename}" if error.filename else ""
-        print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
+        print(f"error:{one_line(where)}: {error.strerror}", file=sys.stderr)
         return 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
         print(
@@ -245,7 +246,7 @@ def report(error: Exception) -> int:
             file=sys.stderr,
         )
         return 5
-    text = printable(" ".join(str(error).split())[:300])
+    text = one_line(" ".join(str(error).split())[:300])
     if "os error 28" in text:  # safetensors has an error class of its own for a full disk
         print(f"error: no space left on the disk: {text}", file=sys.stderr)
         return 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +24,13 @@ from ftclf.differences import flatten, varying
 from ftclf.errors import ConfigError, RunError, did_you_mean
 from ftclf.runs import Run, find_runs, read_json
 from ftclf.significance import ALPHA, ALPHA_ONE_SEED, MARGIN, Difference
+from ftclf.spreadsheets import write_lines
 from ftclf.tables import add_column, add_row, new_table, show_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SCORES = {name for names in [*HEADLINES.values(), *CHOOSING_METRICS.values()] for name in names}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts so is run by spreadsheets
 
 
 def compare(
@@ -81,7 +80,7 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
     scores = [read_json(run.metrics) for run in runs]
     series = {split: [found[split][metric] for found in scores] for split in ("validation", "test")}
     plot_setting(file, setting, [float(value) for value in values], series, metric)  # type: ignore[arg-type]
-    print(f"plot: {file}")
+    print(printable(f"plot: {file}"))
 
 
 def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> None:
@@ -244,9 +243,4 @@ def _write_flips(path: Path, lines: list[list[Any]]) -> None:
 
 def _write_lines(path: Path, lines: list[list[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([_harmless(cell) for cell in line] for line in lines)
-
-
-def _harmless(cell: Any) -> Any:
-    """Put a ' before text that a spreadsheet would run as a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+        write_lines(file, lines)

@@ -38,13 +38,25 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text as `printable` does, with its line breaks spelt out too."""
+    return printable(text).replace("\n", "\\n")
+
+
+class _Printable(logging.Formatter):
+    """Lines of a log that may be shown on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Write everything that ftclf and the libraries log in this thread to a file while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8")
     owner = threading.get_ident()
     handler.addFilter(lambda record: record.thread == owner)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

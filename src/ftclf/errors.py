@@ -62,5 +62,6 @@ class SweepError(FtclfError):
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
-    nearest = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    short = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
+    nearest = difflib.get_close_matches(name, short, n=1, cutoff=0.6)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""

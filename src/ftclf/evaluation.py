@@ -30,6 +30,7 @@ from ftclf.metrics import (
     softmax,
 )
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.spreadsheets import write_lines
 
 if TYPE_CHECKING:
     pass
@@ -233,9 +234,6 @@ def names_of(chosen: NDArray[np.bool_], label_names: list[str]) -> list[list[str
 
 
 def _write_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]) -> None:
-    import csv
-
+    lines = [[name, *row] for name, row in zip(label_names, counts.tolist(), strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *label_names])
-        writer.writerows([name, *row] for name, row in zip(label_names, counts.tolist(), strict=True))
+        write_lines(file, [["true \\ predicted", *label_names], *lines])

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.console import one_line
+
+LONGEST_NAME = 40  # characters of a label
+
 
 def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str], *, title: str) -> None:
     """Draw counts (left) and shares of each true label (right); readable with 28 labels."""
     size = len(label_names)
-    side = max(4.0, 0.42 * size + 1.5)
+    names = [one_line(name)[:LONGEST_NAME] for name in label_names]
+    side = max(4.0, 0.42 * size + 1.5) + 0.08 * max(0, max(map(len, names)) - 15)  # inches
     figure, axes = _figure(1, 2, (2 * side + 1, side + 0.8))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for axis, numbers, text, heading in (
@@ -21,8 +26,8 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
     ):
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axis.set_title(f"{title}: {heading}")
-        axis.set_xticks(range(size), label_names, rotation=90 if size > 6 else 30)
-        axis.set_yticks(range(size), label_names)
+        axis.set_xticks(range(size), names, rotation=90 if size > 6 else 30, parse_math=False)
+        axis.set_yticks(range(size), names, parse_math=False)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
         for row, column in zip(*np.nonzero(numbers >= (1 if axis is axes[0] else 0.005)), strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import DatasetConfig, PredictConfig, check
+from ftclf.console import printable
 from ftclf.data import load_texts
+from ftclf.data.lines import check_file
 from ftclf.errors import DataError, RunError
 from ftclf.runs import checkpoint_of
+from ftclf.spreadsheets import write_lines
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
     from ftclf.decisions import Decision
 
 CHUNK = 8192  # texts in memory at a time
+# What json leaves as it is though it steers a terminal, or ends a line for some readers.
+HIDDEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUTPUTS = (".csv", ".jsonl", ".parquet")
 
 
@@ -44,12 +50,14 @@ def predict(config: PredictConfig) -> None:
     texts = _read_texts(config, info.dataset)
     tables = _predictions(folder, texts, info, batch_size=config.batch_size)
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # json is, whatever the terminal speaks
         for table in tables:
             sys.stdout.writelines(_json_lines(table, info))
             sys.stdout.flush()
         return
     count = _write(output, tables, info)
-    print(f"{count} predictions in {output}")
+    print(printable(f"{count} predictions in {output}"))
 
 
 def _predictions(folder: Path, texts: Iterator[str], info: CheckpointInfo, *, batch_size: int) -> Iterator[Columns]:
@@ -102,8 +110,7 @@ def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
         return _texts_of_lines(sys.stdin.buffer, "stdin")
     path = Path(config.input).expanduser()
     if path.suffix.lower() == ".txt":
-        if not path.is_file():
-            raise DataError(f"input: no file {path}")
+        check_file(path)
         return _text_file(path)
     # A user's file has a header and names its column; the data set's own layout is not asked for.
     layout = DatasetConfig(name="input", text_column=config.text_column or dataset.text_column)
@@ -135,11 +142,16 @@ def _text_file(path: Path) -> Iterator[str]:
 def _texts_of_lines(stream: Any, where: str) -> Iterator[str]:
     for number, line in enumerate(stream, start=1):
         try:
-            text = line.decode("utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise DataError(f"{where}: line {number} is not utf-8; save it as UTF-8") from error
         if not text.strip():
             raise DataError(f"{where}: line {number} is empty; every line is a text to label")
+        for char, name in (("\0", "NUL character"), ("\r", "carriage return")):
+            if char in text:
+                raise DataError(
+                    f"{where}: line {number} holds a {name}; texts are UTF-8, and end with a line feed each"
+                )
         yield text
 
 
@@ -175,19 +187,18 @@ def _json_lines(table: Columns, info: CheckpointInfo) -> Iterator[str]:
     for cells, row in zip(zip(*(table[column] for column in others), strict=True), probabilities, strict=True):
         fields = dict(zip(others, cells, strict=True))
         fields["probabilities"] = dict(zip(info.label_names, row, strict=True))
-        yield json.dumps(fields, ensure_ascii=False) + "\n"
+        yield HIDDEN.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(fields, ensure_ascii=False)) + "\n"
 
 
 def _write_csv(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:
     """Several labels stand in one cell as a json list: a name may hold any separator."""
     first, count = next(tables), 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(first)
+        write_lines(file, [first])
         for table in chain([first], tables):
             if info.task == "multi_label":
                 table["labels"] = [json.dumps(names, ensure_ascii=False) for names in table["labels"]]
-            writer.writerows(zip(*table.values(), strict=True))
+            write_lines(file, zip(*table.values(), strict=True))
             count += len(table["text"])
     return count
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +84,15 @@ def run(words: list[str], output: Path, before: Callable[..., None] | None = Non
     if code is None:
         trial.kill()
     return 999 if code is None else code, trial.said()
+
+
+_one_at_a_time = threading.Lock()  # a command prints to the process's own stderr
+
+
+def in_this_process(work: Callable[[], int]) -> tuple[int, str]:
+    """Run a command that ends before anything heavy begins; return its exit code and what it printed to stderr."""
+    with _one_at_a_time, contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        return work(), said.getvalue()
 
 
 def fresh(words: list[str], **environment: str) -> subprocess.Popen[str]:

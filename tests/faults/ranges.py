@@ -148,7 +148,7 @@ TOGETHER = {
     "dataset.task=multi_label training.metric=accuracy": "training.metric: got 'accuracy', allowed with dataset.task=",
     "dataset.task=multi_label decision.calibration=temperature": "decision.calibration: got 'temperature', allowed",
     "decision.calibration=platt": "decision.calibration: got 'platt', allowed with dataset.task=single_label",
-    "dataset.label_column=text": "dataset.text_column: got 'text', which is dataset.label_column too, allowed: another",
+    "dataset.label_column=text": "dataset.label_column: 'text' is the column of the text too",
     "dataset.label_columns=[a,b]": "dataset.label_columns: a column a label is for several labels a row",
     "training.extra.seed=3": "training.extra.seed: ftclf sets it itself",
     "training.extra.hub_token=hf_secret": "training.extra.hub_token: ftclf uploads nothing and keeps no tokens",

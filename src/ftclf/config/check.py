@@ -96,13 +96,13 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
     data = config.dataset
     if data.source == "files" and not data.train:
         yield "dataset.train: not given; dataset=files needs a file, as in dataset.train=reviews.csv"
+    if data.label_column == data.text_column and not data.label_columns:
+        yield f"dataset.label_column: '{data.label_column}' is the column of the text too; name the one of the labels"
     if max(data.validation_size, data.test_size) <= 0.5 and data.validation_size + data.test_size >= 0.9:
         yield (
             f"dataset.validation_size: {data.validation_size} and test_size {data.test_size} leave too little to "
             "train on, allowed: less than 0.9 together"
         )
-    if data.text_column == data.label_column and not data.label_columns:
-        yield f"dataset.text_column: got '{data.text_column}', which is dataset.label_column too, allowed: another"
     if isinstance(config.method, LoraConfig) and config.method.init == "orthogonal" and config.method.r % 2:
         yield f"method.r: got {config.method.r}, allowed with method.init=orthogonal: even numbers"
     of_other_task = {name for task, names in CHOOSING_METRICS.items() if task != data.task for name in names}

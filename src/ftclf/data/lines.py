@@ -3,36 +3,106 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftclf.errors import DataError
+from ftclf.errors import DataError, did_you_mean
+
+OTHER_FILES = {
+    b"PAR1": "parquet; name it .parquet",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as csv",
+}
+NOT_OF_FILES = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}  # codecs of names and of source code
+MARKS = {  # the longer ones first: that of UTF-32 begins as that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8",
+}
+
+
+def check_file(path: Path) -> None:
+    """Raise DataError where there is no file that can be read from its beginning to its end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        gone = getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR)
+        what = "no such file" if gone else (getattr(error, "strerror", None) or str(error)).lower()
+        raise DataError(f"{path}: {what}.{_nearest(path) if gone else ''}") from error
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path}: a folder, allowed: a file")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: a pipe or a device, allowed: a file; it is read twice, so save it first")
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(f"{path}: you may not read it; give yourself the right, as with chmod u+r") from error
+
+
+def _nearest(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""
 
 
 def check_text(path: Path, encoding: str) -> None:
-    """Walk a text file once. Raises DataError where it is empty, not in this encoding, or not a text."""
-    with path.open("rb") as file:
-        start = file.read(2)
-        if not start.strip() and not any(block.strip() for block in iter(lambda: file.read(2**20), b"")):
-            raise DataError(f"{path}: the file is empty")
-    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and encoding == "utf-8":
-        raise DataError(f"{path}: it is UTF-16, not UTF-8; add dataset.encoding=utf-16, or save it as UTF-8")
-    number = 0
+    """Walk a text file once. Raises DataError where it cannot be read, is empty, not in this encoding, or no text."""
+    check_file(path)
+    _check_mark(path, encoding)
+    number, empty = 0, True
     try:
         for number, line in enumerate(lines_of(path, encoding), start=1):
             if "\0" in line:
-                raise DataError(f"{path}: line {number} holds a NUL character; the file is binary or damaged")
-    except LookupError as error:
-        raise DataError(
-            f"dataset.encoding: got '{encoding}', allowed: a codec of Python, as utf-8 or cp1252"
-        ) from error
+                raise DataError(_other(path) or f"{path}: line {number} holds a NUL character; the file is damaged")
+            if number == 1 and line.startswith("\ufeff"):
+                raise DataError(f"{path}: line 1 begins with a second byte order mark; take it out")
+            empty = empty and not line.strip()
     except UnicodeDecodeError as error:  # in a block of bytes behind the last line that was whole
         line_number = number + error.object.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: line {line_number} is not {encoding} (byte 0x{error.object[error.start]:02x}); "
+            _other(path)
+            or f"{path}: line {line_number} is not {encoding} (byte 0x{error.object[error.start]:02x}); "
             "save the file as UTF-8, or name its encoding, as in dataset.encoding=cp1252"
         ) from error
+    if empty:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _check_mark(path: Path, encoding: str) -> None:
+    """Refuse an encoding that Python does not know, and one that the file's byte order mark denies."""
+    try:
+        codec = codecs.lookup(encoding).name
+        "".encode(encoding)  # some turn bytes into bytes, or refuse everything
+        if codec in NOT_OF_FILES:
+            raise LookupError(codec)
+    except (LookupError, ValueError) as error:
+        raise DataError(
+            f"dataset.encoding: got '{encoding}', allowed: a codec of Python for text, as utf-8 or cp1252"
+        ) from error
+    start = _start(path)
+    marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
+    if marked is not None and codec not in (marked, f"{marked}-sig"):
+        raise DataError(
+            f"{path}: it is {marked.upper()}, not {encoding.upper()}; "
+            f"add dataset.encoding={marked}, or save it as UTF-8"
+        )
+
+
+def _other(path: Path) -> str:
+    """Return the error for a file that is no text because it is something else that is known."""
+    start = _start(path)
+    return next((f"{path}: it is {what}" for mark, what in OTHER_FILES.items() if start.startswith(mark)), "")
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def lines_of(path: Path, encoding: str, newline: str = "\n") -> Iterator[str]:
@@ -51,8 +121,6 @@ def _codec(path: Path, encoding: str) -> str:
     """Return the codec that reads a file in pieces as `encoding` reads it whole."""
     name = codecs.lookup(encoding).name
     if name in ("utf-16", "utf-32"):  # read in pieces they insist on the mark that says which end comes first
-        with path.open("rb") as file:
-            start = file.read(4)
-        marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+        marked = any(_start(path).startswith(mark) for mark, marked in MARKS.items() if marked == name)
         return name if marked else f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
     return "utf-8-sig" if name == "utf-8" else name

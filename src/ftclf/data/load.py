@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ftclf.config import DatasetConfig
+from ftclf.data.cells import excerpt, some
 from ftclf.data.kept import find_kept, keep
 from ftclf.data.read import read_rows
 from ftclf.data.rows import Data, RawRows, Split
@@ -40,12 +43,14 @@ def _make(config: DatasetConfig) -> Data:
     raw, names = _group_labels(raw, names, config)
     raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
     label_names = _label_names(raw["train"], names, config)
+    notes += _lookalikes(label_names)
     splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
     _check_classes(splits["train"], label_names, raw["train"].where)
     for split in ("validation", "test"):
         if split in splits and (shared := shared_texts(splits["train"], splits[split])):
             notes.append(f"{shared} of the {len(splits[split])} {split} rows have a text that also stands in train")
-    splits = cut_missing(splits, config)
+    splits = cut_missing(splits, config)  # which may take all texts of a class that has each under other labels too
+    _check_classes(splits["train"], label_names, raw["train"].where)
     name = config.name
     if config.official_train_rows and len(raw["train"].texts) < config.official_train_rows:
         name = f"{name}_sample"
@@ -68,7 +73,7 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
             unknown = sorted(set(data.label_names) - set(label_names))
             raise DataError(
                 f"dataset: {data.name} has labels that the checkpoint does not know "
-                f"({_some(unknown or data.label_names)}); it knows {_some(label_names)}"
+                f"({some(unknown or data.label_names)}); it knows {some(label_names)}"
             )
         return data
     notes: list[str] = []
@@ -108,15 +113,25 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
 def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig) -> list[str]:
     if names is None:
         found = train.found_labels()
-        numbers = all(name.lstrip("-").isdecimal() for name in found)
+        numbers = all(re.fullmatch("-?[0-9]{1,18}", name) for name in found)
         names = sorted(found, key=lambda name: (int(name), name) if numbers else (0, name))
     if len(names) < 2:
         raise DataError(
             f"{train.where}: column '{config.label_column}' holds "
-            + (f"one class only ('{names[0]}')" if names else "no label at all")
+            + (f"one class only ({excerpt(names[0])})" if names else "no label at all")
             + "; a classifier needs two or more"
         )
     return names
+
+
+def _lookalikes(names: list[str]) -> list[str]:
+    """Return a note on labels that a reader may take for one another."""
+    first: dict[str, str] = {}
+    for name in names:
+        seen = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if (other := first.setdefault(seen, name)) != name:
+            return [f"labels {excerpt(other)} and {excerpt(name)} are two, told apart by case, spaces or code points"]
+    return []
 
 
 def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
@@ -125,10 +140,15 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
         # The column holds ids of the file's lines; names are accepted too.
         ids.update({str(index + config.first_label_id): index for index in range(len(names))})
     _refuse_unknown(rows, ids, names, config)
-    chosen = np.zeros((len(rows.combinations), len(names)), dtype=bool)
+    several = config.task == "multi_label"
+    shape = (len(rows.combinations), len(names)) if several else (len(rows.combinations),)
+    by_combination = np.zeros(shape, dtype=bool if several else np.int64)
     for number in np.unique(rows.labels):
-        chosen[number, [ids[label] for label in rows.combinations[number]]] = True
-    by_combination = chosen if config.task == "multi_label" else chosen.argmax(axis=1)
+        places = [ids[label] for label in rows.combinations[number]]
+        if several:
+            by_combination[number, places] = True
+        else:
+            by_combination[number] = places[0]
     return Split(rows.texts, by_combination[rows.labels], rows.columns)
 
 
@@ -139,8 +159,8 @@ def _refuse_unknown(rows: RawRows, ids: dict[str, int], names: list[str], config
         first = bad[0]
         label = next(label for label in rows.combinations[rows.labels[first]] if label not in ids)
         raise DataError(
-            f"{rows.where}: row {rows.lines[first]}: label '{label}' is not among the {len(names)} labels of "
-            f"{config.label_file or 'train'} ({_some(names)}).{did_you_mean(label, names)}"
+            f"{rows.where}: row {rows.lines[first]}: label {excerpt(label)} is not among the {len(names)} labels of "
+            f"{config.label_file or 'train'} ({some(names)}).{did_you_mean(label, names)}"
         )
 
 
@@ -154,7 +174,7 @@ def _group_labels(
     ids = {} if names is None else {str(index + config.first_label_id): name for index, name in enumerate(names)}
     known = set(names) if names is not None else raw["train"].found_labels()
     if unknown := sorted(set(group_of) - known):
-        raise DataError(f"dataset.label_groups: no label '{unknown[0]}'.{did_you_mean(unknown[0], known)}")
+        raise DataError(f"dataset.label_groups: no label {excerpt(unknown[0])}.{did_you_mean(unknown[0], known)}")
 
     def group(label: str) -> str:
         name = ids.get(label, label)
@@ -171,11 +191,6 @@ def _check_classes(train: Split, names: list[str], where: str) -> None:
     counts = train.labels.sum(axis=0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(names))
     if absent := [names[index] for index in np.flatnonzero(counts == 0)]:
         raise DataError(
-            f"{where}: no row of {_some(absent)} in train; a class without rows cannot be learned, "
+            f"{where}: no row of {some(absent)} in train; a class without rows cannot be learned, "
             "take it out of the label names or add rows"
         )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown if len(names) <= 8 else f"{shown}, ... {len(names) - 8} more"

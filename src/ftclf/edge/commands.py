@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.console import printable
 from ftclf.edge.compose import (
     changed,
     checked_hydra,
@@ -57,7 +58,7 @@ def run_train(words: list[str]) -> int:
     if args.multirun:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
-        print(f"{len(jobs)} jobs in {folder}", flush=True)
+        print(printable(f"{len(jobs)} jobs in {folder}"), flush=True)
         if jobs[0].training.together:
             _train_groups(jobs, overrides_of_jobs("train", args), folder)
             return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
@@ -73,7 +74,7 @@ def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: P
 
     for group in groups_of(jobs):
         for number in group:
-            print(f"job {number}: {' '.join(overrides[number])}", flush=True)
+            print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
         train_apart({number: Job(jobs[number], folder / str(number), overrides[number]) for number in group})
 
 
@@ -120,7 +121,7 @@ def train_task(cfg: DictConfig) -> float:
     sweeping = job.mode == RunMode.MULTIRUN
     config = to_dataclass(cfg, "train")
     if sweeping:
-        print(f"\njob {job.job.num}: {' '.join(overrides)}", flush=True)
+        print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
         train_apart({job.job.num: Job(config, folder, overrides)})
         run = Run(folder)
         return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
@@ -215,7 +216,7 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     if done:
         compare([folder], metric)
         plot_if_one_setting_varies(find_runs([folder]), metric, folder)
-        print(f"report: {write_reports([folder], folder / 'report.html', overwrite=True)}")
+        print(printable(f"report: {write_reports([folder], folder / 'report.html', overwrite=True)}"))
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
     missing = jobs - len(done) - len(failures)
     if missing > 0:

@@ -1,0 +1,98 @@
+"""What stands in one cell: a text, labels, or something else, which is refused with its file, row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ftclf.config import DatasetConfig
+from ftclf.errors import DataError
+
+LONGEST = 80  # characters of somebody's data in a message
+
+
+def checked_text(value: Any, where: str) -> str:
+    """Return a cell that is a text. `where` is what an error begins with."""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: got {kind(value)}, allowed: text")
+    if not value.strip():
+        raise DataError(f"{where}: the text is empty; remove the row or fill it")
+    return _whole_characters(value, where)
+
+
+def checked_labels(value: Any, where: str, config: DatasetConfig) -> list[str]:
+    """Return the names in a label cell, each once: text, a whole number, a truth value, or a list of these."""
+    names: list[str] = []
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, str | int):
+            raise DataError(f"{where}: got {kind(one)}, allowed: text or a whole number as the label")
+        name = str(one).lower() if isinstance(one, bool) else _whole_characters(str(one), where)
+        pieces = name.split(config.label_delimiter) if config.label_delimiter else [name]
+        names += [piece.strip() for piece in pieces]
+    if config.task == "multi_label" and not any(names):
+        return []
+    if not names or not all(names):
+        raise DataError(f"{where}: the label is empty; remove the row or fill it")
+    return list(dict.fromkeys(names))
+
+
+def is_chosen(value: Any, where: str) -> bool:
+    """Return what a cell of a label's own column says."""
+    cell = value.strip().lower() if isinstance(value, str) else value
+    if cell in ("1", "true", 1, True):
+        return True
+    if cell in ("0", "false", 0, False):
+        return False
+    raise DataError(f"{where}: got {excerpt(value) if isinstance(value, str) else kind(value)}, allowed: 0 or 1")
+
+
+def checked_slice(value: Any, where: str) -> str:
+    """Return a cell that the report slices by, whatever it holds, as text; a missing one is empty."""
+    return "" if value is None else _whole_characters(str(value), where)
+
+
+def _whole_characters(text: str, where: str) -> str:
+    """Refuse what no file can hold as UTF-8, and what only damaged files hold."""
+    if "\0" in text:
+        raise DataError(f"{where}: a NUL character; the file is damaged, or was no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: half a character (a lone surrogate); mend the text") from error
+    return text
+
+
+def kind(value: Any) -> str:
+    """Return what a value is, in words."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return f"a truth value ({str(value).lower()})"
+        case int() | float():
+            return f"a number ({str(value)[:LONGEST]})"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"a value of type {type(value).__name__}"
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of somebody's data in quotes: a message stays one that can be read."""
+    return f"'{text}'" if len(text) <= LONGEST else f"'{text[:LONGEST]}…'"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of many names."""
+    shown = ", ".join(name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names[:8])
+    return shown if len(names) <= 8 else f"{shown}, ... {len(names) - 8} more"
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that stands there for the second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
