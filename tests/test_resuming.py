@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf import durable, stopping
@@ -392,6 +393,36 @@ def test_a_signal_waits_where_it_is_told_to_and_handlers_are_put_back() -> None:
     assert told == [signal.SIGTERM, 0]
     assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def unrenderable(*_: Any) -> None:
+    raise KeyError("rows")
+
+
+def test_a_finished_run_whose_report_cannot_be_written_is_finished(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = Run(tmp_path / "run")
+    monkeypatch.setattr("ftclf.report.render", unrenderable)
+    assert run(words("training.max_steps=2")) == 0
+    again = f"once that is mended: ftclf report {done.folder}"
+    assert f"warning: {done.report} could not be written (KeyError: 'rows'); {again}" in capsys.readouterr().err
+    assert done.finished
+    assert not done.resumable.exists()
+    monkeypatch.undo()
+    assert run(again.partition(": ftclf ")[2].split()) == 0
+    assert done.report.is_file()
+
+
+def test_a_diverged_run_whose_report_cannot_be_written_still_says_that_it_diverged(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ClassifierTrainer.__mro__[1], "training_step", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("ftclf.report._rendered", unrenderable)
+    assert run(words()) == 4
+    error = capsys.readouterr().err
+    assert "report.html could not be written (KeyError: 'rows')\n" in error
+    assert "error: training: the loss is nan in step 1" in error
 
 
 def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from faults.world import Check, World, checkpoint_steps, outcome
 
 NAME = "every file call of a save made to die, and to fail (no space, I/O error, no permission)"
 GOAL = "a whole checkpoint stands after each, the error is one line, and the run goes on to the same bits"
-WAYS = {"dies": 0, "no space": errno.ENOSPC, "I/O error": errno.EIO, "no permission": errno.EACCES}
+WAYS = {"dies": 0, "no space": errno.ENOSPC, "input-output error": errno.EIO, "no permission": errno.EACCES}
 RESUMED = 8  # of the folders that are left, in the short form; the others are compared with the undisturbed one's
 
 
