@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ftclf import durable, stopping
 from ftclf.cli import run
 from ftclf.errors import ResourceError, RunError
 from ftclf.progress import newest_checkpoint
-from ftclf.runs import Run, read_json
+from ftclf.runs import Run, read_json, write_text
 from ftclf.trainer import ClassifierTrainer, ProgressCallback
 
 Words = Callable[..., list[str]]
@@ -432,3 +433,17 @@ def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys
     killed.config.write_text("{")
     with pytest.raises(RunError):
         read_json(killed.config)
+
+
+def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = tempfile.mkstemp
+
+    def signalled(*args: Any, **kwargs: Any) -> Any:
+        made = original(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(tempfile, "mkstemp", signalled)
+    with pytest.raises(stopping.Stopped), stopping.stoppable():
+        write_text(tmp_path / "a.txt", "whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]

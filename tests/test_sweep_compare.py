@@ -211,7 +211,8 @@ def when_locked(lock: Path, do: Callable[[int], None]) -> threading.Thread:
     def wait() -> None:
         for _ in range(6000):
             if lock.exists() and (pid := lock.read_text()):
-                return do(int(pid))
+                do(int(pid))
+                return
             pause.wait(0.01)
 
     thread = threading.Thread(target=wait)

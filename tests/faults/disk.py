@@ -13,13 +13,13 @@ from typing import Any
 from faults.processes import run
 from faults.world import Check, World, checkpoint_steps, outcome
 
-NAME = "full disk at 20 sizes, read-only folder, folder removed while running"
+NAME = "full disk at many sizes, read-only folder, folder removed while running"
 GOAL = "exit 5 and one line; what stood before stays; the same command goes on to the same bits when it is mended"
-SIZES, LONG = 20, 60
+SHORT, LONG = 8, 40
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
-    number = LONG if long else SIZES
+    number = LONG if long else SHORT
     if world.library is not None:
         for part in range(number):
             yield seed, lambda part=part: _full(world, ("full", "lora")[part % 2], part / number)

@@ -12,18 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PRELOADED = [
-    "peft",
-    "transformers.models.bert.modeling_bert",
-    "matplotlib.pyplot",
-    "statsmodels.stats.proportion",
-    "ftclf.training",
-    "ftclf.trainer",
-    "ftclf.predict",
-    "ftclf.eval",
-    "ftclf.report.gather",
-    "ftclf.edge.commands",
-]
+TESTS = Path(__file__).resolve().parents[1]
+PRELOADED = ["faults.warm"]
 LIMIT = 900.0  # seconds until a process counts as hanging
 
 
@@ -33,10 +23,13 @@ def start_server(library: Path | None) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before.get("PYTHONPATH")]))
     if library is not None:
         os.environ["LD_PRELOAD"] = str(library)
     forkserver.ensure_running()
-    os.environ.pop("LD_PRELOAD", None)
+    os.environ.clear()
+    os.environ.update(before)
 
 
 class Trial:
