@@ -17,7 +17,7 @@ import torch
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf import durable, stopping
-from ftclf.cli import run
+from ftclf.cli import attempt, guarded, run
 from ftclf.errors import ResourceError, RunError
 from ftclf.progress import newest_checkpoint
 from ftclf.runs import Run, read_json, write_text
@@ -433,6 +433,23 @@ def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys
     killed.config.write_text("{")
     with pytest.raises(RunError):
         read_json(killed.config)
+
+
+def test_an_error_that_a_signal_led_to_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            raise KeyError("what is missing since the signal came")
+
+    def tried() -> int:
+        return int(attempt(work, failures.append) or 0)
+
+    failures: list[Exception] = []
+    for one in (work, tried):
+        assert guarded(one) == 130
+        assert capsys.readouterr().err == "stopped by SIGINT\n"
+    assert not failures
 
 
 def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

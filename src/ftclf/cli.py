@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ftclf import __version__
 from ftclf.errors import ConfigError, FtclfError, UserError, did_you_mean
-from ftclf.stopping import Stopped, stoppable
+from ftclf.stopping import Stopped, behind, stoppable
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,10 @@ def guarded(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return report(error)
+        if (stopped := behind(error)) is None:
+            return report(error)
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
 
 
 def _run(words: list[str]) -> int:
@@ -197,10 +200,12 @@ def _run(words: list[str]) -> int:
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
-    """Do something and hand whatever error it has to `give_up`."""
+    """Do something and hand whatever error it has, if no signal is behind it, to `give_up`."""
     try:
         return work()
     except Exception as error:
+        if behind(error):
+            raise
         give_up(error)
         return None
 

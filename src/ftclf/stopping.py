@@ -25,6 +25,14 @@ class Stopped(BaseException):
         self.exit_code = exit_code(number)
 
 
+def behind(error: BaseException) -> Stopped | None:
+    """Return the signal that an error comes from: where one breaks in, a library's own clean-up may fail."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 class _Request:
     """The signal that came, and who is told of it instead of the exception."""
 

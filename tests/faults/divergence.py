@@ -11,7 +11,7 @@ from faults.world import Check, World, checkpoint_steps, last_step, outcome
 
 NAME = "NaN and infinity in loss, gradient and weights; learning rates and weights that explode"
 GOAL = "exit 4 within a step, the last good checkpoint stays, failure.json and the report say it; then the same bits"
-SHORT, LONG = 6, 12  # every value in every place
+SHORT, LONG = 10, 12  # every value in every place
 PLACES = ("loss", "gradient", "weight")
 VALUES = ("nan", "inf")
 

@@ -20,6 +20,7 @@ from ftclf.config import METHODS, check, config_folder
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
+from ftclf.stopping import unbroken
 
 # Hydra and OmegaConf raise the latter two for a group that is null or a key below one.
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
@@ -211,6 +212,11 @@ def _without_sweeps(args: Any) -> list[str]:
 
 def to_dataclass(cfg: DictConfig, command: str) -> Any:
     """Turn a composed config into its dataclass. Raises ConfigError for keys that no setting has."""
+    with unbroken():  # OmegaConf's own clean-up fails where a signal breaks in
+        return _to_dataclass(cfg, command)
+
+
+def _to_dataclass(cfg: DictConfig, command: str) -> Any:
     plain = cfg.copy()
     with open_dict(plain):
         plain.pop("hydra", None)
