@@ -179,10 +179,10 @@ def guarded(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (stopped := behind(error)) is None:
+        if (signal := behind(error)) is None:
             return report(error)
-        print(stopped, file=sys.stderr)
-        return stopped.exit_code
+        print(signal, file=sys.stderr)
+        return signal.exit_code
 
 
 def _run(words: list[str]) -> int:

@@ -24,6 +24,8 @@ def start_server(library: Path | None) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     before = dict(os.environ)
+    # A process that is killed takes nothing back, which is no news.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before.get("PYTHONPATH")]))
     if library is not None:
         os.environ["LD_PRELOAD"] = str(library)
