@@ -464,3 +464,30 @@ def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, mon
     with pytest.raises(stopping.Stopped), stopping.stoppable():
         write_text(tmp_path / "a.txt", "whole")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FTCLF_CACHE", "/proc/nothing")
+    assert run(words()) == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: FTCLF_CACHE: cannot write to /proc/nothing: ")
+    assert error.count("\n") == 1
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError("4096 requested and 0 written")  # numpy's words, without a number
+
+
+@pytest.mark.parametrize("place", ["ftclf.data.kept.np.save", "ftclf.tokens.np.save", "ftclf.baselines.np.savez"])
+def test_a_cache_that_is_full_is_one_line(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, place: str
+) -> None:
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "small"))
+    monkeypatch.setattr(place, full)
+    assert run(words("training.max_steps=1", "baselines=[tfidf]")) == 5
+    error = capsys.readouterr().err
+    assert f"FTCLF_CACHE: cannot write to {tmp_path / 'small'}: no space left on device?; make room" in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "small").rglob(".*"))

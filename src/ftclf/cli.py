@@ -223,8 +223,8 @@ def report(error: Exception) -> int:
             print(f"error: {printable(line)}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"error:{printable(where)}: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable(where)}{error.strerror}", file=sys.stderr)
         return 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
         print(
