@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -85,7 +86,7 @@ def test_a_network_scores_as_its_modules_do(workers: int) -> None:
     fused = copy.deepcopy(plain)
     fuse(fused, workers)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.allclose(plain(**batch()).logits, fused(**batch()).logits, atol=0.02)
+        assert torch.allclose(plain(**batch()).logits.float(), fused(**batch()).logits, atol=0.02)
     with torch.inference_mode():
         assert torch.allclose(plain(**batch()).logits, fused(**batch()).logits, atol=1e-6)
 
@@ -126,9 +127,9 @@ def test_the_same_seed_gives_the_same_bits(workers: int) -> None:
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:
-    section = Section(0, 0, 1, 1, None, torch.Generator().manual_seed(0))
+    section = Section(0, 0, 1, 1, None, np.random.default_rng(0))
     mask = section.draw(torch.ones(500, 1000), 26)
-    assert 1 - mask.mean().item() == pytest.approx(26 / 256, abs=0.002)
+    assert 1 - mask.float().mean().item() == pytest.approx(26 / 256, abs=0.002)
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))
 
 

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 def scoring_network(network: Any, compute: Compute) -> nn.Module:
     """Return a loaded network made ready to score: what costs time in every batch is done once.
 
-    Adapters are merged, and linear layers are held in the type that autocast would turn them into: both move logits by
-    rounding alone.
+    Adapters are merged, and the blocks' linear layers are held in the type that autocast would turn them into: both
+    move logits by rounding alone.
     """
     from torch import nn
 
+    from ftclf.fused import can_fuse, layers_outside
+
     if hasattr(network, "merge_and_unload"):
         network = network.merge_and_unload()
+    outside = layers_outside(network) if can_fuse(network) else []
     for module in network.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module not in outside:
             module.to(compute.dtype)
     network.eval().requires_grad_(False)
     return compute.place(network)  # type: ignore[no-any-return]

@@ -5,8 +5,8 @@ asks for; here the backward pass is written out, weights are copied once a step,
 cores. The modules, parameters and names stay those of transformers and peft; tests compare values and gradients.
 """
 
-from ftclf.fused.architectures import can_fuse
+from ftclf.fused.architectures import can_fuse, layers_outside
 from ftclf.fused.encoder import fuse
 from ftclf.fused.relay import Relay, Seat, current_seat
 
-__all__ = ["Relay", "Seat", "can_fuse", "current_seat", "fuse"]
+__all__ = ["Relay", "Seat", "can_fuse", "current_seat", "fuse", "layers_outside"]

@@ -31,6 +31,12 @@ def encoder_of(network: nn.Module) -> Any:
     return core.transformer if core.config.model_type == "distilbert" else core.encoder
 
 
+def layers_outside(network: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers that are in no block: pooler and classifier, and a projection of embeddings."""
+    inside = set(encoder_of(network).modules())
+    return [module for module in network.modules() if isinstance(module, nn.Linear) and module not in inside]
+
+
 def blocks_of(networks: list[nn.Module]) -> list[Block]:
     """Return the blocks of networks that share their base weights and differ in their adapters."""
     config = _core(networks[0]).config

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ftclf.fused.attention import Attention, attend, attend_backward
 from ftclf.fused.linear import Gradients, Product, Saved
-from ftclf.fused.sections import Section, draw_masks, filled
+from ftclf.fused.sections import Section, draw_masks, filled, masked, raised
 
 
 class Norm(NamedTuple):
@@ -21,6 +21,7 @@ class Norm(NamedTuple):
     mean: Tensor
     deviation: Tensor
     mask: Tensor | None
+    factor: float  # of what the mask keeps
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Block:
         cuts = self.cuts if training else (0, 0, 0)
         qkv, saved_qkv = self.qkv.forward(x.to(dtype), sections, training=training)
         parts = [attend(qkv[s.tokens], self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel) for s in sections]
-        context = filled([part for part, _ in parts], len(x))
+        context = filled([part for part, _ in parts])
         attended, saved_out = self.out.forward(context, sections, training=training)
         x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], sections)
         before_gelu, saved_up = self.up.forward(x.to(dtype), sections, training=training)
@@ -91,16 +92,17 @@ class Block:
         parts = [
             attend_backward(dcontext[s.tokens], s, kept) for s, kept in zip(sections, saved.attention, strict=True)
         ]
-        dx = self.qkv.backward(filled(parts, len(g)), saved_qkv, wants_input=wants_input, training=training)
+        dx = self.qkv.backward(filled(parts), saved_qkv, wants_input=wants_input, training=training)
         return None if dx is None else g.add_(dx), first_norm | second_norm
 
 
 def _add_and_norm(x: Tensor, y: Tensor, norm: Any, cut: int, sections: list[Section]) -> tuple[Tensor, Norm]:
     """Return norm(x + dropout(y)) in x's type."""
     mask = draw_masks(y, cut, sections) if cut else None
-    summed = x + (y if mask is None else y.mul_(mask))
+    factor = raised(cut)
+    summed = torch.add(x, y if mask is None else masked(y, mask), alpha=factor)
     out, mean, deviation = torch.native_layer_norm(summed, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    return out, Norm(summed, mean, deviation, mask)
+    return out, Norm(summed, mean, deviation, mask, factor)
 
 
 def _norm_backward(g: Tensor, saved: Norm, norm: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Gradients]:
@@ -109,6 +111,8 @@ def _norm_backward(g: Tensor, saved: Norm, norm: Any, dtype: torch.dtype) -> tup
     dsum, dweight, dbias = torch.ops.aten.native_layer_norm_backward.default(
         g, saved.summed, norm.normalized_shape, saved.mean, saved.deviation, norm.weight, norm.bias, wants
     )
-    dy = dsum.to(dtype, copy=True) if saved.mask is None else torch.mul(dsum.to(dtype), saved.mask)
+    dy = dsum.to(dtype, copy=saved.mask is None)
+    if saved.mask is not None:
+        dy = masked(dy, saved.mask).mul_(saved.factor)
     grads = {p: found for p, found in ((norm.weight, dweight), (norm.bias, dbias)) if p.requires_grad}
     return dsum, dy, grads

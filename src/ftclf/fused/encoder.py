@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ftclf.fused.architectures import blocks_of, encoder_of
+from ftclf.fused.architectures import blocks_of, encoder_of, layers_outside
 from ftclf.fused.passes import Pass, sections_of
 from ftclf.fused.relay import Seat
 
@@ -59,6 +60,14 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
 
     encoder = encoder_of(network)
     encoder.forward = types.MethodType(forward, encoder)
+    for layer in layers_outside(network):
+        layer.forward = types.MethodType(_in_full, layer)  # type: ignore[method-assign]
+
+
+def _in_full(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Compute in the weights' type: a row a text gains nothing in bf16, and each number of rows would need kernels."""
+    with torch.autocast("cpu", enabled=False):
+        return functional.linear(x.to(layer.weight.dtype), layer.weight, layer.bias)
 
 
 def _output(x: Tensor) -> Any:

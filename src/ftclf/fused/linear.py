@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftclf.dropout import cut_of
-from ftclf.fused.sections import Section, raised
+from ftclf.fused.sections import Section, masked, raised
 
 Gradients = dict[nn.Parameter, Tensor]
 
@@ -43,22 +44,25 @@ class Adapters:
 
 @dataclass
 class Adapted:
-    """What the gradients of the adapters of one section need: its masked input and that times `down`, scaled."""
+    """What the gradients of the adapters of one section need: its masked input and that times `down`."""
 
     section: Section
     inputs: Tensor
     hidden: Tensor
     mask: Tensor | None
-    dhidden: Tensor | None = None
 
 
 @dataclass
 class Saved:
-    """What the gradients of a product need of one share: its input and, after `backward`, its output's gradient."""
+    """What the gradients of a product need of one share: its input and, after `backward`, its output's gradient.
 
-    x: Tensor
+    Those of the adapters are small: `backward` has them at once, and nothing of the share is kept for them.
+    """
+
+    x: Tensor | None
     adapted: list[Adapted] = field(default_factory=list)
     g: Tensor | None = None
+    adapters: Gradients = field(default_factory=dict)
 
 
 class Product:
@@ -86,24 +90,26 @@ class Product:
         adapters = [p for model in self.models if model for part in model.parts for p in (part.down, part.up)]
         return [*self.weights, *self.biases, *adapters]
 
-    def prepare(self, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the copies that a pass in this type needs and what to copy there; a frozen layer's is made once."""
+    def prepare(self, dtype: torch.dtype, *, training: bool) -> list[tuple[Tensor, Tensor]]:
+        """Return the copies that a pass in this type needs, each with its source; a frozen layer's are made once.
+
+        The copies of `up` hold the adapters' factor.
+        """
         sources: list[Tensor] = [*self.weights, *self.biases]
         state = [(source.data_ptr(), source._version) for source in sources]
-        copies: list[Tensor] = []
-        if self.weight.dtype != dtype or not self.packed:
+        todo: list[tuple[Tensor, Tensor]] = []
+        fresh = self.weight.dtype != dtype or not self.packed
+        if fresh:
             self._make_room(dtype)
-        elif not self.trained and state == self._copied:
-            sources = []
-        if sources:
-            copies = [*self._split(self.weight), *self._split(self.bias)]
+        if fresh or self.trained or state != self._copied:
+            todo += zip([*self._split(self.weight), *self._split(self.bias)], sources, strict=True)
             self._copied = state
         for model, packed in zip(self.models, self.packed, strict=True):
             if model is not None and packed is not None:
-                for part in model.parts:
-                    copies += [packed[0][part.ranks], packed[1][part.outputs, part.ranks]]
-                    sources += [part.down, part.up]
-        return copies, sources
+                ups = torch._foreach_mul([part.up for part in model.parts], model.factor(training=training))
+                for part, up in zip(model.parts, ups, strict=True):
+                    todo += [(packed[0][part.ranks], part.down), (packed[1][part.outputs, part.ranks], up)]
+        return todo
 
     def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
         """Return x @ weights + biases + adapters, shape (tokens, outputs of all layers), in x's type."""
@@ -112,46 +118,43 @@ class Product:
             model, packed = self.models[section.model], self.packed[section.model]
             if model is None or packed is None:
                 continue
-            inputs, mask = x[section.tokens], None
+            inputs, mask = x[section.room], None
             if training and model.cut:
                 mask = section.draw(inputs, model.cut)
-                inputs = inputs * mask
-            hidden = functional.linear(inputs, packed[0]).mul_(model.factor(training=training))
-            y[section.tokens].addmm_(hidden, packed[1].t())
+                inputs = masked(inputs, mask)
+            hidden = functional.linear(inputs, packed[0])
+            y[section.room].addmm_(hidden, packed[1].t())
             saved.adapted.append(Adapted(section, inputs, hidden, mask))
         return y, saved
 
     def backward(self, g: Tensor, saved: Saved, *, wants_input: bool, training: bool) -> Tensor | None:
         """Return the gradient of x, or None; keep in `saved` what the gradients of the parameters need."""
         dx = g @ self.weight if wants_input else None
-        if self.trained:
-            saved.g = g
         for adapted in saved.adapted:
-            tokens, index = adapted.section.tokens, adapted.section.model
+            tokens, index = adapted.section.room, adapted.section.model
             model, packed = self.models[index], self.packed[index]
             assert model is not None
             assert packed is not None
-            saved.g = g
-            adapted.dhidden = (g[tokens] @ packed[1]).mul_(model.factor(training=training))
+            dhidden = g[tokens] @ packed[1]
+            found = _adapter_gradients(model, dhidden, g[tokens], adapted, model.factor(training=training))
+            saved.adapters = summed([saved.adapters, found])
             if dx is None:
                 continue
             if adapted.mask is None:
-                dx[tokens].addmm_(adapted.dhidden, packed[0])
+                dx[tokens].addmm_(dhidden, packed[0])
             else:
-                dx[tokens].addcmul_(adapted.dhidden @ packed[0], adapted.mask)
+                dx[tokens].add_(masked(dhidden @ packed[0], adapted.mask))
+        saved.adapted.clear()
+        saved.x, saved.g = (saved.x, g) if self.trained else (None, None)
         return dx
 
     def gradients(self, shares: list[Saved]) -> Gradients:
         """Return the gradients of the trained parameters from what `backward` kept of all shares."""
-        grads: Gradients = {}
-        outputs = [saved.g for saved in shares if saved.g is not None]
+        grads = summed([saved.adapters for saved in shares])
         if self.trained:
-            g = _joined(outputs)
-            grads |= _typed(self.weights, self._split(g.t() @ _joined([saved.x for saved in shares])))
+            g, x = _joined([saved.g for saved in shares]), _joined([saved.x for saved in shares])
+            grads |= _typed(self.weights, self._split(g.t() @ x))
             grads |= _typed(self.biases, self._split(g.sum(0)))
-        for index, model in enumerate(self.models):
-            if model is not None:
-                grads |= _adapter_gradients(model, index, shares)
         return grads
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -171,14 +174,17 @@ class Product:
             self.packed.append(room)
 
 
-def _adapter_gradients(model: Adapters, index: int, shares: list[Saved]) -> Gradients:
-    found = [(a, saved) for saved in shares for a in saved.adapted if a.section.model == index]
-    if not found:
-        return {}
-    dhidden = _joined([adapted.dhidden for adapted, _ in found if adapted.dhidden is not None])
-    g = _joined([saved.g[adapted.section.tokens] for adapted, saved in found if saved.g is not None])
-    ddown = (dhidden.t() @ _joined([adapted.inputs for adapted, _ in found])).float()
-    dup = (g.t() @ _joined([adapted.hidden for adapted, _ in found])).float()
+def summed(shares: Sequence[Gradients]) -> Gradients:
+    """Return the sums over shares; a share has those of the models whose rows it holds."""
+    total: Gradients = {}
+    for share in shares:
+        for parameter, grad in share.items():
+            total[parameter] = total[parameter] + grad if parameter in total else grad
+    return total
+
+
+def _adapter_gradients(model: Adapters, dhidden: Tensor, g: Tensor, adapted: Adapted, factor: float) -> Gradients:
+    ddown, dup = (dhidden.t() @ adapted.inputs).float(), (g.t() @ adapted.hidden).float().mul_(factor)
     grads: Gradients = {}
     for part in model.parts:
         grads[part.down] = ddown[part.ranks]
@@ -186,8 +192,9 @@ def _adapter_gradients(model: Adapters, index: int, shares: list[Saved]) -> Grad
     return grads
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _joined(parts: list[Tensor | None]) -> Tensor:
+    there = [part for part in parts if part is not None]
+    return there[0] if len(there) == 1 else torch.cat(there)
 
 
 def _typed(parameters: list[nn.Parameter], grads: tuple[Tensor, ...]) -> Gradients:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
-from ftclf.fused.linear import Gradients, Saved
+from ftclf.fused.linear import Gradients, Saved, summed
 from ftclf.fused.sections import Section, filled
 from ftclf.fused.workers import in_parallel
 
 SHARE = 128  # tokens that a core gets at least
-TILE = 16  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Pass:
         done = in_parallel(
             [partial(self._backward_share, g, *share, wants_input=wants_input) for share in shares], self.workers
         )
-        grads = _summed([norms for _, norms, _ in done])
+        grads = summed([norms for _, norms, _ in done])
         products = [product for block in reversed(self.blocks) for product in block.products]
         saved = zip(*(saved for _, _, saved in done), strict=True)
         tasks = [partial(product.gradients, list(ones)) for product, ones in zip(products, saved, strict=True)]
@@ -59,15 +59,15 @@ class Pass:
         return (_put_back(inputs, self.shares, g) if wants_input else None), grads
 
     def _prepare(self) -> None:
-        copies, sources = [], []
-        for block in self.blocks:
-            for product in block.products:
-                to, of = product.prepare(self.dtype)
-                copies += to
-                sources += of
-        if copies:
-            with torch.no_grad():
-                torch._foreach_copy_(copies, sources)
+        with torch.no_grad():
+            todo = [
+                one
+                for block in self.blocks
+                for product in block.products
+                for one in product.prepare(self.dtype, training=self.training)
+            ]
+            if todo:
+                torch._foreach_copy_([copy for copy, _ in todo], [source for _, source in todo])
 
     def _forward_share(self, x: Tensor, sections: list[Section], *, keep: bool) -> tuple[Tensor, list[Activations]]:
         x, sections = _taken(x, sections)
@@ -106,20 +106,19 @@ def sections_of(rows: int, length: int, mask: Tensor | None, workers: int, *, tr
             stop - start,
             length,
             None if mask is None else mask[start:stop],
-            None if seed is None else torch.Generator().manual_seed(seed),
+            None if seed is None else np.random.Generator(np.random.SFC64(seed)),
         )
         for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
     ]
 
 
 def _taken(x: Tensor, sections: list[Section]) -> tuple[Tensor, list[Section]]:
-    """Return the tokens of the sections end to end, up to a multiple of `TILE`, and the sections as they lie there."""
-    parts = [x[section.tokens] for section in sections]
+    """Return the tokens of the sections one after the other, each in its room, and the sections as they lie there."""
     moved, start = [], 0
-    for section, part in zip(sections, parts, strict=True):
+    for section in sections:
         moved.append(replace(section, start=start))
-        start += len(part)
-    return filled(parts, -(-start // TILE) * TILE), moved
+        start = moved[-1].room.stop
+    return filled([x[section.tokens] for section in sections]), moved
 
 
 def _put_back(parts: list[Tensor], shares: list[list[Section]], like: Tensor) -> Tensor:
@@ -130,13 +129,7 @@ def _put_back(parts: list[Tensor], shares: list[list[Section]], like: Tensor) ->
     for part, sections in zip(parts, shares, strict=True):
         start = 0
         for section in sections:
-            size = section.rows * section.length
-            out[section.tokens] = part[start : start + size]
-            start += size
+            there = replace(section, start=start)
+            out[section.tokens] = part[there.tokens]
+            start = there.room.stop
     return out
-
-
-def _summed(shares: list[Gradients]) -> Gradients:
-    """Return the sums over shares."""
-    first, *others = shares
-    return {parameter: sum((other[parameter] for other in others), grad) for parameter, grad in first.items()}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-AT_ONCE = 2**20  # random bytes drawn together
+TILE = 16  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
+WORD = 2**64 - 1  # the largest of eight random bytes at once
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass
@@ -23,21 +26,24 @@ class Section:
     rows: int
     length: int
     mask: Tensor | None
-    generator: torch.Generator | None
-    drawn: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+    generator: np.random.Generator | None
 
     @property
     def tokens(self) -> slice:
         return slice(self.start, self.start + self.rows * self.length)
 
+    @property
+    def room(self) -> slice:
+        """Its tokens in a share, and the zeros behind them."""
+        return slice(self.start, self.start + -(-self.rows * self.length // TILE) * TILE)
+
     def draw(self, x: Tensor, cut: int) -> Tensor:
-        """Return a dropout mask for x, in its type: 0 at the rate cut / 256, elsewhere 1."""
-        size = x.numel()
-        if len(self.drawn) < size:
-            words = torch.empty(max(size, AT_ONCE) // 8 + 1, dtype=torch.int64)
-            self.drawn = words.random_(-(2**63), None, generator=self.generator).view(torch.uint8)
-        drawn, self.drawn = self.drawn[:size], self.drawn[size:]
-        return torch.ge(drawn.view(x.shape), cut, out=torch.empty_like(x))  # a bool in between takes six times as long
+        """Return a dropout mask for x, in integers of its width: 0 at the rate cut / 256, elsewhere 1."""
+        assert self.generator is not None
+        words = self.generator.integers(WORD, size=-(-x.numel() // 8), dtype=np.uint64, endpoint=True)
+        drawn = torch.from_numpy(words.view(np.uint8))[: x.numel()].view(x.shape)
+        mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
+        return torch.ge(drawn, cut, out=mask)  # a bool in between takes six times as long
 
 
 def raised(cut: int) -> float:
@@ -45,14 +51,21 @@ def raised(cut: int) -> float:
     return 256 / (256 - cut)
 
 
+def masked(x: Tensor, mask: Tensor) -> Tensor:
+    """Return what a mask of `draw` keeps of x, without a factor; its bits are multiplied, which is half the work."""
+    return (x.view(mask.dtype) * mask).view(x.dtype)
+
+
 def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
-    """Return a dropout mask for the tokens of all sections, with the factor that keeps the mean."""
-    return filled([section.draw(x[section.tokens], cut) for section in sections], len(x)).mul_(raised(cut))
+    """Return a dropout mask for the tokens of all sections of a share."""
+    return filled([section.draw(x[section.room], cut) for section in sections])
 
 
-def filled(parts: list[Tensor], tokens: int) -> Tensor:
-    """Return the parts end to end, and zeros up to the number of tokens."""
-    rest = tokens - sum(len(part) for part in parts)
-    if rest:
-        parts = [*parts, parts[0].new_zeros(rest, *parts[0].shape[1:])]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def filled(parts: list[Tensor]) -> Tensor:
+    """Return the parts one after the other, each with zeros up to a multiple of `TILE`."""
+    pieces: list[Tensor] = []
+    for part in parts:
+        pieces.append(part)
+        if rest := -len(part) % TILE:
+            pieces.append(part.new_zeros(rest, *part.shape[1:]))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
