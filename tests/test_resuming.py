@@ -452,6 +452,12 @@ def test_an_error_that_a_signal_led_to_is_the_signal(capsys: pytest.CaptureFixtu
     assert not failures
 
 
+def test_an_error_that_is_its_own_cause_has_no_signal_behind_it() -> None:
+    error = ValueError("itself")
+    error.__cause__ = error
+    assert stopping.behind(error) is None
+
+
 def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = tempfile.mkstemp
 

@@ -51,7 +51,9 @@ def whole_folder(folder: Path, *, needed: int = 0) -> Iterator[Path]:
             beside.rename(folder)
             sync_folder(folder.parent)
     except Exception as error:
-        raise disk_error(error, folder, needed) or error from error
+        if (of_disk := disk_error(error, folder, needed)) is not None:
+            raise of_disk from error
+        raise
     finally:
         with unbroken():
             shutil.rmtree(beside.parent, ignore_errors=True)

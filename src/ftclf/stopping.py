@@ -27,10 +27,13 @@ class Stopped(BaseException):
 
 def behind(error: BaseException) -> Stopped | None:
     """Return the signal that an error comes from: where one breaks in, a library's own clean-up may fail."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, Stopped):
-        cause = cause.__cause__ or cause.__context__
-    return cause
+    found: list[BaseException | None] = [error]
+    for one in found:  # which grows while it is gone through; an error may be its own cause
+        if isinstance(one, Stopped):
+            return one
+        if one is not None:
+            found.extend(cause for cause in (one.__cause__, one.__context__) if cause not in found)
+    return None
 
 
 class _Request:
