@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -437,10 +438,9 @@ def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys
 
 def test_an_error_that_a_signal_led_to_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
-        try:
+        with suppress(BaseException):  # as matplotlib's C++ does
             os.kill(os.getpid(), signal.SIGINT)
-        finally:
-            raise KeyError("what is missing since the signal came")
+        raise KeyError("what is missing since the signal came")
 
     def tried() -> int:
         return int(attempt(work, failures.append) or 0)
@@ -450,12 +450,6 @@ def test_an_error_that_a_signal_led_to_is_the_signal(capsys: pytest.CaptureFixtu
         assert guarded(one) == 130
         assert capsys.readouterr().err == "stopped by SIGINT\n"
     assert not failures
-
-
-def test_an_error_that_is_its_own_cause_has_no_signal_behind_it() -> None:
-    error = ValueError("itself")
-    error.__cause__ = error
-    assert stopping.behind(error) is None
 
 
 def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

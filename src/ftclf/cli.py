@@ -15,7 +15,7 @@ from typing import NoReturn
 from ftclf import __version__
 from ftclf.console import one_line
 from ftclf.errors import ConfigError, FtclfError, SweepError, UserError, did_you_mean
-from ftclf.stopping import Stopped, behind, stoppable
+from ftclf.stopping import Stopped, stoppable, stopped
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def guarded(work: Callable[[], int]) -> int:
             return work()
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
-    except Stopped as stopped:
-        print(one_line(str(stopped)), file=sys.stderr)
-        return stopped.exit_code
+    except Stopped as signal:
+        print(one_line(str(signal)), file=sys.stderr)
+        return signal.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -199,10 +199,10 @@ def guarded(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (signal := behind(error)) is None:
+        if (cause := stopped()) is None:
             return report(error)
-        print(signal, file=sys.stderr)
-        return signal.exit_code
+        print(cause, file=sys.stderr)
+        return cause.exit_code
 
 
 def _run(words: list[str]) -> int:
@@ -220,11 +220,11 @@ def _run(words: list[str]) -> int:
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
-    """Do something and hand whatever error it has, if no signal is behind it, to `give_up`."""
+    """Do something and hand whatever error it has, unless it comes of a signal, to `give_up`."""
     try:
         return work()
     except Exception as error:
-        if behind(error):
+        if stopped():
             raise
         give_up(error)
         return None

@@ -23,23 +23,14 @@ class Stopped(BaseException):
     def __init__(self, number: int, where: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}{where}")
         self.exit_code = exit_code(number)
-
-
-def behind(error: BaseException) -> Stopped | None:
-    """Return the signal that an error comes from: where one breaks in, a library's own clean-up may fail."""
-    found: list[BaseException | None] = [error]
-    for one in found:  # which grows while it is gone through; an error may be its own cause
-        if isinstance(one, Stopped):
-            return one
-        if one is not None:
-            found.extend(cause for cause in (one.__cause__, one.__context__) if cause not in found)
-    return None
+        _Request.stopped = self
 
 
 class _Request:
     """The signal that came, and who is told of it instead of the exception."""
 
     number: int | None = None
+    stopped: Stopped | None = None
     instead: Callable[[int], None] | None = None
     deadline: threading.Timer | None = None
 
@@ -55,7 +46,7 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _Request.number = _Request.instead = None
+    _Request.number = _Request.stopped = _Request.instead = None
     before = {number: signal.signal(number, _obey) for number in SIGNALS}
     try:
         yield
@@ -107,6 +98,11 @@ def unbroken() -> Iterator[None]:
 def asked() -> int | None:
     """Return the signal that asked the command to end, if one did."""
     return _Request.number
+
+
+def stopped() -> Stopped | None:
+    """Return what a signal raised. An error that comes after it comes of it: libraries swallow it, and then fail."""
+    return _Request.stopped
 
 
 def stop_if_asked(where: str = "") -> None:

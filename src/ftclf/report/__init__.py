@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftclf.console import warn
 from ftclf.errors import RunError
 from ftclf.runs import Run, find_runs, write_text
+from ftclf.stopping import stopped
 
 if TYPE_CHECKING:
     from ftclf.report.gather import RunPage
@@ -41,6 +42,8 @@ def page_or_warning(file: Path, *, again: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if stopped():
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         warn(f"{file} could not be written ({reason}){again and f'; once that is mended: {again}'}")
 
