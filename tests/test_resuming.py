@@ -181,6 +181,31 @@ def test_without_a_whole_checkpoint_the_run_begins_again(
     assert not list(killed.resumable.glob("*"))
 
 
+def test_a_state_that_the_run_did_not_write_is_refused_though_its_hash_is_right(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = killed.resumable / "checkpoint-18"
+    state = read_json(newest / "trainer_state.json")
+    control = {"TrainerControl": {"args": {"should_save": 1}, "attributes": {"x": 1}}}
+    for changes in (
+        {"global_step": 12},
+        {"best_global_step": "18"},
+        {"best_metric": "high"},
+        {"epoch": None},
+        {"log_history": {}},
+        {"stateful_callbacks": control},
+        {"surprise": 1},
+        None,
+    ):
+        (newest / "trainer_state.json").write_text("[]" if changes is None else json.dumps({**state, **changes}))
+        durable.seal(newest)
+        capsys.readouterr()
+        assert run(words("training.epochs=3", "method=full")) == 3, changes
+        error = capsys.readouterr().err
+        assert "a file in it is not what this run wrote; begin again with overwrite=true" in error
+        assert error.count("\n") == 1
+
+
 def test_other_conditions_are_refused_with_old_and_new_and_can_be_permitted(
     killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
 ) -> None:
