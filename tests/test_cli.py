@@ -130,6 +130,7 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     [
         ("dataset/mine", "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}\n", "hydra.callbacks.x"),
         ("dataset/mine", "name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("dataset/mine", "# @package hydra.sweeper\nmax_batch_size: 2\n", "hydra.sweeper.max_batch_size: allowed: "),
         ("hydra/launcher/mine", "_target_: os.system\n", "got 'os.system', allowed: installed plugins of Hydra"),
     ],
 )
@@ -143,6 +144,24 @@ def test_a_config_of_someone_else_runs_no_code(
         assert run(["train", *more, "--config-dir", str(tmp_path), name.replace("/mine", "=mine")]) == 2
         (line,) = lines(capsys)
         assert expected in line
+
+
+def test_the_command_line_alone_chooses_a_launcher_which_may_run_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in {
+        "dataset/chooses": "# @package _global_\ndefaults: [{override /hydra/launcher: mine}]\n",
+        "dataset/sets": "# @package hydra.launcher\nsetup: [touch /tmp/x]\n",
+        "hydra/launcher/mine": "_target_: hydra_plugins.mine.Launcher\nsetup: [module load python]\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(content)
+    words = ["train", "--config-dir", str(tmp_path), "--cfg", "job"]
+    assert run([*words, "dataset=chooses"]) == 2
+    assert "hydra/launcher and hydra/sweeper, with their settings, on the command line" in lines(capsys)[0]
+    assert run([*words, "dataset=sets", "hydra/launcher=mine"]) == 2
+    assert "hydra.launcher.setup.0: allowed: hydra/launcher and" in lines(capsys)[0]
+    assert run([*words, "hydra/launcher=mine", "hydra.launcher.setup=[module load torch]"]) == 0
 
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:

@@ -254,6 +254,23 @@ def test_weights_of_another_network_are_refused_even_where_the_change_is_permitt
     assert "the weights are of another network" in capsys.readouterr().err
 
 
+def test_no_token_stands_in_a_file_or_a_line(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "hf_" + "s3cret" * 6
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, secret)
+    assert run(words(f"training.extra.hub_token={secret}")) == 2
+    at_step(monkeypatch, 7, interrupt)
+    for code in (130, 0):
+        assert run(words("method=full", "training.log_steps=1")) == code
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+        assert bool(list(tmp_path.rglob("optimizer.pt"))) == (code == 130)
+    said = capsys.readouterr()
+    assert secret not in said.out + said.err
+
+
 def test_a_folder_is_locked_while_a_process_works_in_it_and_no_longer(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

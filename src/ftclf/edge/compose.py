@@ -20,7 +20,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, check, config_folder, train_config_from
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
-from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words
+from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words, words_for_hydra
 from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
@@ -161,9 +161,9 @@ def _composing() -> Any:
 
 
 @functools.cache
-def _usual(command: str) -> dict[str, Any]:
-    """Return the settings of Hydra that ftclf's own yaml files give."""
-    return hydra_settings(compose(command, return_hydra_config=True))
+def _usual(command: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of Hydra that ftclf's own yaml files and words of the command line give."""
+    return hydra_settings(compose(command, overrides=list(words), return_hydra_config=True))
 
 
 def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
@@ -176,7 +176,8 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
     try:
         cfg = compose(command, overrides=[*extra, *overrides], return_hydra_config=True)
-        refuse_code(cfg, _usual(command))
+        own = words_for_hydra(overrides)
+        refuse_code(cfg, _usual(command, (*extra, *own) if own else ()))  # a launcher may be a file of the user's
         return cfg
     except COMPOSE_ERRORS as error:
         whole = error
