@@ -7,18 +7,20 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf import durable, stopping
-from ftclf.cli import run
+from ftclf.cli import attempt, guarded, run
 from ftclf.errors import ResourceError, RunError
 from ftclf.progress import newest_checkpoint
-from ftclf.runs import Run, read_json
+from ftclf.runs import Run, read_json, write_text
 from ftclf.trainer import ClassifierTrainer, ProgressCallback
 
 Words = Callable[..., list[str]]
@@ -436,6 +438,36 @@ def test_a_signal_waits_where_it_is_told_to_and_handlers_are_put_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def unrenderable(*_: Any) -> None:
+    raise KeyError("rows")
+
+
+def test_a_finished_run_whose_report_cannot_be_written_is_finished(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = Run(tmp_path / "run")
+    monkeypatch.setattr("ftclf.report.render", unrenderable)
+    assert run(words("training.max_steps=2")) == 0
+    again = f"once that is mended: ftclf report {done.folder}"
+    assert f"warning: {done.report} could not be written (KeyError: 'rows'); {again}" in capsys.readouterr().err
+    assert done.finished
+    assert not done.resumable.exists()
+    monkeypatch.undo()
+    assert run(again.partition(": ftclf ")[2].split()) == 0
+    assert done.report.is_file()
+
+
+def test_a_diverged_run_whose_report_cannot_be_written_still_says_that_it_diverged(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ClassifierTrainer.__mro__[1], "training_step", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("ftclf.report._rendered", unrenderable)
+    assert run(words()) == 4
+    error = capsys.readouterr().err
+    assert "report.html could not be written (KeyError: 'rows')\n" in error
+    assert "error: training: the loss is nan in step 1" in error
+
+
 def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys: pytest.CaptureFixture[str]) -> None:
     killed.config.write_text('{"dataset": 1}')
     assert run(words()) == 2
@@ -443,3 +475,67 @@ def test_a_damaged_config_of_a_run_is_one_line(killed: Run, words: Words, capsys
     killed.config.write_text("{")
     with pytest.raises(RunError):
         read_json(killed.config)
+
+
+def test_an_error_that_a_signal_led_to_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            raise KeyError("what is missing since the signal came")
+
+    def tried() -> int:
+        return int(attempt(work, failures.append) or 0)
+
+    failures: list[Exception] = []
+    for one in (work, tried):
+        assert guarded(one) == 130
+        assert capsys.readouterr().err == "stopped by SIGINT\n"
+    assert not failures
+
+
+def test_an_error_that_is_its_own_cause_has_no_signal_behind_it() -> None:
+    error = ValueError("itself")
+    error.__cause__ = error
+    assert stopping.behind(error) is None
+
+
+def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = tempfile.mkstemp
+
+    def signalled(*args: Any, **kwargs: Any) -> Any:
+        made = original(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(tempfile, "mkstemp", signalled)
+    with pytest.raises(stopping.Stopped), stopping.stoppable():
+        write_text(tmp_path / "a.txt", "whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FTCLF_CACHE", "/proc/nothing")
+    assert run(words()) == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: FTCLF_CACHE: cannot write to /proc/nothing: ")
+    assert error.count("\n") == 1
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError("4096 requested and 0 written")  # numpy's words, without a number
+
+
+@pytest.mark.parametrize("place", ["ftclf.data.kept.np.save", "ftclf.tokens.np.save", "ftclf.baselines.np.savez"])
+def test_a_cache_that_is_full_is_one_line(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, place: str
+) -> None:
+    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "small"))
+    monkeypatch.setattr(place, full)
+    assert run(words("training.max_steps=1", "baselines=[tfidf]")) == 5
+    error = capsys.readouterr().err
+    assert f"FTCLF_CACHE: cannot write to {tmp_path / 'small'}: no space left on device?; make room" in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "small").rglob(".*"))

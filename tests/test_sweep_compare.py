@@ -179,21 +179,45 @@ def test_the_same_sweep_again_trains_what_is_missing_and_rewrites_nothing(
 def test_a_job_whose_process_is_ended_takes_no_other_with_it(
     sweep_words: list[str], tmp_path: Path, number: int, reason: str
 ) -> None:
-    lock, pause = tmp_path / "sweep" / "0" / ".lock", threading.Event()
-
-    def end() -> None:
-        for _ in range(6000):
-            if lock.exists() and (pid := lock.read_text()):
-                os.kill(int(pid), number)
-                return
-            pause.wait(0.01)
-
-    thread = threading.Thread(target=end)
-    thread.start()
+    thread = when_locked(tmp_path / "sweep" / "0" / ".lock", lambda pid: os.kill(pid, number))
     assert run([*sweep_words, "method.r=2,4"]) == 1
     thread.join()
     assert reason in read_json(tmp_path / "sweep" / "0" / "failure.json")["reason"]
     assert (tmp_path / "sweep" / "1" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
+def test_a_job_does_not_depend_on_the_server_that_forked_it(
+    sweep_words: list[str], tmp_path: Path, number: int
+) -> None:
+    """Schedulers and `timeout` send their signals to every process; the kernel kills whichever is largest."""
+    servers: list[int] = []
+
+    def end_server(pid: int) -> None:
+        servers.append(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]))
+        os.kill(servers[0], number)
+
+    thread = when_locked(tmp_path / "sweep" / "0" / ".lock", end_server)
+    assert run([*sweep_words, "method.r=2,4"]) == 0
+    thread.join()
+    assert servers
+    assert all((tmp_path / "sweep" / job / "metrics.json").is_file() for job in "01")
+
+
+def when_locked(lock: Path, do: Callable[[int], None]) -> threading.Thread:
+    """Do something, in a thread, with the process that holds a run folder's lock, as soon as one does."""
+    pause = threading.Event()
+
+    def wait() -> None:
+        for _ in range(6000):
+            if lock.exists() and (pid := lock.read_text()):
+                do(int(pid))
+                return
+            pause.wait(0.01)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 @pytest.mark.slow

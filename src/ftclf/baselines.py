@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.cache import cache_folder
+from ftclf.cache import cache_folder, writing_cache
 from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say, warn
@@ -28,6 +28,7 @@ from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import log_odds, log_of, row_losses
+from ftclf.stopping import unbroken
 from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
 
@@ -140,14 +141,15 @@ def _cached(name: str, prepared: Prepared) -> Baseline:
 
 def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
     """Write beside the cache and rename: another process sees the whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=file.parent, suffix=".npz")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            np.savez(stream, seconds=np.array(seconds), **probabilities)  # type: ignore[arg-type]
-        Path(beside).replace(file)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+    with writing_cache(), unbroken():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, beside = tempfile.mkstemp(dir=file.parent, suffix=".npz")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                np.savez(stream, seconds=np.array(seconds), **probabilities)  # type: ignore[arg-type]
+            Path(beside).replace(file)
+        finally:
+            Path(beside).unlink(missing_ok=True)
 
 
 # ---- the baselines

@@ -15,7 +15,7 @@ from typing import NoReturn
 from ftclf import __version__
 from ftclf.console import one_line
 from ftclf.errors import ConfigError, FtclfError, SweepError, UserError, did_you_mean
-from ftclf.stopping import Stopped, stoppable
+from ftclf.stopping import Stopped, behind, stoppable
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,10 @@ def guarded(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return report(error)
+        if (signal := behind(error)) is None:
+            return report(error)
+        print(signal, file=sys.stderr)
+        return signal.exit_code
 
 
 def _run(words: list[str]) -> int:
@@ -217,10 +220,12 @@ def _run(words: list[str]) -> int:
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
-    """Do something and hand whatever error it has to `give_up`."""
+    """Do something and hand whatever error it has, if no signal is behind it, to `give_up`."""
     try:
         return work()
     except Exception as error:
+        if behind(error):
+            raise
         give_up(error)
         return None
 
@@ -236,8 +241,8 @@ def report(error: Exception) -> int:
             print(f"error: {one_line(line)}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"error:{one_line(where)}: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {one_line(where)}{error.strerror}", file=sys.stderr)
         return 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
         print(

@@ -19,6 +19,7 @@ from typing import Any
 
 from ftclf.console import size
 from ftclf.errors import ResourceError
+from ftclf.stopping import unbroken
 
 FILES = "files.json"
 BESIDE = ".writing"  # folder of what is being written; whatever is left in it was never finished
@@ -43,15 +44,19 @@ def whole_folder(folder: Path, *, needed: int = 0) -> Iterator[Path]:
         shutil.rmtree(beside.parent, ignore_errors=True)
         beside.mkdir(parents=True)
         yield beside
-        seal(beside)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
-        sync_folder(folder.parent)
+        with unbroken():
+            seal(beside)
+            if folder.exists():
+                shutil.rmtree(folder)
+            beside.rename(folder)
+            sync_folder(folder.parent)
     except Exception as error:
-        raise disk_error(error, folder, needed) or error from error
+        if (of_disk := disk_error(error, folder, needed)) is not None:
+            raise of_disk from error
+        raise
     finally:
-        shutil.rmtree(beside.parent, ignore_errors=True)
+        with unbroken():
+            shutil.rmtree(beside.parent, ignore_errors=True)
 
 
 def seal(folder: Path) -> None:

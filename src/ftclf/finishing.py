@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -116,9 +117,10 @@ def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]
 
 def _clear_up(config: TrainConfig, run: Run) -> None:
     """Write the report of a finished run and remove what only an unfinished one needs."""
-    from ftclf.report import write_report
+    from ftclf.report import page_or_warning, write_report
 
     if not run.report.exists():
-        write_report([run], run.report)
+        with page_or_warning(run.report, again=shlex.join(["ftclf", "report", str(run.folder)])):
+            write_report([run], run.report)
     if not config.training.keep_checkpoints:
         shutil.rmtree(run.resumable, ignore_errors=True)

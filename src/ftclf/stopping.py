@@ -25,6 +25,17 @@ class Stopped(BaseException):
         self.exit_code = exit_code(number)
 
 
+def behind(error: BaseException) -> Stopped | None:
+    """Return the signal that an error comes from: where one breaks in, a library's own clean-up may fail."""
+    found: list[BaseException | None] = [error]
+    for one in found:  # which grows while it is gone through; an error may be its own cause
+        if isinstance(one, Stopped):
+            return one
+        if one is not None:
+            found.extend(cause for cause in (one.__cause__, one.__context__) if cause not in found)
+    return None
+
+
 class _Request:
     """The signal that came, and who is told of it instead of the exception."""
 
@@ -55,8 +66,12 @@ def stoppable() -> Iterator[None]:
             _Request.deadline.cancel()
 
 
+def _say_later(_: int) -> None:
+    os.write(2, b"stopping after this step; a second signal stops at once\n")
+
+
 @contextmanager
-def stop_later(tell: Callable[[int], None] = lambda number: None) -> Iterator[None]:
+def stop_later(tell: Callable[[int], None] = _say_later) -> Iterator[None]:
     """Let the block end by itself: a signal is told to `tell` and raises Stopped when the block has ended.
 
     In a thread beside the main one it does so anyway: signals come to the main thread.
@@ -71,6 +86,22 @@ def stop_later(tell: Callable[[int], None] = lambda number: None) -> Iterator[No
     finally:
         _Request.instead = before
     stop_if_asked()
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Let a signal wait for the few calls of the block, which leave something behind if they do not all happen."""
+    if threading.current_thread() is not threading.main_thread() or _Request.instead is not None:
+        yield  # no signal breaks in here
+        return
+    came: list[int] = []
+    _Request.instead = came.append
+    try:
+        yield
+    finally:
+        _Request.instead = None
+    if came:
+        raise Stopped(came[0])
 
 
 def asked() -> int | None:
@@ -89,7 +120,6 @@ def _obey(number: int, _: FrameType | None) -> None:
         os._exit(exit_code(number))
     _Request.number = number
     if _Request.instead is not None:
-        os.write(2, b"stopping after this step; a second signal stops at once\n")
         _Request.instead(number)
         return
     _Request.deadline = threading.Timer(GRACE, os._exit, [exit_code(number)])

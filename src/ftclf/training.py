@@ -62,10 +62,11 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
         try:
             return _train(standing, run, command)
         except DivergedError as error:
-            from ftclf.report import write_diverged
+            from ftclf.report import page_or_warning, write_diverged
 
             write_json(run.failure, {"error": type(error).__name__, "reason": str(error)})
-            write_diverged(run, str(error))
+            with page_or_warning(run.report):
+                write_diverged(run, str(error))
             raise
 
 

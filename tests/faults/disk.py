@@ -13,17 +13,19 @@ from typing import Any
 from faults.processes import run
 from faults.world import Check, World, checkpoint_steps, outcome
 
-NAME = "full disk at 20 sizes, read-only folder, folder removed while running"
+NAME = "full disk at many sizes, full cache, read-only folder, folder removed while running"
 GOAL = "exit 5 and one line; what stood before stays; the same command goes on to the same bits when it is mended"
-SIZES, LONG = 20, 60
+SHORT, LONG = 12, 40
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
-    number = LONG if long else SIZES
+    number = LONG if long else SHORT
     if world.library is not None:
         for part in range(number):
             yield seed, lambda part=part: _full(world, ("full", "lora")[part % 2], part / number)
         yield seed, lambda: _read_only(world)
+        for room in (0, 500, 4_000, 30_000):
+            yield seed, lambda room=room: _full_cache(world, room)
     yield seed, lambda: _taken_away(world)
 
 
@@ -49,6 +51,19 @@ def _read_only(world: World) -> str:
     return _mended(world, "lora", folder, "read-only")
 
 
+def _full_cache(world: World, room: int) -> str:
+    folder, cache = world.folder("disk", "cache", room, "run"), world.folder("disk", "cache", room, "cache")
+    code, said = run(world.words("lora", folder), folder.with_suffix(".first"), arm_cache, str(cache), room)
+    if code != 0 and (code != 5 or said.count("\n") != 1 or f"cannot write to {cache}: " not in said):
+        return f"{room} bytes of cache: ended with {code}: {said}"
+    if code == 0 and room < 1000:
+        return f"{room} bytes of cache were enough"
+    code, said = run(world.words("lora", folder), folder.with_suffix(".again"), arm_cache, str(cache), -1)
+    if code != 0:
+        return f"{room} bytes of cache: the command given again ended with {code}: {said}"
+    return world.reference("lora").outcome.differs(outcome(folder))
+
+
 def _taken_away(world: World) -> str:
     folder = world.folder("disk", "away")
     code, said = run(world.words("lora", folder), folder.with_suffix(".first"), take_away_at, 12)
@@ -68,6 +83,12 @@ def arm(folder: str, call: int, number: int, room: int) -> None:
     """Let the library of calls.c break calls below a folder. Runs in the trial."""
     library = ctypes.CDLL(None)
     library.ftclf_arm(os.fsencode(folder), ctypes.c_long(call), number, ctypes.c_long(room))
+
+
+def arm_cache(cache: str, room: int) -> None:
+    """Use another cache, and let its disk be full after so many bytes. Runs in the trial."""
+    os.environ["FTCLF_CACHE"] = cache
+    arm(cache, -1, 0, room)
 
 
 def take_away_at(step: int) -> None:

@@ -1,22 +1,23 @@
-"""Numbers that are not finite, put into a run at ten steps, and learning rates that explode."""
+"""Numbers that are not finite, put into a run, and runs that explode by themselves."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from faults.processes import run
 from faults.world import Check, World, checkpoint_steps, last_step, outcome
 
-NAME = "NaN and infinity in loss, gradient and weights at ten steps; learning rate 1e30; an exploding loss"
+NAME = "NaN and infinity in loss, gradient and weights; learning rates and weights that explode"
 GOAL = "exit 4 within a step, the last good checkpoint stays, failure.json and the report say it; then the same bits"
+SHORT, LONG = 10, 12  # every value in every place
 PLACES = ("loss", "gradient", "weight")
 VALUES = ("nan", "inf")
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
-    for number in range(10):
+    for number in range(LONG if long else SHORT):
         step, place, value = 3 + 2 * number, PLACES[number % 3], VALUES[number % 2]
         for variant in ("full", "lora") if long else (("full", "lora")[number // 3 % 2],):
             yield seed, lambda s=step, p=place, v=value, k=variant: _injected(world, k, s, p, v)
@@ -26,7 +27,8 @@ def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]
         ["training.extra.adam_epsilon=0", "training.warmup=0"],
     )
     for number, words in enumerate(exploding):
-        yield seed, lambda n=number, w=words: _exploded(world, n, w)
+        yield seed, lambda n=number, w=words: _exploded(world, str(n), w)
+    yield seed, lambda: _exploded(world, "grown", ["training.max_grad_norm=0"], grow)
 
 
 def _injected(world: World, variant: str, step: int, place: str, value: str) -> str:
@@ -43,10 +45,10 @@ def _injected(world: World, variant: str, step: int, place: str, value: str) -> 
     return f"resume ended with {code}: {said}" if code else reference.outcome.differs(outcome(folder))
 
 
-def _exploded(world: World, number: int, words: list[str]) -> str:
-    folder = world.folder("divergence", "exploded", number)
-    code, said = run(world.words("full", folder, *words), folder.with_suffix(".first"))
-    if code == 0 and _all_finite(folder):
+def _exploded(world: World, name: str, words: list[str], before: Callable[[], None] | None = None) -> str:
+    folder = world.folder("divergence", "exploded", name)
+    code, said = run(world.words("full", folder, *words), folder.with_suffix(".first"), before)
+    if code == 0 and before is None and _all_finite(folder):
         return ""  # large, but it held
     return _ended_well(folder, code, said)
 
@@ -66,6 +68,20 @@ def _all_finite(folder: Any) -> bool:
     return "NaN" not in (folder / "metrics.json").read_text() and "null" not in (folder / "history.jsonl").read_text()
 
 
+def grow() -> None:
+    """Multiply the weights by a thousand in every step. Runs in the trial."""
+    from ftclf.trainer import ClassifierTrainer
+
+    original: Any = ClassifierTrainer.training_step
+
+    def growing(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for weight in self.network.parameters():
+            weight.data.mul_(1e3)
+        return original(self, *args, **kwargs)
+
+    ClassifierTrainer.training_step = growing  # type: ignore[method-assign]
+
+
 def inject(step: int, place: str, value: str) -> None:
     """Put a number that is not finite into one place of a training step. Runs in the trial."""
     from ftclf.trainer import ClassifierTrainer
@@ -81,7 +97,7 @@ def inject(step: int, place: str, value: str) -> None:
             weight.data.view(-1)[0] = float(value)
         loss = original(self, *args, **kwargs)
         if here and place == "gradient":
-            weight.grad.view(-1)[0] = float(value)
+            next(one.grad for one in self.network.parameters() if one.grad is not None).view(-1)[0] = float(value)
         return loss * float(value) if here and place == "loss" else loss
 
     owner: Any = ClassifierTrainer.__mro__[1] if place == "loss" else ClassifierTrainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import shutil
 import sys
@@ -16,7 +17,8 @@ from faults.world import Check, World, checkpoint_steps, outcome
 
 NAME = "every file call of a save made to die, and to fail (no space, I/O error, no permission)"
 GOAL = "a whole checkpoint stands after each, the error is one line, and the run goes on to the same bits"
-WAYS = {"dies": 0, "no space": errno.ENOSPC, "I/O error": errno.EIO, "no permission": errno.EACCES}
+WAYS = {"dies": 0, "no space": errno.ENOSPC, "input-output error": errno.EIO, "no permission": errno.EACCES}
+FAILURES = [way for way, number in WAYS.items() if number]
 RESUMED = 8  # of the folders that are left, in the short form; the others are compared with the undisturbed one's
 
 
@@ -29,8 +31,8 @@ def _of_variant(world: World, seed: int, variant: str, *, long: bool) -> Iterato
     reference = world.reference(variant)
     base = world.folder("calls", variant.replace(" ", "_"))
     base.mkdir(parents=True)
-    # One process trains to its second save and forks there: a child for each call and each way to fail.
-    code, said = run(world.words(variant, base / "run"), base / "all", fork_at_second_save, str(base))
+    # One process trains to its second save and forks there: a child for each call and each way that is tried.
+    code, said = run(world.words(variant, base / "run"), base / "all", fork_at_second_save, str(base), long)
     if code != 0:
         raise RuntimeError(f"the run whose saves are broken ended with {code}: {said}")
     left = sorted(base.glob("*-*/"), key=lambda path: (int(path.name.split("-")[0]), path.name))
@@ -60,8 +62,11 @@ def _after(world: World, variant: str, folder: Path, *, resumed: bool, steps: li
     return world.reference(variant).outcome.differs(outcome(folder))
 
 
-def fork_at_second_save(base: str) -> None:
-    """Put a copy of the run folder before a child process for each file call, at the second save. Runs in the trial."""
+def fork_at_second_save(base: str, long: bool) -> None:
+    """Put a copy of the run folder before a child process for each file call, at the second save. Runs in the trial.
+
+    In the short form a call dies, and fails in one of the ways, which take turns.
+    """
     from ftclf.resumable import ResumableTrainer
 
     save: Any = ResumableTrainer._save_checkpoint
@@ -71,10 +76,12 @@ def fork_at_second_save(base: str) -> None:
         nonlocal saves
         saves += 1
         if saves == 2:
-            for name, number in WAYS.items():
-                calls = 0
-                while _broken(lambda: save(self, *args), self, Path(base) / f"{calls:03}-{name}", calls, number):
-                    calls += 1
+            for call in itertools.count():
+                ways = WAYS if long else ("dies", FAILURES[call % len(FAILURES)])
+                folders = {Path(base) / f"{call:03}-{way}": WAYS[way] for way in ways}
+                made = [_broken(lambda: save(self, *args), self, path, call, way) for path, way in folders.items()]
+                if not any(made):
+                    break
         save(self, *args)
 
     ResumableTrainer._save_checkpoint = counted  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ FILES = [
     refused("a pipe", "d.csv", lambda path: os.mkfifo(path), "a pipe or a device, allowed: a file"),
     refused("a device", "d.csv", lambda path: path.symlink_to("/dev/zero"), "a pipe or a device"),
     refused("a file as a folder", "d.csv", ROWS, "no such file", train="d.csv/e.csv"),
-    refused("a name too long", "d.csv", ROWS, "file name too long", train="n" * 300 + ".csv"),
+    refused("a name too long", "d.csv", ROWS, "up to 255 bytes", train="n" * 300 + ".csv"),
     refused("no ending", "data", ROWS, "cannot tell its format from ''", "allowed: .csv, .tsv"),
     refused("packed", "d.csv.gz", gzip.compress(ROWS.encode()), "cannot tell its format from '.gz'"),
     refused("packed, renamed", "d.csv", gzip.compress(ROWS.encode()), "compressed with gzip; unpack it"),

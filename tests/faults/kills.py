@@ -44,6 +44,8 @@ def _killed(world: World, seed: int, variant: str) -> str:
 
 def _lost(folder: Path, reached: int) -> str:
     """Return what is wrong after a kill: a checkpoint that was there is not, or more than an interval has gone."""
+    if (folder / "metrics.json").exists():  # it had finished, and was removing what it no longer needs
+        return ""
     newest = max(checkpoint_steps(folder), default=0)
     if newest < reached:
         return f"the newest checkpoint was of step {reached}, now it is of {newest}"

@@ -15,18 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PRELOADED = [
-    "peft",
-    "transformers.models.bert.modeling_bert",
-    "matplotlib.pyplot",
-    "statsmodels.stats.proportion",
-    "ftclf.training",
-    "ftclf.trainer",
-    "ftclf.predict",
-    "ftclf.eval",
-    "ftclf.report.gather",
-    "ftclf.edge.commands",
-]
+TESTS = Path(__file__).resolve().parents[1]
+PRELOADED = ["faults.warm"]
 LIMIT = 900.0  # seconds until a process counts as hanging
 
 
@@ -36,10 +26,15 @@ def start_server(library: Path | None) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    before = dict(os.environ)
+    # A process that is killed takes nothing back, which is no news.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before.get("PYTHONPATH")]))
     if library is not None:
         os.environ["LD_PRELOAD"] = str(library)
     forkserver.ensure_running()
-    os.environ.pop("LD_PRELOAD", None)
+    os.environ.clear()
+    os.environ.update(before)
 
 
 class Trial:

@@ -13,9 +13,9 @@ from faults.world import VARIANTS, Check, World, checkpoint_steps, last_step, ou
 
 NAME = "SIGTERM, SIGINT and SIGUSR1 over import, load, tokenise, train, evaluate, save, report"
 GOAL = "exit 143, 130 or 143 and one line, nothing unfinished is marked finished, and the same bits after a resume"
-SHORT, LONG = 50, 300
+SHORT, LONG = 25, 200
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
-FRESH = 10  # every tenth in an interpreter of its own, while it imports
+FRESH = 7  # every seventh in an interpreter of its own, while it imports
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from conftest import make_models, make_rows, write_csv
 from faults.processes import Trial
+from ftclf.console import quiet_libraries
 from ftclf.progress import read_progress
 
 # Each as different from the others as the code that saves and resumes can see.
@@ -42,6 +43,7 @@ class World:
 
     @classmethod
     def make(cls, root: Path, library: Path | None) -> World:
+        quiet_libraries()
         make_models(root / "models", ["bert"])
         write_csv(root / "data.csv", make_rows(96))
         return cls(root, library)

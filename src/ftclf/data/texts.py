@@ -7,13 +7,14 @@ import mmap
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import IO, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.cache import cache_folder
+from ftclf.cache import cache_folder, not_writable, writing_cache
 
 CHUNK = 500  # texts in memory at a time
 
@@ -77,24 +78,30 @@ class TextWriter:
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         if file is None:  # not in the system's folder for such files: it is often held in memory
-            cache_folder().mkdir(parents=True, exist_ok=True)
-            file = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115
+            with writing_cache():
+                cache_folder().mkdir(parents=True, exist_ok=True)
+                file = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115
         self.file, self.offsets = file, array("q", [0])
 
     def __enter__(self) -> TextWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        with suppress(OSError):  # of what `texts` did not have to write any more
+            self.file.close()
 
     def add(self, text: str) -> None:
         encoded = text.encode("utf-8", "surrogatepass")
-        self.file.write(encoded)
+        try:
+            self.file.write(encoded)
+        except OSError as error:
+            raise not_writable(error) from error
         self.offsets.append(self.offsets[-1] + len(encoded))
 
     def texts(self) -> Texts:
         """Return what was written; nothing may be added after this."""
-        self.file.flush()
+        with writing_cache():
+            self.file.flush()
         return Texts.of_file(self.file, np.frombuffer(self.offsets, dtype=np.int64))
 
 

@@ -208,7 +208,7 @@ def _resume(name: str, overrides: list[str]) -> int:
 def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     """Print the table of a sweep's jobs and name those that failed."""
     from ftclf.compare import compare, plot_if_one_setting_varies
-    from ftclf.report import write_reports
+    from ftclf.report import page_or_warning, write_reports
 
     failures = list(find_failures(folder))
     done = [path.parent for path in folder.glob("*/metrics.json")]
@@ -216,7 +216,9 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     if done:
         compare([folder], metric)
         plot_if_one_setting_varies(find_runs([folder]), metric, folder)
-        print(printable(f"report: {write_reports([folder], folder / 'report.html', overwrite=True)}"))
+        file = folder / "report.html"
+        with page_or_warning(file, again=shlex.join(["ftclf", "report", str(folder), "--output", str(file)])):
+            print(printable(f"report: {write_reports([folder], file, overwrite=True)}"))
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
     missing = jobs - len(done) - len(failures)
     if missing > 0:

@@ -24,6 +24,7 @@ from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refus
 from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
+from ftclf.stopping import unbroken
 
 # Hydra and OmegaConf raise the plain ones for a group that is null, a key below one, a list where there is a dict.
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, AttributeError, YAMLError)
@@ -230,6 +231,11 @@ def _without_sweeps(args: Any) -> list[str]:
 
 def to_dataclass(cfg: DictConfig, command: str) -> Any:
     """Turn a composed config into its dataclass. Raises ConfigError for keys that no setting has."""
+    with unbroken():  # OmegaConf's own clean-up fails where a signal breaks in
+        return _to_dataclass(cfg, command)
+
+
+def _to_dataclass(cfg: DictConfig, command: str) -> Any:
     plain = cfg.copy()
     with open_dict(plain):
         plain.pop("hydra", None)

@@ -12,15 +12,20 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ftclf.config import TrainConfig
 from ftclf.runs import Run, write_json
-from ftclf.stopping import stop_later
+from ftclf.stopping import SIGNALS, stop_later
 
 PRELOADED = ["torch", "transformers.trainer", "transformers.models.auto.modeling_auto", "peft", "sklearn.linear_model"]
+SERVER_GONE = 255  # what multiprocessing says of a process whose server is gone
 
 
 @dataclass(frozen=True)
@@ -47,28 +52,50 @@ def train_apart(jobs: dict[int, Job]) -> None:
     context.set_forkserver_preload(PRELOADED)
     for job in jobs.values():
         Run(job.folder).failure.unlink(missing_ok=True)
-    process = context.Process(target=_work, args=(jobs,))
-    process.start()
+    ended, held = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(jobs, held))
+    with _server_deaf_to_signals():
+        process.start()
+    held.close()
 
     def hand_on(number: int) -> None:
-        if process.pid is not None and process.is_alive():
-            os.kill(process.pid, number)
+        if process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
-    with stop_later(hand_on):
+    with ended, stop_later(hand_on):
         process.join()
+        ended.poll(None)  # a process whose server is gone counts as joined, and goes on all the same
     for job in jobs.values():
         run = Run(job.folder)
         if not run.finished and not run.failure.exists():
             job.fail("Ended", _ended(process.exitcode or 0))
 
 
-def _work(jobs: dict[int, Job]) -> None:
-    """Train, in the process of the jobs."""
+@contextmanager
+def _server_deaf_to_signals() -> Iterator[None]:
+    """Let a server that starts in the block never see a signal that is meant for all processes of a sweep.
+
+    `timeout` and SLURM send such. The server has no work to end: its death would leave its jobs without anyone who
+    knows of them. What it forks is as deaf, until it can obey.
+    """
+    resource_tracker.ensure_running()  # lets the signals through again, where it is the first to start it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(jobs: dict[int, Job], held: Connection) -> None:
+    """Train, in the process of the jobs. `held` is closed by its end, however it comes."""
     os.setpgrp()  # Ctrl-C reaches the sweep, which hands it on: twice would mean at once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from ftclf.cli import guarded
 
     def work() -> int:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if len(jobs) == 1:
             _train(*jobs.values())
         else:
@@ -106,4 +133,6 @@ def _ended(code: int) -> str:
         return f"its process was ended by {signal.Signals(-code).name}"
     if code in (130, 143):
         return "it was stopped by a signal; the same command goes on"
+    if code == SERVER_GONE:
+        return "its process was ended, and so was the one that had started it; the same command goes on"
     return f"its process left with exit code {code} and no reason"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftclf.console import warn
 from ftclf.errors import RunError
 from ftclf.runs import Run, find_runs, write_text
 
@@ -30,6 +33,16 @@ def write_reports(paths: list[Path], output: Path | None, *, overwrite: bool) ->
 def write_report(runs: list[Run], file: Path) -> None:
     """Write one page about finished runs (their metrics.json stands); what stood in the file is replaced."""
     write_text(file, render(runs))
+
+
+@contextmanager
+def page_or_warning(file: Path, *, again: str = "") -> Iterator[None]:
+    """Warn where the block cannot write a page: what was trained stands without it. `again` is what tries once more."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warn(f"{file} could not be written ({reason}){again and f'; once that is mended: {again}'}")
 
 
 def write_diverged(run: Run, reason: str) -> None:

@@ -1,0 +1,32 @@
+"""Imported once by the server of the trials: what each of them would otherwise do again before its first step."""
+
+import io
+import pkgutil
+
+import hydra_plugins
+import joblib.externals.loky  # noqa: F401
+import matplotlib.backends.backend_agg  # noqa: F401
+import peft  # noqa: F401
+import sklearn.linear_model  # noqa: F401
+import statsmodels.stats.proportion  # noqa: F401
+import transformers.models.bert.modeling_bert  # noqa: F401
+from hydra._internal import core_plugins
+from matplotlib import pyplot
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+import ftclf.edge.commands
+import ftclf.eval
+import ftclf.fused.encoder
+import ftclf.manifest
+import ftclf.method
+import ftclf.predict
+import ftclf.report.gather
+import ftclf.trainer
+import ftclf.training  # noqa: F401
+
+get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns
+for package in (core_plugins, hydra_plugins):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        __import__(module.name)
+pyplot.subplots()[0].savefig(io.BytesIO())
+pyplot.close("all")
