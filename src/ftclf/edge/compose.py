@@ -182,6 +182,10 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         return cfg
     except COMPOSE_ERRORS as error:
         whole = error
+    try:
+        compose(command, overrides=extra, return_hydra_config=True)
+    except COMPOSE_ERRORS as error:  # a file of --config-dir stands in the way of one of ftclf's own
+        raise ConfigError(explain(error, "", command)) from error
     problems, fitting = [], list(extra)
     known = setting_names(command)
     for override in sorted(overrides, key=lambda word: word.split("=")[0].lstrip("+~") not in GROUPS):
@@ -194,14 +198,14 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
             fitting.append(override)
         except COMPOSE_ERRORS as error:
             problems.append(explain(error, override, command))
-    if not problems:
-        raise ConfigError(explain(whole, "", command))
     try:  # what does fit may still be out of its range: all problems of a config at once
         check(to_dataclass(compose(command, overrides=fitting, return_hydra_config=True), command))
     except ConfigError as error:
         said = {word.split("=")[0].lstrip("+~") for word in overrides if word not in fitting}
         problems += [line for line in str(error).splitlines() if line.split(":")[0] not in said]
-    raise ConfigError("\n".join(problems))
+    except COMPOSE_ERRORS:
+        pass
+    raise ConfigError("\n".join(problems or [explain(whole, "", command)]))
 
 
 def _expand(overrides: list[str]) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from argparse import ArgumentParser
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from ftclf.errors import ConfigError
@@ -19,7 +20,6 @@ from ftclf.errors import ConfigError
 OPEN = ("launcher", "sweeper")
 # What Hydra writes itself when it composes: the words, the choices, the search path of --config-dir.
 ITS_OWN = ("overrides", "job.name", "job.config_name", "job.override_dirname", "runtime", "searchpath", "mode")
-PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 SWEPT = "sweeper.params"  # what yaml files may say of a sweep
 ALLOWED = f"allowed: {' and '.join(f'hydra/{name}' for name in OPEN)}, with their settings, on the command line"
 # They load a pickle, or a train.yaml in the place of ftclf's.
@@ -67,7 +67,7 @@ def _within(key: str, group: str) -> bool:
 
 def _refuse_target(key: str, value: Any) -> None:
     if key.split(".")[1:] == ["_target_"]:
-        if not str(value).startswith(PLUGINS):
+        if value not in {f"{plugin.__module__}.{plugin.__qualname__}" for plugin in Plugins.instance().discover()}:
             raise ConfigError(f"hydra.{key}: got '{value}', allowed: installed plugins of Hydra")
     elif "_target_" in key:
         raise ConfigError(f"hydra.{key}: allowed: nothing; configs name no code to run")
