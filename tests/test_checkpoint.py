@@ -106,6 +106,11 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
     [
         ({"format": 99}, "format 99, allowed: 3"),
         ({"surprise": 1}, "surprise is not known"),
+        ({"threads": "2"}, "threads is '2', not of type int"),
+        ({"calibration": {}, "decision": {"k": "1"}}, "decision.k is '1', not of type int"),
+        ({"label_names": ["food", "food", "sport"]}, "not several different ones"),
+        ({"task": "multi_label", "calibration": {"method": "platt"}}, "calibration is not one of 3 labels"),
+        ({"decision": {"rule": "thresholds", "thresholds": [0.5, 0.5]}}, "decision has 2 thresholds for 3 labels"),
         ({"method": {"kind": "magic"}}, "method.kind is 'magic', none of full, head, lora"),
     ],
 )
@@ -121,6 +126,37 @@ def test_a_checkpoint_of_another_kind_is_refused(
 def test_a_run_folder_and_its_checkpoint_folder_are_the_same_to_a_user(trained: Run) -> None:
     assert read_info(trained.checkpoint).label_names == ["food", "space", "sport"]
     assert run(["eval", f"checkpoint={trained.folder}"]) == run(["eval", f"checkpoint={trained.checkpoint}"]) == 0
+
+
+def test_a_sealed_checkpoint_that_contradicts_itself_is_refused_in_one_line(
+    copy: Path, train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    def ends(folder: Path, expected: str) -> None:
+        seal(folder)
+        capsys.readouterr()
+        assert run(["eval", f"checkpoint={folder}"]) == 3
+        error = capsys.readouterr().err
+        assert expected in error
+        assert error.count("\n") == 1
+
+    info = json.loads((copy / "ftclf.json").read_text())
+    edit(copy, dataset={**info["dataset"], "max_length": 200})
+    ends(copy, "dataset.max_length is 200, its network reads 128")
+    (copy / "ftclf.json").write_text(json.dumps({name: info[name] for name in info if name != "version"}))
+    ends(copy, "version is missing")
+    edit(copy, version=info["version"])
+    (copy / "adapter_model.safetensors").write_bytes(b"x" * 99)
+    ends(copy, "no usable safetensors file")
+    whole = train_tiny("method=full", "training.max_steps=1", "baselines=[]").checkpoint
+    weights, config = whole / "model.safetensors", json.loads((whole / "config.json").read_text())
+    save_file({**load_file(weights), "more": load_file(weights)["classifier.bias"]}, weights, {"format": "pt"})
+    ends(whole, "the weights are of another network (more)")
+    (whole / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b", "2": "c"}}))
+    ends(whole, "config.json names the labels ['a', 'b', 'c']")
+    (whole / "config.json").write_text(json.dumps({**config, "id2label": None}))
+    ends(whole, "it names no labels")
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "ftclf.json"])

@@ -86,6 +86,8 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["training.extra.output_dir=x"], "error: training.extra.output_dir: ftclf sets it itself"),
         (["resume=nowhere"], "error: resume: nowhere holds no run"),
         (["resume=nowhere", "dataset=files"], "error: resume: nowhere holds no run"),
+        (["+resume=nowhere"], "error: resume: nowhere holds no run"),
+        (["model.package=json", "model.name=a/b"], "error: model.package: no model.safetensors in "),
     ],
 )
 def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
@@ -130,6 +132,9 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     [
         ("dataset/mine", "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}\n", "hydra.callbacks.x"),
         ("dataset/mine", "name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("dataset/mine", "# @package hydra.sweeper\nmax_batch_size: 2\n", "hydra.sweeper.max_batch_size: allowed: "),
+        ("hydra/launcher/mine", "_target_: hydra_plugins.none.L\n", "allowed: installed plugins of Hydra"),
+        ("hydra/launcher/mine", "sampler: {_target_: os.system}\n", "launcher.sampler._target_: allowed: nothing"),
         ("hydra/launcher/mine", "_target_: os.system\n", "got 'os.system', allowed: installed plugins of Hydra"),
     ],
 )
@@ -143,6 +148,27 @@ def test_a_config_of_someone_else_runs_no_code(
         assert run(["train", *more, "--config-dir", str(tmp_path), name.replace("/mine", "=mine")]) == 2
         (line,) = lines(capsys)
         assert expected in line
+
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def test_the_command_line_alone_chooses_a_launcher_which_may_run_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in {
+        "dataset/chooses": "# @package _global_\ndefaults: [{override /hydra/launcher: mine}]\n",
+        "dataset/sets": "# @package hydra.launcher\nsetup: [touch /tmp/x]\n",
+        "hydra/launcher/mine": f"_target_: {BASIC}\nsetup: [module load python]\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(content)
+    words = ["train", "--config-dir", str(tmp_path), "--cfg", "job"]
+    assert run([*words, "dataset=chooses"]) == 2
+    assert "hydra/launcher and hydra/sweeper, with their settings, on the command line" in lines(capsys)[0]
+    assert run([*words, "dataset=sets", "hydra/launcher=mine"]) == 2
+    assert "hydra.launcher.setup.0: allowed: hydra/launcher and" in lines(capsys)[0]
+    assert run([*words, "hydra/launcher=mine", "hydra.launcher.setup=[module load torch]"]) == 0
 
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:
@@ -193,6 +219,58 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys)[0].startswith("error: checkpoint: not given")
     assert run(["eval", "checkpoint=nowhere"]) == 2
     assert lines(capsys) == ["error: checkpoint: no folder nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["report"], "error: ftclf report: the following arguments are required: runs; --help lists"),
+        (["completion", "zsh"], "error: completion: got 'zsh', allowed: bash"),
+        (["eval", "checkpoint=empty"], "error: checkpoint: empty is neither a run folder nor a checkpoint"),
+        (["eval", "checkpoint=begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),
+        (["eval", "checkpoint=begun", "output=file"], "error: checkpoint: the run in begun is not finished"),
+        (["train", "run_dir=file"], "file is no folder; choose another name"),
+        (["train", "run_dir=linked"], "log.txt is a link, allowed: a folder in which a run's names are its own"),
+        (["train", "--config-dir", "broken"], "error: config: while parsing a flow node"),
+        (["train", "--config-dir", "broken", "dataset=files"], "error: config: while parsing a flow node"),
+        (["train", "--config-dir", "own", "experiment=mine"], "error: resume: allowed: on the command line alone"),
+    ],
+)
+def test_a_mistake_in_any_command_is_one_line_and_exit_code_2(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in {
+        "file": "",
+        "begun/config.json": "{}",
+        "empty/x": "",
+        "broken/train_schema.yaml": "[",
+        "own/experiment/mine.yaml": "# @package _global_\nresume: begun\n",
+    }.items():
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).write_text(content)
+    Path("linked").mkdir()
+    Path("linked/log.txt").symlink_to(tmp_path / "file")
+    before = sorted(tmp_path.rglob("*"))
+    assert run(words) == 2
+    (line,) = lines(capsys)
+    assert expected in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_lock_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    assert run(["train", f"run_dir={tmp_path}"]) == 5
+    assert lines(capsys)[0].startswith(f"error: run_dir: cannot write to {tmp_path}: ")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_installation_without_its_configs_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftclf.config.__file__", str(tmp_path / "a" / "b" / "c"))
+    assert run(["ls"]) == 2
+    assert "reinstall ftclf" in lines(capsys)[0]
 
 
 def test_ls_shows_every_option_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,7 @@ def test_eval_says_when_the_rows_are_not_those_of_training(
 def test_eval_does_not_overwrite_its_output(trained: Run, tmp_path: Path) -> None:
     words = ["eval", f"checkpoint={trained.folder}", f"output={tmp_path / 'out'}"]
     assert (run(words), run(words)) == (0, 2)
+    assert run([*words[:2], f"output={tmp_path / 'out' / 'metrics.json'}"]) == 2
 
 
 def test_eval_scores_other_data(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

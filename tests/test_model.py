@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import COMMON, make_rows
+from conftest import COMMON, make_rows, tiny_words
+from ftclf.cli import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig, ModelConfig, PinConfig
 from ftclf.data import Split
 from ftclf.data.texts import write_texts
@@ -115,6 +118,69 @@ def test_a_folder_that_is_no_encoder_is_refused_in_one_line(tiny_models: dict[st
     (folder / "tokenizer_config.json").unlink()
     with pytest.raises(WeightsError, match="no usable tokenizer"):
         load_tokenizer(folder)
+
+
+def change(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def more_words(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["one more"] = 999
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def slow_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (more_words, "the tokenizer gives ids up to 999, the network has "),
+        (slow_tokenizer, "has no fast version (tokenizer.json)"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter, allowed: the folder of"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "is no encoder that can classify ("),
+        (lambda folder: change(folder / "config.json", hidden_size=64), "model.safetensors are of different sizes"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "llama has no such dropout"),
+    ],
+    ids=["more words", "slow", "adapter", "no safetensors", "other sizes", "no dropout"],
+)
+def test_a_base_that_cannot_be_used_is_one_line(
+    spoil: Callable[[Path], object],
+    expected: str,
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(tiny_models["bert"], tmp_path / "base"))
+    spoil(folder)
+    assert run(tiny_words(folder, reviews, tmp_path / "run", "model.dropout=0.1")) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_hubs_cache_lacks_is_one_line_and_memory_that_runs_out_is_not_the_models_fault(
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ftclf.weights.reach_hub", lambda *_, **__: True)
+    assert run([*tiny_words(tiny_models["bert"], reviews, tmp_path / "run"), "model.name=org/none"]) == 2
+    assert "error: model.name: cannot get org/none from the hub (" in capsys.readouterr().err
+
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_pretrained", full)
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run")) == 5
+    assert "error: out of memory; lower " in capsys.readouterr().err
 
 
 def test_dropout_is_set_under_each_architectures_names(tiny_models: dict[str, Path]) -> None:

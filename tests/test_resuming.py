@@ -184,6 +184,82 @@ def test_without_a_whole_checkpoint_the_run_begins_again(
     assert not list(killed.resumable.glob("*"))
 
 
+def test_a_damaged_manifest_and_weights_in_no_safetensors_are_refused(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = killed.resumable / "checkpoint-18"
+    (newest / "model.safetensors").rename(newest / "pytorch_model.bin")
+    durable.seal(newest)
+    assert run(words("training.epochs=3", "method=full")) == 3
+    assert "it has no weights in safetensors, and no other is opened" in capsys.readouterr().err
+    killed.manifest.write_text("{}")
+    assert run(words("training.epochs=3", "method=full")) == 2
+    assert "manifest.json is of another version or damaged" in capsys.readouterr().err
+
+
+def test_a_best_checkpoint_that_is_damaged_while_the_run_goes_on_is_not_loaded(
+    words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = ClassifierTrainer._load_best_model
+
+    def damaged(self: Any) -> None:
+        (Path(self.state.best_model_checkpoint) / "optimizer.pt").unlink()
+        original(self)
+
+    monkeypatch.setattr(ClassifierTrainer, "_load_best_model", damaged)
+    assert run(words()) == 3
+    assert "optimizer.pt is missing; give the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "expected"), [(True, "logits are not finite"), (False, "weights are not finite")])
+def test_weights_that_are_not_finite_are_neither_scored_nor_kept(
+    words: Words,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    before: bool,
+    expected: str,
+) -> None:
+    original = ClassifierTrainer.evaluate
+
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if before:
+            self.network.classifier.bias.data.fill_(float("nan"))
+        scores = original(self, *args, **kwargs)
+        self.network.classifier.bias.data.fill_(float("nan"))
+        return scores
+
+    monkeypatch.setattr(ClassifierTrainer, "evaluate", evaluate)
+    assert run(words("method=full", "training.average=0")) == 4
+    assert f"{expected} after step 6" in capsys.readouterr().err
+    assert not list((tmp_path / "run" / "resumable").glob("*"))
+
+
+def test_a_state_that_the_run_did_not_write_is_refused_though_its_hash_is_right(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = killed.resumable / "checkpoint-18"
+    state = read_json(newest / "trainer_state.json")
+    control = {"TrainerControl": {"args": {"should_save": 1}, "attributes": {"x": 1}}}
+    for changes in (
+        {"global_step": 12},
+        {"best_global_step": "18"},
+        {"best_metric": "high"},
+        {"epoch": None},
+        {"log_history": {}},
+        {"stateful_callbacks": control},
+        {"surprise": 1},
+        None,
+    ):
+        (newest / "trainer_state.json").write_text("[]" if changes is None else json.dumps({**state, **changes}))
+        durable.seal(newest)
+        capsys.readouterr()
+        assert run(words("training.epochs=3", "method=full")) == 3, changes
+        error = capsys.readouterr().err
+        assert "a file in it is not what this run wrote; begin again with overwrite=true" in error
+        assert error.count("\n") == 1
+
+
 def test_other_conditions_are_refused_with_old_and_new_and_can_be_permitted(
     killed: Run, words: Words, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +277,8 @@ def test_other_conditions_are_refused_with_old_and_new_and_can_be_permitted(
     assert "Did you mean 'training.seed'?" in capsys.readouterr().err
     assert run(["train", f"resume={killed.folder}", "dataset=bbc_news"]) == 2
     assert "dataset was files, now it is bbc_news" in capsys.readouterr().err
+    assert run(["train", f"resume={killed.folder}", "training.epochs=abc"]) == 2
+    assert "training.epochs: got 'abc', allowed: a number" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in killed.folder.rglob("*") if path.is_file()} == before
     allow = "resume_allow=[training.epochs,training.learning_rate]"
     assert run(["train", f"resume={killed.folder}", *changed, allow]) == 0
@@ -230,6 +308,23 @@ def test_weights_of_another_network_are_refused_even_where_the_change_is_permitt
     allow = "method,training.learning_rate"
     assert run(words("training.epochs=3", "method=lora", f"resume_allow=[{allow}]")) == 3
     assert "the weights are of another network" in capsys.readouterr().err
+
+
+def test_no_token_stands_in_a_file_or_a_line(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "hf_" + "s3cret" * 6
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, secret)
+    assert run(words(f"training.extra.hub_token={secret}")) == 2
+    at_step(monkeypatch, 7, interrupt)
+    for code in (130, 0):
+        assert run(words("method=full", "training.log_steps=1")) == code
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+        assert bool(list(tmp_path.rglob("optimizer.pt"))) == (code == 130)
+    said = capsys.readouterr()
+    assert secret not in said.out + said.err
 
 
 def test_a_folder_is_locked_while_a_process_works_in_it_and_no_longer(

@@ -88,6 +88,29 @@ def sweep_words(tiny_models: dict[str, Path], reviews: Path, tmp_path: Path) -> 
     return [words[0], "-m", *words[1:]]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["compare", "--plot", "dataset.name"], "error: --plot: dataset.name is no number in ['d']"),
+        (["compare", "--sort", "nothing"], "error: --sort: no score 'nothing', allowed: accuracy, "),
+    ],
+)
+def test_what_cannot_be_drawn_or_sorted_by_is_one_line(
+    make_run: MakeRun, words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, str(make_run("a", right=9).folder)]) == 2
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_run_whose_scores_are_of_another_kind_has_no_report(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = make_run("a", right=9)
+    write_json(found.metrics, {"test": 1})
+    assert run(["report", str(found.folder)]) == 2
+    assert "its files are damaged or of another version" in capsys.readouterr().err
+
+
 def test_a_sweep_over_ranks_ends_with_a_table_and_a_plot(
     sweep_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

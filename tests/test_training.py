@@ -131,6 +131,9 @@ def test_extra_arguments_reach_the_trainer_and_a_wrong_one_gets_the_nearest(
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "other", "training.extra.adam_beta22=1")
     assert run(words) == 2
     assert "Did you mean 'adam_beta2'?" in capsys.readouterr().err
+    words = tiny_words(tiny_models["bert"], reviews, tmp_path / "other", "training.extra.logging_strategy=now")
+    assert run(words) == 2
+    assert "error: training.extra: 'now' is not a valid" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_and_other_optimizers_run(train_tiny: TrainTiny) -> None:
@@ -146,11 +149,18 @@ def test_a_tracker_that_is_not_installed_says_how_to_get_it(
 
 
 def test_half_precision_on_a_cpu_is_refused(
-    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.device=cpu")
     assert run([*words, "training.precision=fp16"]) == 2
     assert "auto, bf16, fp32" in capsys.readouterr().err
+    monkeypatch.setattr("ftclf.compute.choose_device", lambda wanted: "cpu")  # what auto comes to without a GPU
+    assert run([*words[:-1], "training.precision=fp16"]) == 2
+    assert "fp16 does nothing on a CPU" in capsys.readouterr().err
 
 
 def test_bf16_trains_and_scores_alike_in_eval(train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,13 @@ loss since the last log, the length of the history, an evaluation that a signal 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ftclf.config import restore
 from ftclf.console import warn
 from ftclf.durable import damage
 from ftclf.errors import RunError
@@ -53,6 +57,31 @@ def read_progress(checkpoint: Path) -> Progress | None:
         return Progress(**read_json(checkpoint / PROGRESS))
     except (TypeError, RunError, OSError):
         return None
+
+
+def refuse_other_state(checkpoint: Path, callbacks: Iterable[Any]) -> None:
+    """Raise TypeError, ValueError or LookupError where transformers' own state is not what it writes after this step.
+
+    It would set whatever the file says of a callback: each must have the names and types that it has at the start.
+    """
+    from transformers import TrainerState
+    from transformers.trainer_callback import ExportableState
+
+    raw, progress = json.loads((checkpoint / "trainer_state.json").read_bytes()), read_progress(checkpoint)
+    log, stored = raw.pop("log_history"), raw.pop("stateful_callbacks")
+    state = restore(TrainerState, raw)
+    if progress is None or (state.global_step, state.best_global_step) != (progress.step, progress.best_step):
+        raise ValueError("trainer_state.json is of another step")
+    own = {type(one).__name__: one.state() for one in callbacks if isinstance(one, ExportableState)}
+    if not isinstance(log, list) or not all(_alike(stored[name], own[name]) for name in {*stored} & {*own}):
+        raise TypeError("trainer_state.json holds something else than was written")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two pieces of json have the same names, with values of the same types."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+    return type(one) is type(other)
 
 
 def _problem(path: Path, step: int, run_id: str) -> str | None:

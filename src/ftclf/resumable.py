@@ -17,10 +17,15 @@ from transformers import Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
 from ftclf.errors import CheckpointError, DivergedError
-from ftclf.progress import PROGRESS, Progress, read_progress, step_of
+from ftclf.progress import PROGRESS, Progress, read_progress, refuse_other_state, step_of
 from ftclf.runs import Run, write_json
 from ftclf.stopping import Stopped, asked, stop_if_asked, stop_later
 
+# What opening a file that somebody else wrote may end in.
+NOT_OURS = (
+    *(UnpicklingError, SafetensorError, EOFError),
+    *(AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
 KEPT = 2  # newest checkpoints, each with the best one it names: one may be damaged
 
 
@@ -193,7 +198,14 @@ class ResumableTrainer(Trainer):
         if not list(Path(resume_from_checkpoint).glob("*model.safetensors")):
             raise CheckpointError(f"{resume_from_checkpoint}: it has no weights in safetensors, and no other is opened")
         with self._trusting_nothing():
+            refuse_other_state(Path(resume_from_checkpoint), [*self.callback_handler.callbacks, self.control])
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
+        begun = super()._init_training_state(max_steps, *args, **kwargs)
+        # How often to log and save is what the settings say now, not the checkpoint.
+        self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
+        return begun
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with self._trusting_nothing():
@@ -211,7 +223,7 @@ class ResumableTrainer(Trainer):
         """
         try:
             yield
-        except (UnpicklingError, SafetensorError, RuntimeError, ValueError, LookupError, TypeError, EOFError) as error:
+        except NOT_OURS as error:
             raise CheckpointError(
                 f"{self.run.resumable}: a file in it is not what this run wrote; begin again with overwrite=true"
             ) from error

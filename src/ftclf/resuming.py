@@ -47,9 +47,7 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
         _refuse_foreign(run)
     if config.overwrite and config.resume is None:
         return Standing(config)
-    if not run.config.is_file():
-        if config.resume is not None:
-            raise RunError(f"resume: {folder} holds no run (no config.json in it)")
+    if config.resume is None and not run.config.is_file():
         return Standing(config)
     before = stored_config(run)
     config = _with_resolved(config, before)
@@ -65,6 +63,8 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
 
 def stored_config(run: Run) -> TrainConfig:
     """Return the settings that a run was begun with. Raises RunError where they cannot be read."""
+    if not run.config.is_file():
+        raise RunError(f"resume: {run.folder} holds no run (no config.json in it)")
     try:
         config = train_config_from(read_json(run.config))
         check(config)

@@ -35,7 +35,7 @@ from ftclf.edge.compose import (
 from ftclf.edge.explain import explain
 from ftclf.edge.jobs import Job, train_apart
 from ftclf.edge.quoting import quoted
-from ftclf.errors import ConfigError, RunError, SweepError
+from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
 
@@ -47,9 +47,11 @@ def run_train(words: list[str]) -> int:
     if only_shows(args):
         checked_hydra("train", args)
         return _hand_to_hydra("train", words)
-    if resumed := [word for word in args.overrides if word.startswith("resume=")]:
-        return _resume(resumed[0].removeprefix("resume="), args.overrides)
+    if resumed := [word for word in args.overrides if word.lstrip("+").startswith("resume=")]:
+        return _resume(resumed[0].partition("=")[2], args.overrides)
     jobs = checked_jobs("train", args)
+    if any(job.resume for job in jobs):
+        raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
     if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
@@ -192,9 +194,7 @@ def _remove_if_empty(folder: Path) -> None:
 def _resume(name: str, overrides: list[str]) -> int:
     """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
     folder = Path(name.strip("'\"")).expanduser()
-    if not Run(folder).config.is_file():
-        raise RunError(f"resume: {folder} holds no run (no config.json in it)")
-    others = [word for word in overrides if not word.startswith("resume=")]
+    others = [word for word in overrides if not word.lstrip("+").startswith("resume=")]
     config = changed(stored_config(Run(folder)), others)
     config.resume, config.overwrite = str(folder), False
     check(config)

@@ -20,7 +20,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, check, config_folder, train_config_from
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
-from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words
+from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words, words_for_hydra
 from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
@@ -162,9 +162,9 @@ def _composing() -> Any:
 
 
 @functools.cache
-def _usual(command: str) -> dict[str, Any]:
-    """Return the settings of Hydra that ftclf's own yaml files give."""
-    return hydra_settings(compose(command, return_hydra_config=True))
+def _usual(command: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of Hydra that ftclf's own yaml files and words of the command line give."""
+    return hydra_settings(compose(command, overrides=list(words), return_hydra_config=True))
 
 
 def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
@@ -177,10 +177,15 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
     try:
         cfg = compose(command, overrides=[*extra, *overrides], return_hydra_config=True)
-        refuse_code(cfg, _usual(command))
+        own = words_for_hydra(overrides)
+        refuse_code(cfg, _usual(command, (*extra, *own) if own else ()))  # a launcher may be a file of the user's
         return cfg
     except COMPOSE_ERRORS as error:
         whole = error
+    try:
+        compose(command, overrides=extra, return_hydra_config=True)
+    except COMPOSE_ERRORS as error:  # a file of --config-dir stands in the way of one of ftclf's own
+        raise ConfigError(explain(error, "", command)) from error
     problems, fitting = [], list(extra)
     known = setting_names(command)
     for override in sorted(overrides, key=lambda word: word.split("=")[0].lstrip("+~") not in GROUPS):
@@ -193,14 +198,14 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
             fitting.append(override)
         except COMPOSE_ERRORS as error:
             problems.append(explain(error, override, command))
-    if not problems:
-        raise ConfigError(explain(whole, "", command))
     try:  # what does fit may still be out of its range: all problems of a config at once
         check(to_dataclass(compose(command, overrides=fitting, return_hydra_config=True), command))
     except ConfigError as error:
         said = {word.split("=")[0].lstrip("+~") for word in overrides if word not in fitting}
         problems += [line for line in str(error).splitlines() if line.split(":")[0] not in said]
-    raise ConfigError("\n".join(problems))
+    except COMPOSE_ERRORS:
+        pass
+    raise ConfigError("\n".join(problems or [explain(whole, "", command)]))
 
 
 def _expand(overrides: list[str]) -> Iterator[list[str]]:
