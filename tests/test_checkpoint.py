@@ -106,6 +106,8 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
     [
         ({"format": 99}, "format 99, allowed: 3"),
         ({"surprise": 1}, "surprise is not known"),
+        ({"other_decisions": {"macro_f1": {"rule": "foo"}}}, "rule: got 'foo', allowed: "),
+        ({"calibration": {"method": "isotonic", "steps": [[[0.1], [0.2, 0.3]]]}}, "steps without as many values"),
         ({"threads": "2"}, "threads is '2', not of type int"),
         ({"calibration": {}, "decision": {"k": "1"}}, "decision.k is '1', not of type int"),
         ({"label_names": ["food", "food", "sport"]}, "not several different ones"),

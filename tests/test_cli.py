@@ -131,6 +131,7 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     ("name", "content", "expected"),
     [
         ("dataset/mine", "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}\n", "hydra.callbacks.x"),
+        ("dataset/mine", "# @package _global_\nhydra: {mode: MULTIRUN}\n", "hydra.mode: allowed: "),
         ("dataset/mine", "name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
         ("dataset/mine", "# @package hydra.sweeper\nmax_batch_size: 2\n", "hydra.sweeper.max_batch_size: allowed: "),
         ("hydra/launcher/mine", "_target_: hydra_plugins.none.L\n", "allowed: installed plugins of Hydra"),

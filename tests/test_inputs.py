@@ -9,6 +9,12 @@ import pytest
 
 from conftest import TrainTiny, make_rows, write_csv
 from ftclf.cli import run
+from ftclf.spreadsheets import harmless
+
+
+def test_a_number_in_a_text_is_no_formula() -> None:
+    cells = ["-1", "+2.5", "-1+1", "=1", "@x", 3, -4.5]
+    assert [harmless(cell) for cell in cells] == ["-1", "+2.5", "'-1+1", "'=1", "'@x", 3, -4.5]
 
 
 def test_a_label_is_no_formula_in_a_csv_and_steers_no_terminal(

@@ -142,7 +142,7 @@ def slow_tokenizer(folder: Path) -> None:
         (slow_tokenizer, "has no fast version (tokenizer.json)"),
         (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter, allowed: the folder of"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "is no encoder that can classify ("),
-        (lambda folder: change(folder / "config.json", hidden_size=64), "model.safetensors are of different sizes"),
+        (lambda folder: change(folder / "config.json", hidden_size=64), "are of different sizes"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "llama has no such dropout"),
     ],
     ids=["more words", "slow", "adapter", "no safetensors", "other sizes", "no dropout"],
@@ -162,6 +162,15 @@ def test_a_base_that_cannot_be_used_is_one_line(
     assert expected in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_base_that_was_trained_for_other_labels_gets_a_new_head(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    build_classifier(tiny_models["bert"], ["a", "b", "c", "d", "e"], ModelConfig(name="x")).network.save_pretrained(
+        tmp_path / "five"
+    )
+    again = build_classifier(tmp_path / "five", LABELS, ModelConfig(name="x"))
+    assert again.network.classifier.out_features == 3
+    assert again.random_keys == ["classifier.bias", "classifier.weight"]
 
 
 def test_what_the_hubs_cache_lacks_is_one_line_and_memory_that_runs_out_is_not_the_models_fault(

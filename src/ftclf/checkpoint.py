@@ -98,6 +98,8 @@ def read_info(folder: Path) -> CheckpointInfo:
     try:
         info = restore(CheckpointInfo, raw)
         check(info)
+        for decision in info.other_decisions.values():
+            check(decision)
         check(method_config_from(info.method))
         _refuse_other_lengths(info)
     except (TypeError, ConfigError) as error:
@@ -116,6 +118,8 @@ def _refuse_other_lengths(info: CheckpointInfo) -> None:
     }
     if info.task == "multi_label" and any(len(one) != labels for one in scaled.get(calibration.method, [])):
         raise TypeError(f"calibration is not one of {labels} labels")
+    if any(len(one) != 2 or len(one[0]) != len(one[1]) or not one[0] for one in calibration.steps):
+        raise TypeError("calibration has steps without as many values")
     for decision in (info.decision, *info.other_decisions.values()):
         if decision.rule in ("threshold", "thresholds") and len(decision.thresholds) not in (1, labels):
             raise TypeError(f"decision has {len(decision.thresholds)} thresholds for {labels} labels")

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from ftclf import __version__
 from ftclf.console import one_line
-from ftclf.errors import ConfigError, FtclfError, SweepError, UserError, did_you_mean
+from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean
 from ftclf.stopping import Stopped, stoppable, stopped
 
 
@@ -156,7 +156,6 @@ complete -o nosort -F _ftclf ftclf"""
 
 
 # What torch calls it on a CPU and on an accelerator; it has no class for the first.
-OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
 
 
 def main() -> None:
@@ -201,7 +200,7 @@ def guarded(work: Callable[[], int]) -> int:
     except Exception as error:
         if (cause := stopped()) is None:
             return report(error)
-        print(cause, file=sys.stderr)
+        print(one_line(str(cause)), file=sys.stderr)
         return cause.exit_code
 
 

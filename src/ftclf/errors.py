@@ -19,6 +19,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# What libraries say when memory is gone: torch has no one class for it.
+OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
+
 
 class FtclfError(Exception):
     exit_code = 1

@@ -44,7 +44,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
         say(f"  note: {note}")
     same = data.digest(config.split) == info.digests.get(config.split)
     if config.dataset is None and not same:
-        warn(f"the {config.split} rows are not those that training scored: the data has changed since")
+        warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
     name = info.data_name if same else data.name
     say(f"{config.split} {headline(evaluation.metrics, info.task)} ({len(split)} rows of {name})")
     if output is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from ftclf.metrics import (
 )
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
 from ftclf.spreadsheets import write_lines
-
-if TYPE_CHECKING:
-    pass
 
 # Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
 OTHER_DECISIONS = (

@@ -83,13 +83,17 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # of a head for other labels; it begins anew, as a missing one does
             dtype="float32",
             attn_implementation=None if config.attention == "auto" else config.attention,
         )
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    if any(key.startswith(f"{network.base_model_prefix}.") for key in mismatched):
+        raise WeightsError(f"model.name: config.json and {WEIGHTS} in {folder} are of different sizes{NEEDED}")
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()  # they are mapped from the file: what happens to it must not reach them
     refuse_infinite(dict(network.named_parameters()), folder / WEIGHTS)
-    return Classifier(network, sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
+    return Classifier(network, sorted({*report["missing_keys"], *mismatched}), sorted(report["unexpected_keys"]))
 
 
 def longest_text(settings: Any) -> int | None:
@@ -117,10 +121,6 @@ def _refused_as(line: str, needed: str = "") -> Iterator[None]:
         raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
     except (SafetensorError, StrictDataclassError) as error:
         raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
-    except RuntimeError as error:
-        if "mismatched" not in str(error):  # a device without memory, and the like
-            raise
-        raise WeightsError(f"{line} (config.json and {WEIGHTS} are of different sizes){needed}") from error
 
 
 def _set_dropout(settings: Any, config: ModelConfig) -> None:

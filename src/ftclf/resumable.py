@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
-from ftclf.errors import CheckpointError, DivergedError
+from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError
 from ftclf.progress import PROGRESS, Progress, read_progress, refuse_other_state, step_of
 from ftclf.runs import Run, write_json
 from ftclf.stopping import Stopped, asked, stop_if_asked, stop_later
@@ -26,6 +27,7 @@ NOT_OURS = (
     *(UnpicklingError, SafetensorError, EOFError),
     *(AttributeError, LookupError, RuntimeError, TypeError, ValueError),
 )
+OF_THE_MACHINE = f"{OUT_OF_MEMORY}|CUDA error"  # what loading may end in whatever the files hold
 KEPT = 2  # newest checkpoints, each with the best one it names: one may be damaged
 
 
@@ -224,6 +226,8 @@ class ResumableTrainer(Trainer):
         try:
             yield
         except NOT_OURS as error:
+            if re.search(OF_THE_MACHINE, f"{type(error).__name__} {error}", re.IGNORECASE):
+                raise
             raise CheckpointError(
                 f"{self.run.resumable}: a file in it is not what this run wrote; begin again with overwrite=true"
             ) from error

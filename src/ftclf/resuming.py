@@ -45,9 +45,8 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
     _refuse_links(run)
     if config.resume is None and not run.config.is_file():
         _refuse_foreign(run)
-    if config.overwrite and config.resume is None:
         return Standing(config)
-    if config.resume is None and not run.config.is_file():
+    if config.resume is None and config.overwrite:
         return Standing(config)
     before = stored_config(run)
     config = _with_resolved(config, before)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from typing import IO, Any
 
 # How a text begins that spreadsheets run. Source: OWASP, "CSV Injection".
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def write_lines(file: IO[str], lines: Iterable[Iterable[Any]]) -> None:
@@ -16,5 +18,6 @@ def write_lines(file: IO[str], lines: Iterable[Iterable[Any]]) -> None:
 
 
 def harmless(cell: Any) -> Any:
-    """Put a ' before a text that a spreadsheet would run as a formula; numbers stay as they are."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    """Put a ' before a text that a spreadsheet would run as a formula; numbers stay as they are, as texts too."""
+    runs = isinstance(cell, str) and cell.startswith(FORMULA) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if runs else cell

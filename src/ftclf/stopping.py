@@ -89,6 +89,10 @@ def unbroken() -> Iterator[None]:
     _Request.instead = came.append
     try:
         yield
+    except Exception as error:
+        if came:
+            raise Stopped(came[0]) from error
+        raise
     finally:
         _Request.instead = None
     if came:

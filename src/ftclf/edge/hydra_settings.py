@@ -19,7 +19,7 @@ from ftclf.errors import ConfigError
 
 OPEN = ("launcher", "sweeper")
 # What Hydra writes itself when it composes: the words, the choices, the search path of --config-dir.
-ITS_OWN = ("overrides", "job.name", "job.config_name", "job.override_dirname", "runtime", "searchpath", "mode")
+ITS_OWN = ("overrides", "job.name", "job.config_name", "job.override_dirname", "runtime", "searchpath")
 SWEPT = "sweeper.params"  # what yaml files may say of a sweep
 ALLOWED = f"allowed: {' and '.join(f'hydra/{name}' for name in OPEN)}, with their settings, on the command line"
 # They load a pickle, or a train.yaml in the place of ftclf's.

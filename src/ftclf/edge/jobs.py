@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ftclf.config import TrainConfig
 from ftclf.runs import Run, write_json
-from ftclf.stopping import SIGNALS, stop_later
+from ftclf.stopping import SIGNALS, asked, stop_later
 
 PRELOADED = ["torch", "transformers.trainer", "transformers.models.auto.modeling_auto", "peft", "sklearn.linear_model"]
 SERVER_GONE = 255  # what multiprocessing says of a process whose server is gone
@@ -54,9 +54,6 @@ def train_apart(jobs: dict[int, Job]) -> None:
         Run(job.folder).failure.unlink(missing_ok=True)
     ended, held = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(jobs, held))
-    with _server_deaf_to_signals():
-        process.start()
-    held.close()
 
     def hand_on(number: int) -> None:
         if process.pid is not None:
@@ -64,6 +61,11 @@ def train_apart(jobs: dict[int, Job]) -> None:
                 os.kill(process.pid, number)
 
     with ended, stop_later(hand_on):
+        with _server_deaf_to_signals():
+            process.start()
+        held.close()
+        if (number := asked()) is not None:  # it came while the server started: there was nobody to hand it on to
+            hand_on(number)
         process.join()
         ended.poll(None)  # a process whose server is gone counts as joined, and goes on all the same
     for job in jobs.values():

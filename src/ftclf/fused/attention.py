@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ftclf.fused.sections import Section, masked, raised
 
-LEAST, LENGTHS, ROWS = 16, 8, 4  # fewer keys than LEAST fall out of the vector code of softmax: ten times as slow
+LEAST = 16  # keys; fewer fall out of the vector code of softmax, ten times as slow
+LENGTHS, ROWS, LONG = 8, 4, 96
 
 
 @dataclass
@@ -86,10 +87,12 @@ def attend_backward(g: Tensor, section: Section, kept: Attention) -> Tensor:
 def _padded(x: Tensor) -> Tensor:
     """Return a copy of (..., rows, heads, length, size) with zeros up to fewer different shapes.
 
-    Every shape costs the memory and the making of kernels of its own; a pass meets a hundred, padded some twenty.
+    Every shape costs the memory and the making of kernels of its own; a pass meets a hundred, padded some twenty. Long
+    texts come in few rows, of which none is added.
     """
     *first, rows, heads, length, size = x.shape
-    shape = (*first, -(-rows // ROWS) * ROWS, heads, max(LEAST, -(-length // LENGTHS) * LENGTHS), size)
+    rows_there = -(-rows // ROWS) * ROWS if length < LONG else rows
+    shape = (*first, rows_there, heads, max(LEAST, -(-length // LENGTHS) * LENGTHS), size)
     if shape == tuple(x.shape):
         return x.contiguous()
     room = x.new_zeros(shape)
