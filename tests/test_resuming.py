@@ -310,6 +310,17 @@ def test_weights_of_another_network_are_refused_even_where_the_change_is_permitt
     assert "the weights are of another network" in capsys.readouterr().err
 
 
+def test_a_permitted_change_of_early_stopping_counts(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("method=full", "training.learning_rate=1e-12", "training.epochs=4")  # nothing improves after epoch 1
+    at_step(monkeypatch, 7, interrupt)
+    assert run(words(*settings, "training.early_stopping=1")) == 130
+    assert run(words(*settings, "training.early_stopping=3", "resume_allow=[training.early_stopping]")) == 0
+    (history,) = tmp_path.rglob("history.jsonl")
+    assert [json.loads(line)["step"] for line in history.read_text().splitlines()][-1] == 24
+
+
 def test_no_token_stands_in_a_file_or_a_line(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

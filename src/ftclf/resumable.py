@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
 from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError
@@ -208,6 +208,15 @@ class ResumableTrainer(Trainer):
         # How often to log and save is what the settings say now, not the checkpoint.
         self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
         return begun
+
+    def _load_callback_state(self) -> None:
+        patience = [callback.early_stopping_patience for callback in self._early_stopping()]
+        super()._load_callback_state()
+        for callback, of_settings in zip(self._early_stopping(), patience, strict=True):
+            callback.early_stopping_patience = of_settings  # the checkpoint's count, not its limit
+
+    def _early_stopping(self) -> list[EarlyStoppingCallback]:
+        return [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with self._trusting_nothing():
