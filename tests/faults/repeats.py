@@ -13,9 +13,9 @@ GOAL = "the same weights, metrics and history (same machine, one thread)"
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
-    for number in range(3 if long else 1):
+    for number in range(4 if long else 1):
         yield seed, lambda n=number: _alone(world, n, "lora", PYTHONHASHSEED=str(n + 1))
-    yield seed, lambda: _alone(world, 3, "full", PYTHONHASHSEED="7", FTCLF_CACHE=str(world.folder("repeats", "cold")))
+    yield seed, lambda: _alone(world, 9, "full", PYTHONHASHSEED="7", FTCLF_CACHE=str(world.folder("repeats", "cold")))
     for number, variant in enumerate(("lora", "full", "head", "lora random")[: 4 if long else 2], start=4):
         yield seed, lambda n=number, v=variant: _forked(world, n, v)
     yield seed, lambda: _in_a_sweep(world)
