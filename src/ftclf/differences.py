@@ -20,6 +20,11 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def within(name: str, group: str) -> bool:
+    """Return whether a dotted name is a group or lies in it."""
+    return name == group or name.startswith(f"{group}.")
+
+
 def varying(settings: list[dict[str, Any]]) -> list[str]:
     """Return the names of the flat settings that are not the same in all, without those that decide no number."""
     names = dict.fromkeys(name for found in settings for name in found)

@@ -65,6 +65,12 @@ class SweepError(FtclfError):
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
-    short = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
-    nearest = difflib.get_close_matches(name, short, n=1, cutoff=0.6)
+    comparable = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
+    nearest = difflib.get_close_matches(name, comparable, n=1, cutoff=0.6)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def short(value: object) -> str:
+    """Return what was got in at most 60 characters."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,8 +11,8 @@ from typing import Any
 
 from ftclf.config import TrainConfig, check, train_config_from
 from ftclf.console import warn
-from ftclf.differences import DESCRIPTIONS, flatten
-from ftclf.errors import ConfigError, RunError, did_you_mean
+from ftclf.differences import DESCRIPTIONS, flatten, within
+from ftclf.errors import ConfigError, RunError, did_you_mean, short
 from ftclf.runs import Run, read_json, write_json
 
 # Where a run lies and how it is called: no part of what is trained.
@@ -136,7 +136,7 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
 
 def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None:
     allowed = config.resume_allow
-    refused = {name: values for name, values in changes.items() if not any(_within(name, one) for one in allowed)}
+    refused = {name: values for name, values in changes.items() if not any(within(name, one) for one in allowed)}
     if refused:
         names = ",".join(refused)
         raise RunError(
@@ -145,7 +145,7 @@ def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None
         )
     known = [*flatten(asdict(config)), *changes, "digests.train", "digests.validation", "digests.test", *CONDITIONS[1:]]
     for name in allowed:
-        if not any(_within(one, name) for one in known):
+        if not any(within(one, name) for one in known):
             raise ConfigError(f"resume_allow: no setting or condition '{name}'.{did_you_mean(name, known)}")
 
 
@@ -155,17 +155,8 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> Changes:
 
 
 def _only(flat: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {key: value for key, value in flat.items() if any(_within(key, name) for name in names)}
-
-
-def _within(name: str, group: str) -> bool:
-    return name == group or name.startswith(f"{group}.")
+    return {key: value for key, value in flat.items() if any(within(key, name) for name in names)}
 
 
 def _told(changes: Changes) -> str:
-    return ", ".join(f"{name} was {_short(old)}, now it is {_short(new)}" for name, (old, new) in changes.items())
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return ", ".join(f"{name} was {short(old)}, now it is {short(new)}" for name, (old, new) in changes.items())

@@ -20,7 +20,7 @@ from ftclf.config.settings import (
     TrainConfig,
     TrainingConfig,
 )
-from ftclf.errors import ConfigError, did_you_mean
+from ftclf.errors import ConfigError, did_you_mean, short
 
 # Settings that take the value of another unless they are given.
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}
@@ -75,21 +75,16 @@ def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
 
 
 def _text_problems(where: str, value: str, item: Field[Any]) -> Iterator[str]:
-    pattern = item.metadata.get("pattern")
+    pattern, shown = item.metadata.get("pattern"), short(repr(value)[1:-1])  # on one line, whatever it holds
     if pattern and not re.fullmatch(pattern, value):
-        yield f"{where}: got '{_short(value)}', allowed: {PATTERNS.get(pattern, 'letters, digits and . _ + -')}"
+        yield f"{where}: got '{shown}', allowed: {PATTERNS.get(pattern, 'letters, digits and . _ + -')}"
     if item.metadata.get("path") and (not value.strip() or CONTROL.search(value) or _too_long(value)):
-        yield (f"{where}: got '{_short(value)}', allowed: a path of names up to 255 bytes, without control characters")
+        yield (f"{where}: got '{shown}', allowed: a path of names up to 255 bytes, without control characters")
 
 
 def _too_long(path: str) -> bool:
     """Return whether no file system takes a path."""
     return len(os.fsencode(path)) > 4000 or any(len(os.fsencode(part)) > 255 for part in path.split("/"))
-
-
-def _short(text: str) -> str:
-    text = repr(text)[1:-1]  # on one line, whatever it holds
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _cross_checks(config: TrainConfig) -> Iterator[str]:

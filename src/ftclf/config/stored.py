@@ -7,13 +7,15 @@ import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ftclf.errors import short
+
 Restored = TypeVar("Restored")
 
 
 def restore(kind: type[Restored], raw: Any, where: str = "") -> Restored:
     """Build a dataclass from its json. Raises TypeError, with the dotted name, for a value of another type."""
     if not isinstance(raw, dict):
-        raise TypeError(f"{where or kind.__name__} is {_short(raw)}, no group of settings")
+        raise TypeError(f"{where or kind.__name__} is {short(repr(raw))}, no group of settings")
     hints, prefix = get_type_hints(kind), f"{where}." if where else ""
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(map(str, raw)) - set(known)):
@@ -43,9 +45,4 @@ def _restored(hint: Any, value: Any, where: str) -> Any:
         return value
     if kind is not float and type(value) is kind:
         return value
-    raise TypeError(f"{where} is {_short(value)}, not of type {getattr(kind, '__name__', kind)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    raise TypeError(f"{where} is {short(repr(value))}, not of type {getattr(kind, '__name__', kind)}")

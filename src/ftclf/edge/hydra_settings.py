@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
+from ftclf.differences import within
 from ftclf.errors import ConfigError
 
 OPEN = ("launcher", "sweeper")
@@ -57,12 +58,8 @@ def refuse_code(cfg: DictConfig, usual: dict[str, Any]) -> None:
     for key in dict.fromkeys([*found, *usual]):
         if key.split(".")[0] in OPEN:
             _refuse_target(key, found.get(key))
-        if not any(_within(key, own) for own in (*ITS_OWN, SWEPT)) and found.get(key) != usual.get(key):
+        if not any(within(key, own) for own in (*ITS_OWN, SWEPT)) and found.get(key) != usual.get(key):
             raise ConfigError(f"hydra.{key}: {ALLOWED}")
-
-
-def _within(key: str, group: str) -> bool:
-    return key == group or key.startswith(f"{group}.")
 
 
 def _refuse_target(key: str, value: Any) -> None:
