@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,6 +226,27 @@ def test_a_job_does_not_depend_on_the_server_that_forked_it(
     thread.join()
     assert servers
     assert all((tmp_path / "sweep" / job / "metrics.json").is_file() for job in "01")
+
+
+def test_a_signal_that_comes_while_a_job_is_started_is_handed_on_once_and_ends_the_sweep(
+    sweep_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, kill = BaseProcess.start, os.kill
+    handed_on: list[int] = []
+
+    def begin(process: BaseProcess) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it waits until the process is there
+        start(process)
+
+    def count(pid: int, number: int) -> None:
+        handed_on.append(number)
+        kill(pid, number)
+
+    monkeypatch.setattr(BaseProcess, "start", begin)
+    monkeypatch.setattr(os, "kill", count)
+    assert run([*sweep_words, "method.r=2,4"]) == 143
+    assert handed_on == [signal.SIGTERM]
+    assert not list((tmp_path / "sweep").glob("*/metrics.json"))
 
 
 def when_locked(lock: Path, do: Callable[[int], None]) -> threading.Thread:

@@ -179,12 +179,8 @@ def _parquet(path: Path) -> Table:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         return DataError(f"{path}: not a readable parquet file{where} ({reason})")
 
-    errors = (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        OverflowError,
-    )  # the last two: values that Python has no place for
+    # The last two are raised for values that Python has no place for.
+    errors = (pa.ArrowException, OSError, ValueError, OverflowError)
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except errors as error:

@@ -55,8 +55,11 @@ def train_apart(jobs: dict[int, Job]) -> None:
     ended, held = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(jobs, held))
 
+    told: list[int] = []  # twice would end it at once
+
     def hand_on(number: int) -> None:
-        if process.pid is not None:
+        if process.pid is not None and not told:
+            told.append(number)
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
 

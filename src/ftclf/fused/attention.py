@@ -10,7 +10,8 @@ from torch import Tensor
 from ftclf.fused.sections import Section, masked, raised
 
 LEAST = 16  # keys; fewer fall out of the vector code of softmax, ten times as slow
-LENGTHS, ROWS, LONG = 8, 4, 96
+LENGTHS, ROWS = 8, 4  # lengths are padded to multiples of the one, numbers of rows to multiples of the other
+LONG = 96  # tokens; where texts are as long as this, no rows are added
 
 
 @dataclass
