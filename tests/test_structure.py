@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     "errors",
     "config",
+    "stopping",
     "console",
     "words",
     "tables",
     "spreadsheets",
-    "stopping",
     "durable",
     "locking",
     "runs",

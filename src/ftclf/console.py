@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from ftclf.stopping import unbroken
+
 LOG = logging.getLogger("ftclf")
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
@@ -70,10 +72,12 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """Turn off the libraries' own bars and send their messages to our log alone, or nowhere while there is none."""
+    """Import torch and transformers, without their bars; their messages go to our log alone, or nowhere without one."""
     logging.getLogger().addHandler(logging.NullHandler())  # without a handler, Python prints warnings itself
     logging.captureWarnings(True)
-    import transformers
+    with unbroken():  # a signal that breaks into torch's C++ while it is set up aborts the process
+        import torch  # noqa: F401
+        import transformers
 
     logs: Any = transformers.utils.logging
 
