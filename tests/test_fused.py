@@ -91,6 +91,17 @@ def test_a_network_scores_as_its_modules_do(workers: int) -> None:
         assert torch.allclose(plain(**batch()).logits, fused(**batch()).logits, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_an_encoder_without_a_classifier_gives_the_states_of_all_tokens(kind: str, workers: int) -> None:
+    plain = classifier(kind).base_model.eval()
+    fused = copy.deepcopy(plain)
+    fuse(fused, workers)
+    with torch.inference_mode():
+        states, found = (network(**batch()).last_hidden_state for network in (plain, fused))
+    assert found.shape == (6, 11, 48)
+    assert torch.allclose(states, found, atol=1e-5)
+
+
 def test_the_gradient_with_dropout_is_that_of_the_masks_that_were_drawn(workers: int) -> None:
     fused = classifier(lora=True, dropout=0.3).double().requires_grad_(True)
     fuse(fused, workers)
@@ -103,7 +114,7 @@ def test_the_gradient_with_dropout_is_that_of_the_masks_that_were_drawn(workers:
 
     loss().backward()
     for name, weight in fused.named_parameters():
-        if weight.grad is None or "layer.1." not in name:
+        if weight.grad is None or not any(layer in name for layer in ("layer.1.", "layer.2.")):
             continue
         with torch.no_grad():
             direction = torch.randn_like(weight)

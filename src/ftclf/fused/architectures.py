@@ -41,7 +41,15 @@ def blocks_of(networks: list[nn.Module]) -> list[Block]:
     """Return the blocks of networks that share their base weights and differ in their adapters."""
     config = _core(networks[0]).config
     block = _distilbert_block if config.model_type == "distilbert" else _bert_block
-    return [block(list(layers), config) for layers in zip(*(encoder_of(one).layer for one in networks), strict=True)]
+    layers = list(zip(*(encoder_of(one).layer for one in networks), strict=True))
+    last = len(layers) - 1 if _reads_first_token(networks[0]) else None
+    return [block(list(one), config, first_token=index == last) for index, one in enumerate(layers)]
+
+
+def _reads_first_token(network: Any) -> bool:
+    """Return whether the network reads the first token alone of its last block, as all classifiers fused here do."""
+    outermost = network.get_base_model() if hasattr(network, "get_base_model") else network
+    return type(outermost).__name__.endswith("ForSequenceClassification")
 
 
 def _core(network: Any) -> Any:
@@ -56,11 +64,11 @@ def _plain(layer: Any) -> bool:
     return len(layer.active_adapters) == 1 and not layer.merged and not getattr(layer, "lora_variant", {})
 
 
-def _bert_block(layers: list[Any], config: Any) -> Block:
-    first = layers[0]
+def _bert_block(layers: list[Any], config: Any, *, first_token: bool) -> Block:
+    first, attention = layers[0], [one.attention.self for one in layers]
     rates = (first.attention.self.dropout, first.attention.output.dropout, first.output.dropout)
     return Block(
-        Product([[one.attention.self.query, one.attention.self.key, one.attention.self.value] for one in layers]),
+        *_products([[one.query, one.key, one.value] for one in attention], first_token),
         Product([[one.attention.output.dense] for one in layers]),
         first.attention.output.LayerNorm,
         Product([[one.intermediate.dense] for one in layers]),
@@ -72,10 +80,10 @@ def _bert_block(layers: list[Any], config: Any) -> Block:
     )
 
 
-def _distilbert_block(layers: list[Any], config: Any) -> Block:
+def _distilbert_block(layers: list[Any], config: Any, *, first_token: bool) -> Block:
     first = layers[0]
     return Block(
-        Product([[one.attention.q_lin, one.attention.k_lin, one.attention.v_lin] for one in layers]),
+        *_products([[one.attention.q_lin, one.attention.k_lin, one.attention.v_lin] for one in layers], first_token),
         Product([[one.attention.out_lin] for one in layers]),
         first.sa_layer_norm,
         Product([[one.ffn.lin1] for one in layers]),
@@ -85,3 +93,10 @@ def _distilbert_block(layers: list[Any], config: Any) -> Block:
         (cut_of(first.attention.dropout), 0, cut_of(first.ffn.dropout)),
         config._attn_implementation == "sdpa",
     )
+
+
+def _products(layers: list[list[nn.Module]], first_token: bool) -> tuple[Product | None, Product]:
+    """Return the product of the queries, where they are of the first token alone, and that of the rest."""
+    if not first_token:
+        return None, Product(layers)
+    return Product([[query] for query, _, _ in layers]), Product([rest for _, *rest in layers])

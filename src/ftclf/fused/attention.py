@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,13 @@ LONG = 96  # tokens; where texts are as long as this, no rows are added
 class Attention:
     """What the backward pass of one section's attention needs.
 
-    Queries, keys and values are (rows, heads, length, size), padded but for a fused kernel.
+    Queries, keys and values are (rows, heads, length, size), padded but for a fused kernel. Their `parts` say how many
+    of the three came side by side.
 
     The weights are there without a fused kernel; the output and the logarithms of the sums with one.
     """
 
+    parts: tuple[int, ...]
     q: Tensor
     k: Tensor
     v: Tensor
@@ -34,20 +37,26 @@ class Attention:
     logsumexp: Tensor | None = None
 
 
-def attend(qkv: Tensor, heads: int, section: Section, *, cut: int, fused_kernel: bool) -> tuple[Tensor, Attention]:
-    """Return the context of a section, shape (tokens, width), from its queries, keys and values side by side.
+def attend(
+    states: Sequence[Tensor], heads: int, section: Section, *, cut: int, fused_kernel: bool
+) -> tuple[Tensor, Attention]:
+    """Return the context of a section, shape (queries, width).
 
-    cut is the dropout rate of the attention weights in 1/256.
+    `states` are queries, keys and values side by side, or the queries of the first token of each text, and the keys and
+    values of all tokens. cut is the dropout rate of the attention weights in 1/256.
     """
-    rows, length = section.rows, section.length
-    apart = qkv.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    rows = section.rows
+    parts = (3,) if len(states) == 1 else (1, 2)
+    apart = [x.view(rows, -1, n, heads, x.shape[1] // n // heads) for x, n in zip(states, parts, strict=True)]
+    apart = [x.permute(2, 0, 3, 1, 4) for x in apart]
+    queries = apart[0].shape[3]
     if fused_kernel and not cut:
-        q, k, v = apart.contiguous().unbind()
+        q, k, v = (x for one in apart for x in one.contiguous().unbind())
         mask = None if section.mask is None else section.mask.to(q.dtype)
         out, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default(q, k, v, attn_mask=mask)
-        return _side_by_side(out), Attention(q, k, v, out=out, logsumexp=logsumexp)
-    q, k, v = _padded(apart).unbind()
-    mask = _padded_mask(section, q.shape)
+        return _side_by_side(out), Attention(parts, q, k, v, out=out, logsumexp=logsumexp)
+    q, k, v = (x for one in apart for x in _padded(one, section.length).unbind())
+    mask = _padded_mask(section, k.shape)
     scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(*q.shape[:3], -1)
     scale = q.shape[-1] ** -0.5
     wide = scores.float().mul_(scale) if mask is None else torch.add(mask, scores, alpha=scale)
@@ -57,22 +66,23 @@ def attend(qkv: Tensor, heads: int, section: Section, *, cut: int, fused_kernel:
         drawn = section.draw(used, cut)
         used = masked(used, drawn).mul_(raised(cut))
     context = torch.bmm(used.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
-    return _side_by_side(context[:rows, :, :length]), Attention(q, k, v, weights, used, drawn, raised(cut))
+    context = _side_by_side(context[:rows, :, :queries])
+    return context, Attention(parts, q, k, v, weights, used, drawn, raised(cut))
 
 
-def attend_backward(g: Tensor, section: Section, kept: Attention) -> Tensor:
-    """Return the gradient of queries, keys and values side by side, shape (tokens, 3 * width)."""
-    rows, length, heads, size = section.rows, section.length, kept.q.shape[1], kept.q.shape[3]
-    apart = g.view(rows, length, heads, size).transpose(1, 2)
+def attend_backward(g: Tensor, section: Section, kept: Attention) -> list[Tensor]:
+    """Return the gradients of what `attend` was given, from that of the context."""
+    rows, heads, size = section.rows, kept.q.shape[1], kept.q.shape[3]
+    apart = g.view(rows, -1, heads, size).transpose(1, 2)
     if kept.weights is None or kept.used is None:
         mask = None if section.mask is None else section.mask.to(g.dtype)
         grads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default(
             apart.contiguous(), kept.q, kept.k, kept.v, kept.out, kept.logsumexp, 0.0, False, attn_mask=mask
         )
-        return _all_side_by_side(torch.stack(grads))
-    q, k, v, g = (x.flatten(0, 1) for x in (kept.q, kept.k, kept.v, _padded(apart)))
-    found = torch.empty(3, *kept.q.shape, dtype=q.dtype)
-    dq, dk, dv = (x.flatten(0, 1) for x in found.unbind())
+        return [_all_side_by_side(torch.stack(list(some))) for some in _by_parts(grads, kept.parts)]
+    q, k, v, g = (x.flatten(0, 1) for x in (kept.q, kept.k, kept.v, _padded(apart, section.length)))
+    rooms = [torch.empty(n, *like.shape, dtype=q.dtype) for n, like in zip(kept.parts, (kept.q, kept.k), strict=False)]
+    dq, dk, dv = (x.flatten(0, 1) for room in rooms for x in room.unbind())
     torch.bmm(kept.used.flatten(0, 1).transpose(1, 2), g, out=dv)
     dused = torch.bmm(g, v.transpose(1, 2)).view(kept.used.shape)
     if kept.mask is not None:
@@ -82,18 +92,24 @@ def attend_backward(g: Tensor, section: Section, kept: Attention) -> Tensor:
     small = dscores.mul_(size**-0.5).to(q.dtype).flatten(0, 1)
     torch.bmm(small, k, out=dq)
     torch.bmm(small.transpose(1, 2), q, out=dk)
-    return _all_side_by_side(found[:, :rows, :, :length])
+    lengths = (apart.shape[2], section.length)
+    return [_all_side_by_side(room[:, :rows, :, :length]) for room, length in zip(rooms, lengths, strict=False)]
 
 
-def _padded(x: Tensor) -> Tensor:
+def _by_parts(grads: Sequence[Tensor], parts: tuple[int, ...]) -> list[Sequence[Tensor]]:
+    return [grads] if len(parts) == 1 else [grads[:1], grads[1:]]
+
+
+def _padded(x: Tensor, keys: int) -> Tensor:
     """Return a copy of (..., rows, heads, length, size) with zeros up to fewer different shapes.
 
     Every shape costs the memory and the making of kernels of its own; a pass meets a hundred, padded some twenty. Long
-    texts come in few rows, of which none is added.
+    texts come in few rows, of which none is added; neither is a token to a query that is the only one for its keys.
     """
     *first, rows, heads, length, size = x.shape
-    rows_there = -(-rows // ROWS) * ROWS if length < LONG else rows
-    shape = (*first, rows_there, heads, max(LEAST, -(-length // LENGTHS) * LENGTHS), size)
+    rows_there = -(-rows // ROWS) * ROWS if keys < LONG else rows
+    length_there = max(LEAST, -(-length // LENGTHS) * LENGTHS) if length == keys else length
+    shape = (*first, rows_there, heads, length_there, size)
     if shape == tuple(x.shape):
         return x.contiguous()
     room = x.new_zeros(shape)
@@ -102,7 +118,7 @@ def _padded(x: Tensor) -> Tensor:
 
 
 def _padded_mask(section: Section, shape: torch.Size) -> Tensor | None:
-    """Return what is added to the scores of padded queries and keys; a padded row sees zeros."""
+    """Return what is added to the scores of padded keys of this shape; a padded row sees zeros."""
     (rows, _, length, _), mask = shape, section.mask
     if mask is None and length == section.length:
         return None
@@ -120,6 +136,6 @@ def _side_by_side(x: Tensor) -> Tensor:
 
 
 def _all_side_by_side(x: Tensor) -> Tensor:
-    """From (3, rows, heads, length, size) to (tokens, 3 * width)."""
-    three, rows, heads, length, size = x.shape
-    return x.permute(1, 3, 0, 2, 4).reshape(rows * length, three * heads * size)
+    """From (n, rows, heads, length, size) to (tokens, n * width)."""
+    n, rows, heads, length, size = x.shape
+    return x.permute(1, 3, 0, 2, 4).reshape(rows * length, n * heads * size)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ftclf.fused.attention import Attention, attend, attend_backward
 from ftclf.fused.linear import Gradients, Product, Saved
-from ftclf.fused.sections import Section, draw_masks, filled, masked, raised
+from ftclf.fused.sections import Section, draw_masks, filled, first_tokens, in_rooms, masked, raised
 
 
 class Norm(NamedTuple):
@@ -37,8 +37,13 @@ class Activations:
 
 @dataclass
 class Block:
-    """A block's layers. `cuts` are dropout rates in 1/256: of attention weights, after attention and feed-forward."""
+    """A block's layers. `cuts` are dropout rates in 1/256: of attention weights, after attention and feed-forward.
 
+    With queries of its own a block gives the first token of each text and no other: it is all that a classifier reads
+    of the last one.
+    """
+
+    query: Product | None  # None: the next has it too
     qkv: Product
     out: Product
     first_norm: Any
@@ -51,7 +56,7 @@ class Block:
 
     @property
     def products(self) -> list[Product]:
-        return [self.qkv, self.out, self.up, self.down]
+        return [*([self.query] if self.query else []), self.qkv, self.out, self.up, self.down]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -65,14 +70,25 @@ class Block:
         """Return the block's output, shape (tokens, width). Sums and norms are in x's type, products in dtype."""
         cuts = self.cuts if training else (0, 0, 0)
         qkv, saved_qkv = self.qkv.forward(x.to(dtype), sections, training=training)
-        parts = [attend(qkv[s.tokens], self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel) for s in sections]
+        states, products = [[qkv[s.tokens]] for s in sections], [saved_qkv]
+        within = sections
+        if self.query:
+            x = filled([_firsts(x, s) for s in within])
+            sections = in_rooms(first_tokens(within))
+            query, saved_query = self.query.forward(x.to(dtype), sections, training=training)
+            states = [[query[s.tokens], *rest] for s, rest in zip(sections, states, strict=True)]
+            products.insert(0, saved_query)
+        parts = [
+            attend(some, self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel)
+            for some, s in zip(states, within, strict=True)
+        ]
         context = filled([part for part, _ in parts])
         attended, saved_out = self.out.forward(context, sections, training=training)
         x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], sections)
         before_gelu, saved_up = self.up.forward(x.to(dtype), sections, training=training)
         fed, saved_down = self.down.forward(functional.gelu(before_gelu), sections, training=training)
         x, second = _add_and_norm(x, fed, self.second_norm, cuts[2], sections)
-        products = [saved_qkv, saved_out, saved_up, saved_down]
+        products += [saved_out, saved_up, saved_down]
         return x, Activations(products, [kept for _, kept in parts], first, before_gelu, second)
 
     def backward(
@@ -80,7 +96,7 @@ class Block:
     ) -> tuple[Tensor | None, Gradients]:
         """Return the gradient of x, or None, and those of the norms; the products keep what theirs need."""
         dtype = saved.before_gelu.dtype
-        saved_qkv, saved_out, saved_up, saved_down = saved.products
+        *saved_queries, saved_qkv, saved_out, saved_up, saved_down = saved.products
         g, branch, second_norm = _norm_backward(g, saved.second, self.second_norm, dtype)
         dgelu = self.down.backward(branch, saved_down, wants_input=True, training=training)
         dup = torch.ops.aten.gelu_backward.default(dgelu, saved.before_gelu)
@@ -89,11 +105,29 @@ class Block:
         g, branch, first_norm = _norm_backward(g.add_(dx), saved.first, self.first_norm, dtype)
         dcontext = self.out.backward(branch, saved_out, wants_input=True, training=training)
         assert dcontext is not None
+        leaving = in_rooms(first_tokens(sections)) if self.query else sections
         parts = [
-            attend_backward(dcontext[s.tokens], s, kept) for s, kept in zip(sections, saved.attention, strict=True)
+            attend_backward(dcontext[end.tokens], s, kept)
+            for end, s, kept in zip(leaving, sections, saved.attention, strict=True)
         ]
-        dx = self.qkv.backward(filled(parts), saved_qkv, wants_input=wants_input, training=training)
-        return None if dx is None else g.add_(dx), first_norm | second_norm
+        dqkv = filled([part[-1] for part in parts])
+        dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input, training=training)
+        grads = first_norm | second_norm
+        if not self.query:
+            return None if dx is None else g.add_(dx), grads
+        dquery = filled([part[0] for part in parts])
+        dfirst = self.query.backward(dquery, *saved_queries, wants_input=wants_input, training=training)
+        if dx is None or dfirst is None:
+            return None, grads
+        g, dx = g.add_(dfirst), dx.to(g.dtype)
+        for end, section in zip(leaving, sections, strict=True):
+            _firsts(dx, section).add_(g[end.tokens])
+        return dx, grads
+
+
+def _firsts(x: Tensor, section: Section) -> Tensor:
+    """Return the first token of each of a section's texts, (rows, width), as a view."""
+    return x[section.tokens].view(section.rows, section.length, -1)[:, 0]
 
 
 def _add_and_norm(x: Tensor, y: Tensor, norm: Any, cut: int, sections: list[Section]) -> tuple[Tensor, Norm]:

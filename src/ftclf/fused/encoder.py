@@ -56,7 +56,7 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
         else:
             with torch.autocast("cpu", enabled=False):
                 y = one.forward(x, keep=False)[0]
-        return _output(y.view(rows, length, width))
+        return _output(y.view(rows, -1, width))
 
     encoder = encoder_of(network)
     encoder.forward = types.MethodType(forward, encoder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
 from ftclf.fused.linear import Gradients, Saved, summed
-from ftclf.fused.sections import Section, filled
+from ftclf.fused.sections import Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
 
 SHARE = 128  # tokens that a core gets at least
@@ -30,13 +30,22 @@ class Pass:
     def workers(self) -> int:
         return len(self.shares)
 
+    @property
+    def leaving(self) -> list[list[Section]]:
+        """The shares of what comes out of the last block: of all tokens, or of the first of each text."""
+        if not self.blocks[-1].query:
+            return self.shares
+        sections = sorted((section for share in self.shares for section in share), key=lambda section: section.start)
+        firsts = dict(zip((s.start for s in sections), first_tokens(sections), strict=True))
+        return [[firsts[section.start] for section in share] for share in self.shares]
+
     def forward(self, x: Tensor, *, keep: bool) -> tuple[Tensor, list[list[Activations]]]:
-        """Return the last block's output, shape (tokens, width), and what `backward` needs if it is to be kept."""
+        """Return the last block's output, (`leaving` tokens, width), and what `backward` needs if it is to be kept."""
         self._prepare()
         done = in_parallel(
             [partial(self._forward_share, x, sections, keep=keep) for sections in self.shares], self.workers
         )
-        return _put_back([y for y, _ in done], self.shares, x), [kept for _, kept in done]
+        return _put_back([y for y, _ in done], self.leaving), [kept for _, kept in done]
 
     def backward(
         self, g: Tensor, kept: list[list[Activations]], *, wants_input: bool
@@ -45,7 +54,7 @@ class Pass:
 
         The cores go through the blocks first, each with its share; weights are then shared out, each with all rows.
         """
-        shares = list(zip(self.shares, kept, strict=True))
+        shares = list(zip(self.leaving, self.shares, kept, strict=True))
         done = in_parallel(
             [partial(self._backward_share, g, *share, wants_input=wants_input) for share in shares], self.workers
         )
@@ -56,7 +65,7 @@ class Pass:
         for found in in_parallel(tasks, self.workers):
             grads |= found
         inputs = [dx for dx, _, _ in done if dx is not None]
-        return (_put_back(inputs, self.shares, g) if wants_input else None), grads
+        return (_put_back(inputs, self.shares) if wants_input else None), grads
 
     def _prepare(self) -> None:
         with torch.no_grad():
@@ -70,7 +79,7 @@ class Pass:
                 torch._foreach_copy_([copy for copy, _ in todo], [source for _, source in todo])
 
     def _forward_share(self, x: Tensor, sections: list[Section], *, keep: bool) -> tuple[Tensor, list[Activations]]:
-        x, sections = _taken(x, sections)
+        x, sections = _taken(x, sections), in_rooms(sections)
         kept = []
         for block in self.blocks:
             x, activations = block.forward(x, sections, self.dtype, training=self.training)
@@ -79,10 +88,16 @@ class Pass:
         return x, kept
 
     def _backward_share(
-        self, g: Tensor | None, sections: list[Section], kept: list[Activations], *, wants_input: bool
+        self,
+        g: Tensor | None,
+        leaving: list[Section],
+        sections: list[Section],
+        kept: list[Activations],
+        *,
+        wants_input: bool,
     ) -> tuple[Tensor | None, Gradients, list[Saved]]:
         assert g is not None
-        g, sections = _taken(g, sections)
+        g, sections = _taken(g, leaving), in_rooms(sections)
         grads: Gradients = {}
         products: list[Saved] = []
         for index in reversed(range(len(self.blocks))):
@@ -112,24 +127,18 @@ def sections_of(rows: int, length: int, mask: Tensor | None, workers: int, *, tr
     ]
 
 
-def _taken(x: Tensor, sections: list[Section]) -> tuple[Tensor, list[Section]]:
-    """Return the tokens of the sections one after the other, each in its room, and the sections as they lie there."""
-    moved, start = [], 0
-    for section in sections:
-        moved.append(replace(section, start=start))
-        start = moved[-1].room.stop
-    return filled([x[section.tokens] for section in sections]), moved
+def _taken(x: Tensor, sections: list[Section]) -> Tensor:
+    """Return the tokens of the sections one after the other, each in its room."""
+    return filled([x[section.tokens] for section in sections])
 
 
-def _put_back(parts: list[Tensor], shares: list[list[Section]], like: Tensor) -> Tensor:
-    """Return the tokens of all shares where they came from."""
+def _put_back(parts: list[Tensor], shares: list[list[Section]]) -> Tensor:
+    """Return the tokens of all shares where they belong."""
+    total = max(section.tokens.stop for sections in shares for section in sections)
     if len(parts) == 1 and len(shares[0]) == 1:
-        return parts[0][: len(like)]
-    out = torch.empty_like(like)
+        return parts[0][:total]
+    out = parts[0].new_empty(total, parts[0].shape[1])
     for part, sections in zip(parts, shares, strict=True):
-        start = 0
-        for section in sections:
-            there = replace(section, start=start)
+        for section, there in zip(sections, in_rooms(sections), strict=True):
             out[section.tokens] = part[there.tokens]
-            start = there.room.stop
     return out

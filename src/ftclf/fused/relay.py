@@ -53,7 +53,7 @@ class Relay:
         self.blocks: list[Block] = []
         self.shares: list[list[Section]] = []
         self.kept: list[list[Activations]] = []
-        self.bounds: dict[int, slice] = {}
+        self.bounds: dict[int, tuple[slice, slice]] = {}  # of each training's tokens, entering and leaving
 
     def wait(self, seat: int) -> None:
         """Wait for the turn. Raises what `stop` was given."""
@@ -91,28 +91,29 @@ class Relay:
         """Pass the blocks with the rows of all; return each training's part."""
         if not self.blocks:
             self._share_weights()
-        self.shares, self.bounds, start = [], {}, 0
+        self.shares, self.bounds, start, out = [], {}, 0, 0
         for seat, offer in offers.items():
-            self.bounds[seat] = slice(start, start + len(offer.x))
+            leaving = max(section.tokens.stop for share in offer.own.leaving for section in share)
+            self.bounds[seat] = slice(start, start + len(offer.x)), slice(out, out + leaving)
             for number, sections in enumerate(offer.own.shares):
                 if number == len(self.shares):
                     self.shares.append([])
                 model = sorted(self.networks).index(seat)
                 self.shares[number] += [replace(one, model=model, start=one.start + start) for one in sections]
-            start += len(offer.x)
+            start, out = start + len(offer.x), out + leaving
         together = self._pass(offers)
         y, self.kept = together.forward(torch.cat([offer.x for offer in offers.values()]), keep=True)
-        return {seat: y[self.bounds[seat]] for seat in offers}
+        return {seat: y[self.bounds[seat][1]] for seat in offers}
 
     def backward(self, offers: dict[int, Offer]) -> dict[int, tuple[Tensor | None, Gradients]]:
         """Pass the blocks back with the gradients of all; a training that left in between brings none."""
         like = next(iter(offers.values())).x
-        g = like.new_zeros(max(bound.stop for bound in self.bounds.values()), like.shape[1])
+        g = like.new_zeros(max(leaving.stop for _, leaving in self.bounds.values()), like.shape[1])
         for seat, offer in offers.items():
-            g[self.bounds[seat]] = offer.x
+            g[self.bounds[seat][1]] = offer.x
         wants_input = any(offer.wants_input for offer in offers.values())
         dx, grads = self._pass(offers).backward(g, self.kept, wants_input=wants_input)
-        return {seat: (None if dx is None else dx[self.bounds[seat]], grads) for seat in offers}
+        return {seat: (None if dx is None else dx[self.bounds[seat][0]], grads) for seat in offers}
 
     def _pass(self, offers: dict[int, Offer]) -> Pass:
         return replace(next(iter(offers.values())).own, blocks=self.blocks, shares=self.shares)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,24 @@ class Section:
         drawn = torch.from_numpy(words.view(np.uint8))[: x.numel()].view(x.shape)
         mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
         return torch.ge(drawn, cut, out=mask)  # a bool in between takes six times as long
+
+
+def first_tokens(sections: list[Section]) -> list[Section]:
+    """Return the first tokens of the texts of sections that lie in this order, as sections of texts of one token."""
+    texts, start = [], 0
+    for section in sections:
+        texts.append(replace(section, start=start, length=1, mask=None))
+        start += section.rows
+    return texts
+
+
+def in_rooms(sections: list[Section]) -> list[Section]:
+    """Return the sections as they lie in a share: one after the other, each in its room."""
+    moved, start = [], 0
+    for section in sections:
+        moved.append(replace(section, start=start))
+        start = moved[-1].room.stop
+    return moved
 
 
 def raised(cut: int) -> float:
