@@ -30,6 +30,12 @@ def test_batches_by_tokens_have_like_tokens_and_the_wanted_rows_on_average() -> 
     assert min(len(batch) for batch in batches) < 20 < 60 < max(len(batch) for batch in batches)
 
 
+def test_batches_by_tokens_have_even_numbers_of_rows_where_they_can() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, 6400)
+    assert all(len(batch) % 2 == 0 for batch in TrainBatches(lengths, 32, seed=0, kind="by_tokens"))
+    assert {len(batch) for batch in TrainBatches(lengths, 1, seed=0, kind="by_tokens")} == {1}
+
+
 def test_an_epochs_batches_depend_on_seed_and_epoch_alone() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, 500)
 

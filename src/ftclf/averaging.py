@@ -17,7 +17,7 @@ from ftclf.embedding_rows import RowEmbedding
 
 FILE = "average.safetensors"
 EVERY = 4  # steps between updates: a pass over MiniLM's 22.7 M weights is a tenth of a step on one core
-DENSE = 100  # first steps, with an update each: a short run has few
+DENSE = 20  # first steps, with an update each: weights move most, and a short run has few
 
 
 class AverageWeights:

@@ -18,7 +18,8 @@ class TrainBatches:
     There are always ceil(rows / batch_size) of them.
     random: rows are shuffled and cut into batches of batch_size.
     by_length: shuffled rows are sorted by length within pools of `POOL` batches, and the batches are shuffled.
-    by_tokens: the same, but the batches of a pool have the same number of tokens, and batch_size rows on average.
+    by_tokens: the same, but the batches of a pool have the same number of tokens, and batch_size rows on average; the
+        numbers of rows are even, so that two cores share a batch equally.
     """
 
     def __init__(self, lengths: Rows, batch_size: int, *, seed: int, kind: str) -> None:
@@ -70,9 +71,10 @@ def _cut_by_rows(rows: Rows, size: int) -> list[Rows]:
 
 
 def _cut_by_tokens(rows: Rows, lengths: Rows, batches: int) -> list[Rows]:
-    """Cut sorted rows into so many batches of as equal numbers of tokens as whole rows allow; none is empty."""
+    """Cut sorted rows into so many batches of as equal numbers of tokens as pairs of rows allow; none is empty."""
     ends = np.cumsum(lengths)
     number = np.arange(1, batches)
     bounds = np.searchsorted(ends, ends[-1] * number / batches, side="left") + 1
+    bounds = 2 * np.round(bounds / 2).astype(np.int64)
     bounds = np.maximum.accumulate(np.maximum(bounds, number) - number) + number
     return np.split(rows, np.minimum(bounds, len(rows) - batches + number))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TILE = 16  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
+TILE = 8  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
 WORD = 2**64 - 1  # the largest of eight random bytes at once
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
