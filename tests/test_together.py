@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from conftest import tiny_words
 from ftclf.cli import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
-from ftclf.edge.jobs import Job, _train
+from ftclf.edge.jobs import Job, Lane, _train, lanes_of
 from ftclf.errors import DivergedError, SweepError
 from ftclf.fused.relay import Offer, Relay
 from ftclf.runs import Run
@@ -64,8 +64,9 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
             raise DivergedError("training: the loss is nan")
         return loss
 
-    def here(jobs: dict[int, Job]) -> None:
-        train_side_by_side({number: partial(_train, job) for number, job in jobs.items()})
+    def here(*lanes: Lane) -> None:
+        for lane in lanes:
+            train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()})
 
     monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
     monkeypatch.setattr("ftclf.edge.commands.train_apart", here)  # a process of their own would not see the failure
@@ -73,6 +74,23 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
     assert run([words[0], "training.seed=0,1,2", *words[1:]]) == 1
     assert [Run(tmp_path / "sweep" / str(number)).finished for number in range(3)] == [True, False, True]
     assert "nan" in Run(tmp_path / "sweep" / "1").failure.read_text()
+
+
+def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 3, 5, 7})
+
+    def lanes(count: int, **changes: object) -> list[tuple[list[int], list[int], int]]:
+        jobs = {number: Job(job(**changes), Path(str(number)), []) for number in range(count)}
+        return [(list(lane.jobs), sorted(lane.cores or ()), lane.alone) for lane in lanes_of(jobs)]
+
+    assert lanes(1) == [([0], [], 0)]
+    assert lanes(2) == [([0], [2, 3], 4), ([1], [5, 7], 4)]
+    assert lanes(5) == [([0], [2], 4), ([1], [3], 4), ([2], [5], 4), ([3, 4], [7], 4)]
+    assert lanes(4, training__threads=2) == [([0, 1], [2, 3], 2), ([2, 3], [5, 7], 2)]
+    assert lanes(2, training__threads=3) == [([0, 1], [], 0)]
+    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: True)
+    assert lanes(2) == [([0, 1], [], 0)]
 
 
 def job(**changes: object) -> TrainConfig:

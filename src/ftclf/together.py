@@ -33,11 +33,14 @@ def groups_of(configs: list[TrainConfig]) -> list[list[int]]:
     return [numbers for _, numbers in groups]
 
 
-def train_side_by_side(trainings: dict[int, Callable[[], object]]) -> None:
-    """Run the trainings of one group, each in a thread of its own; they take turns. Their numbers name their lines."""
+def train_side_by_side(trainings: dict[int, Callable[[], object]], alone: int = 0) -> None:
+    """Run the trainings of one group, each in a thread of its own; they take turns. Their numbers name their lines.
+
+    `alone` is how many cores each would have had without the others, if more than now.
+    """
     from ftclf.fused import Relay, Seat
 
-    relay = Relay(len(trainings))
+    relay = Relay(len(trainings), alone)
 
     def run(place: int, number: int, training: Callable[[], object]) -> None:
         speak_as(f"job {number}")

@@ -33,7 +33,7 @@ from ftclf.edge.compose import (
     to_dataclass,
 )
 from ftclf.edge.explain import explain
-from ftclf.edge.jobs import Job, train_apart
+from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
 from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
@@ -71,13 +71,14 @@ def run_train(words: list[str]) -> int:
 
 
 def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
-    """Train the jobs of a sweep group by group, those of a group side by side in one pass."""
+    """Train the jobs of a sweep group by group, those of a group side by side."""
     from ftclf.together import groups_of
 
     for group in groups_of(jobs):
         for number in group:
             print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
-        train_apart({number: Job(jobs[number], folder / str(number), overrides[number]) for number in group})
+        own = {number: Job(jobs[number], folder / str(number), overrides[number]) for number in group}
+        train_apart(*lanes_of(own))
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -124,7 +125,7 @@ def train_task(cfg: DictConfig) -> float:
     config = to_dataclass(cfg, "train")
     if sweeping:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
-        train_apart({job.job.num: Job(config, folder, overrides)})
+        train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
         run = Run(folder)
         return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
 

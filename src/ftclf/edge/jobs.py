@@ -1,4 +1,4 @@
-"""A process for each job of a sweep, or for each group of jobs: what ends one, be it the kernel, harms no other.
+"""A process for each job of a sweep, or for some that train together: what ends one, be it the kernel, harms no other.
 
 A server process imports torch and transformers once, and every job is forked from it: a job starts in a tenth of a
 second. It computes nothing itself, so that no thread pool is ever forked.
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -41,40 +42,77 @@ class Job:
         write_json(Run(self.folder).failure, {"error": error, "reason": reason, "overrides": self.overrides})
 
 
-def train_apart(jobs: dict[int, Job]) -> None:
-    """Train jobs in a process of their own, several of them side by side. Signals are handed on to it.
+@dataclass(frozen=True)
+class Lane:
+    """Jobs, by their numbers, that one process trains; several of them in one pass.
 
-    Each leaves its metrics, or the reason why there are none.
+    `cores` are those that it is confined to, None for all; `alone` is how many a job would have had without the others:
+    its random draws, and so its result, are those that it would then have.
     """
+
+    jobs: dict[int, Job]
+    cores: frozenset[int] | None = None
+    alone: int = 0
+
+
+def lanes_of(jobs: dict[int, Job]) -> list[Lane]:
+    """Deal out jobs that can train in one pass to processes: a core for each uses both better than two for all."""
+    from ftclf.compute import may_have_gpu, usable_cores
+
+    cores = usable_cores()
+    threads = next(iter(jobs.values())).config.training.threads
+    lanes = min(len(jobs), cores // (threads or 1))
+    if lanes < 2 or not hasattr(os, "sched_getaffinity") or may_have_gpu():
+        return [Lane(jobs)]
+    free, numbers = sorted(os.sched_getaffinity(0)), list(jobs)
+    bounds = [(index * len(numbers) // lanes, index * cores // lanes) for index in range(lanes + 1)]
+    return [
+        Lane({n: jobs[n] for n in numbers[first:last]}, frozenset(free[start:stop]), min(threads or cores, cores))
+        for (first, start), (last, stop) in pairwise(bounds)
+    ]
+
+
+def train_apart(*lanes: Lane) -> None:
+    """Train jobs in processes of their own, one for each lane. Signals are handed on to them.
+
+    Each job leaves its metrics, or the reason why there are none.
+    """
+    jobs = {number: job for lane in lanes for number, job in lane.jobs.items()}
     # Counting the devices through the driver, as importing transformers does, would spoil them for forked processes.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     for job in jobs.values():
         Run(job.folder).failure.unlink(missing_ok=True)
-    ended, held = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(jobs, held))
+    pipes = [context.Pipe(duplex=False) for _ in lanes]
+    processes = [context.Process(target=_work, args=(lane, held)) for lane, (_, held) in zip(lanes, pipes, strict=True)]
 
-    told: list[int] = []  # twice would end it at once
+    told: set[int] = set()  # twice would end it at once
 
     def hand_on(number: int) -> None:
-        if process.pid is not None and not told:
-            told.append(number)
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+        for pid in [process.pid for process in processes]:
+            if pid is not None and pid not in told:
+                told.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
-    with ended, stop_later(hand_on):
+    with stop_later(hand_on):
         with _server_deaf_to_signals():
-            process.start()
-        held.close()
+            for process in processes:
+                process.start()
+        for _, held in pipes:
+            held.close()
         if (number := asked()) is not None:  # it came while the server started: there was nobody to hand it on to
             hand_on(number)
-        process.join()
-        ended.poll(None)  # a process whose server is gone counts as joined, and goes on all the same
-    for job in jobs.values():
-        run = Run(job.folder)
-        if not run.finished and not run.failure.exists():
-            job.fail("Ended", _ended(process.exitcode or 0))
+        for process, (ended, _) in zip(processes, pipes, strict=True):
+            process.join()
+            with ended:
+                ended.poll(None)  # a process whose server is gone counts as joined, and goes on all the same
+    for lane, process in zip(lanes, processes, strict=True):
+        for job in lane.jobs.values():
+            run = Run(job.folder)
+            if not run.finished and not run.failure.exists():
+                job.fail("Ended", _ended(process.exitcode or 0))
 
 
 @contextmanager
@@ -93,20 +131,22 @@ def _server_deaf_to_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(jobs: dict[int, Job], held: Connection) -> None:
-    """Train, in the process of the jobs. `held` is closed by its end, however it comes."""
+def _work(lane: Lane, held: Connection) -> None:
+    """Train, in the process of a lane. `held` is closed by its end, however it comes."""
     os.setpgrp()  # Ctrl-C reaches the sweep, which hands it on: twice would mean at once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from ftclf.cli import guarded
 
     def work() -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        if len(jobs) == 1:
-            _train(*jobs.values())
+        if lane.cores is not None:
+            os.sched_setaffinity(0, lane.cores)
+        if len(lane.jobs) == 1 and lane.cores is None:
+            _train(*lane.jobs.values())
         else:
             from ftclf.together import train_side_by_side
 
-            train_side_by_side({number: partial(_train, job) for number, job in jobs.items()})
+            train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()}, lane.alone)
         return 0
 
     sys.exit(guarded(work))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftclf.fused.architectures import blocks_of, encoder_of, layers_outside
-from ftclf.fused.passes import Pass, sections_of
+from ftclf.fused.passes import Pass, sections_of, shared_out
 from ftclf.fused.relay import Seat
 
 
@@ -41,15 +41,17 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
     torch.set_num_threads(1)
     blocks = blocks_of([network])
     parameters = [parameter for block in blocks for parameter in block.parameters]
+    most = workers
     if seat is not None:
         seat.take(network)
+        most = max(workers, seat.relay.sections)
 
     def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
         rows, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        sections = sections_of(rows, length, _added(attention_mask), workers, training=self.training)
-        one = Pass(blocks, [[section] for section in sections], dtype, self.training)
+        sections = sections_of(rows, length, _added(attention_mask), most, training=self.training)
+        one = Pass(blocks, shared_out(sections, workers), dtype, self.training)
         if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
             way = seat.joining(one) if seat is not None and self.training else one
             y = EncoderFunction.apply(x, way, parameters, *parameters)  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ftclf.fused.linear import Gradients, Saved, summed
 from ftclf.fused.sections import Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
 
-SHARE = 128  # tokens that a core gets at least
+SHARE = 128  # tokens of a section at least
 
 
 @dataclass
@@ -109,9 +110,9 @@ class Pass:
         return g, grads, products
 
 
-def sections_of(rows: int, length: int, mask: Tensor | None, workers: int, *, training: bool) -> list[Section]:
-    """Cut a padded batch into as many sections as workers can share, each with a generator of its own in training."""
-    shares = max(1, min(workers, rows, rows * length // SHARE))
+def sections_of(rows: int, length: int, mask: Tensor | None, most: int, *, training: bool) -> list[Section]:
+    """Cut a padded batch into so many sections, or fewer if it is small, with a generator for each in training."""
+    shares = max(1, min(most, rows, rows * length // SHARE))
     bounds = [rows * share // shares for share in range(shares + 1)]
     seeds = torch.randint(2**62, (shares,)).tolist() if training else [None] * shares
     return [
@@ -125,6 +126,13 @@ def sections_of(rows: int, length: int, mask: Tensor | None, workers: int, *, tr
         )
         for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
     ]
+
+
+def shared_out(sections: list[Section], workers: int) -> list[list[Section]]:
+    """Return a share of the sections for each worker, or for fewer if they are few."""
+    workers = min(workers, len(sections))
+    bounds = [len(sections) * worker // workers for worker in range(workers + 1)]
+    return [sections[start:stop] for start, stop in pairwise(bounds)]
 
 
 def _taken(x: Tensor, sections: list[Section]) -> Tensor:

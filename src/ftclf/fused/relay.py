@@ -41,7 +41,9 @@ Work = Callable[[dict[int, Offer]], dict[int, Any]]
 class Relay:
     """The turn that the trainings hand on, and the blocks that they pass together."""
 
-    def __init__(self, trainings: int) -> None:
+    def __init__(self, trainings: int, sections: int = 0) -> None:
+        """Say how many trainings there are, and into how many sections each cuts its batches at least."""
+        self.sections = sections
         self.active = list(range(trainings))
         self.networks: dict[int, nn.Module] = {}
         self.turn = 0
