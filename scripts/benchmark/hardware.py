@@ -22,17 +22,29 @@ def rates(folder: str, device: str) -> dict[str, Any]:
 
     layers = AutoModel.from_pretrained(folder).base_model
     shapes: dict[tuple[int, int], int] = {}
+    weights = 0
     for name, module in layers.named_modules():
         if isinstance(module, torch.nn.Linear) and "pooler" not in name:
             shape = (module.in_features, module.out_features)
             shapes[shape] = shapes.get(shape, 0) + 1
-    found: dict[str, Any] = {"weights": sum(k * n * count for (k, n), count in shapes.items())}
+            weights += module.weight.numel() if meets_every_token(name, layers.config, device) else 0
+    found: dict[str, Any] = {"weights": weights}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
         seconds = {shape: product_seconds(*shape, dtype, device) for shape in shapes}
         found[name] = {f"{TOKENS}x{k}x{n}": flop(k, n) / seconds[k, n] for k, n in shapes}
         total = sum(seconds[shape] * count for shape, count in shapes.items())
         found[name]["mix"] = sum(flop(k, n) * count for (k, n), count in shapes.items()) / total
     return found
+
+
+def meets_every_token(layer: str, config: Any, device: str) -> bool:
+    """Return whether ftclf passes every token through this layer.
+
+    On a CPU it computes keys and values of all tokens in the last block, and the rest of it for the first token of each
+    text alone: what is not computed is not counted as work.
+    """
+    last = f"layer.{config.num_hidden_layers - 1}."
+    return device != "cpu" or last not in layer or layer.endswith(("key", "value", "k_lin", "v_lin"))
 
 
 def flop(k: int, n: int) -> float:
