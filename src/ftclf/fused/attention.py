@@ -57,7 +57,7 @@ def attend(
         return _side_by_side(out), Attention(parts, q, k, v, out=out, logsumexp=logsumexp)
     q, k, v = (x for one in apart for x in _padded(one, section.length).unbind())
     mask = _padded_mask(section, k.shape)
-    scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(*q.shape[:3], -1)
+    scores = _product(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(*q.shape[:3], -1)
     scale = q.shape[-1] ** -0.5
     wide = scores.float().mul_(scale) if mask is None else torch.add(mask, scores, alpha=scale)
     weights = torch.softmax(wide, -1)
@@ -65,7 +65,7 @@ def attend(
     if cut:
         drawn = section.draw(used, cut)
         used = masked(used, drawn).mul_(raised(cut))
-    context = torch.bmm(used.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
+    context = _product(used.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
     context = _side_by_side(context[:rows, :, :queries])
     return context, Attention(parts, q, k, v, weights, used, drawn, raised(cut))
 
@@ -83,17 +83,26 @@ def attend_backward(g: Tensor, section: Section, kept: Attention) -> list[Tensor
     q, k, v, g = (x.flatten(0, 1) for x in (kept.q, kept.k, kept.v, _padded(apart, section.length)))
     rooms = [torch.empty(n, *like.shape, dtype=q.dtype) for n, like in zip(kept.parts, (kept.q, kept.k), strict=False)]
     dq, dk, dv = (x.flatten(0, 1) for room in rooms for x in room.unbind())
-    torch.bmm(kept.used.flatten(0, 1).transpose(1, 2), g, out=dv)
-    dused = torch.bmm(g, v.transpose(1, 2)).view(kept.used.shape)
+    _product(kept.used.flatten(0, 1).transpose(1, 2), g, out=dv)
+    dused = _product(g, v.transpose(1, 2)).view(kept.used.shape)
     if kept.mask is not None:
         dused = masked(dused, kept.mask).mul_(kept.factor)
     weights = kept.weights
     dscores = torch._softmax_backward_data(dused.to(weights.dtype), weights, -1, weights.dtype)
     small = dscores.mul_(size**-0.5).to(q.dtype).flatten(0, 1)
-    torch.bmm(small, k, out=dq)
-    torch.bmm(small.transpose(1, 2), q, out=dk)
+    _product(small, k, out=dq)
+    _product(small.transpose(1, 2), q, out=dk)
     lengths = (apart.shape[2], section.length)
     return [_all_side_by_side(room[:, :rows, :, :length]) for room, length in zip(rooms, lengths, strict=False)]
+
+
+def _product(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Return the matrix products a @ b; those of a single query are sums, which need no kernel for each length."""
+    if a.shape[2] == 1:
+        return torch.mul(a, b, out=out)
+    if a.shape[1] == 1:
+        return torch.sum(a.transpose(1, 2) * b, 1, keepdim=True, out=out)
+    return torch.bmm(a, b, out=out)
 
 
 def _by_parts(grads: Sequence[Tensor], parts: tuple[int, ...]) -> list[Sequence[Tensor]]:

@@ -73,8 +73,8 @@ class Block:
         states, products = [[qkv[s.tokens]] for s in sections], [saved_qkv]
         within = sections
         if self.query:
-            x = filled([_firsts(x, s) for s in within])
             sections = in_rooms(first_tokens(within))
+            x = filled([_firsts(x, s) for s in within], sections)
             query, saved_query = self.query.forward(x.to(dtype), sections, training=training)
             states = [[query[s.tokens], *rest] for s, rest in zip(sections, states, strict=True)]
             products.insert(0, saved_query)
@@ -82,7 +82,7 @@ class Block:
             attend(some, self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel)
             for some, s in zip(states, within, strict=True)
         ]
-        context = filled([part for part, _ in parts])
+        context = filled([part for part, _ in parts], sections)
         attended, saved_out = self.out.forward(context, sections, training=training)
         x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], sections)
         before_gelu, saved_up = self.up.forward(x.to(dtype), sections, training=training)
@@ -110,12 +110,12 @@ class Block:
             attend_backward(dcontext[end.tokens], s, kept)
             for end, s, kept in zip(leaving, sections, saved.attention, strict=True)
         ]
-        dqkv = filled([part[-1] for part in parts])
+        dqkv = filled([part[-1] for part in parts], sections)
         dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input, training=training)
         grads = first_norm | second_norm
         if not self.query:
             return None if dx is None else g.add_(dx), grads
-        dquery = filled([part[0] for part in parts])
+        dquery = filled([part[0] for part in parts], leaving)
         dfirst = self.query.backward(dquery, *saved_queries, wants_input=wants_input, training=training)
         if dx is None or dfirst is None:
             return None, grads

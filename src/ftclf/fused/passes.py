@@ -137,7 +137,7 @@ def shared_out(sections: list[Section], workers: int) -> list[list[Section]]:
 
 def _taken(x: Tensor, sections: list[Section]) -> Tensor:
     """Return the tokens of the sections one after the other, each in its room."""
-    return filled([x[section.tokens] for section in sections])
+    return filled([x[section.tokens] for section in sections], sections)
 
 
 def _put_back(parts: list[Tensor], shares: list[list[Section]]) -> Tensor:

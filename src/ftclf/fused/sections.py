@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TILE = 8  # tokens; every number of them that occurs costs the memory and the making of kernels of its own
+# Every number of tokens that occurs costs the memory and the making of kernels of its own.
+TILE, TILE_OF_TEXTS = 16, 32  # tokens; texts of one token are few, and cost as good as nothing
 WORD = 2**64 - 1  # the largest of eight random bytes at once
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -35,7 +36,8 @@ class Section:
     @property
     def room(self) -> slice:
         """Its tokens in a share, and the zeros behind them."""
-        return slice(self.start, self.start + -(-self.rows * self.length // TILE) * TILE)
+        tile = TILE_OF_TEXTS if self.length == 1 else TILE
+        return slice(self.start, self.start + -(-self.rows * self.length // tile) * tile)
 
     def draw(self, x: Tensor, cut: int) -> Tensor:
         """Return a dropout mask for x, in integers of its width: 0 at the rate cut / 256, elsewhere 1."""
@@ -76,14 +78,15 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
 
 def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
     """Return a dropout mask for the tokens of all sections of a share."""
-    return filled([section.draw(x[section.room], cut) for section in sections])
+    masks = [section.draw(x[section.room], cut) for section in sections]
+    return masks[0] if len(masks) == 1 else torch.cat(masks)
 
 
-def filled(parts: list[Tensor]) -> Tensor:
-    """Return the parts one after the other, each with zeros up to a multiple of `TILE`."""
+def filled(parts: list[Tensor], sections: list[Section]) -> Tensor:
+    """Return what belongs to the sections one after the other, each with zeros to the end of its room."""
     pieces: list[Tensor] = []
-    for part in parts:
+    for part, section in zip(parts, sections, strict=True):
         pieces.append(part)
-        if rest := -len(part) % TILE:
+        if rest := section.room.stop - section.tokens.stop:
             pieces.append(part.new_zeros(rest, *part.shape[1:]))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
