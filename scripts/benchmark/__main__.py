@@ -4,7 +4,7 @@ scripts/bench                        the short form, a few minutes: the main com
 scripts/bench --full                 every row, several rounds: most of an hour on a quiet machine
 scripts/bench --only lora,padded     some rows, as thoroughly as --full
 scripts/bench --json FILE            also write the rows to FILE, after each one; rows that are not measured stay
-scripts/bench --docs                 write docs/benchmarks.md from results/bench.json, and measure nothing
+scripts/bench --docs                 write docs/benchmarks.md from results/bench*.json, and measure nothing
 scripts/bench --device cuda          the rows for a GPU
 
 A row that cannot be measured says why, and the others go on; the exit code is 1 then. Goals that are missed are shown
@@ -59,7 +59,7 @@ def main(words: list[str]) -> int:
         for task in chosen(options):
             keep(measured(task, bench, measured_where(head)))
     print(f"{time.monotonic() - start:.0f} seconds")
-    if options.json and options.json.resolve() == RESULTS:
+    if options.json and options.json.resolve().parent == RESULTS.parent:
         write_page()
     return int(any(one.status == FAILED for one in rows))
 
@@ -80,7 +80,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     if unknown := set(options.names or ()) - {task.name for task in TASKS}:
         parser.error(f"--only: no row {', '.join(sorted(unknown))}, allowed: {names}")
     options.thorough = options.full or options.names is not None
-    if options.json and options.json.resolve() == RESULTS and not options.thorough:
+    if options.json and options.json.resolve().parent == RESULTS.parent and not options.thorough:
         parser.error(f"--json: the short form is too short for {RESULTS.name}; add --full or --only")
     return options
 
@@ -144,7 +144,8 @@ def line(row: Row) -> str:
 
 
 def write_page() -> None:
-    PAGE.write_text(page.filled(PAGE.read_text(encoding="utf-8"), record.read(RESULTS)), encoding="utf-8")
+    others = [record.read(path) for path in sorted(RESULTS.parent.glob("bench-*.json"))]
+    PAGE.write_text(page.filled(PAGE.read_text(encoding="utf-8"), record.read(RESULTS), others), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 
 

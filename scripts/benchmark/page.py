@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from benchmark.record import FAILED, MEASURED, OPEN
@@ -21,9 +22,9 @@ SIDES = {
 COMPARISONS = {"at least": "at least", "at most": "under", "no worse": "no worse than"}
 
 
-def filled(text: str, results: dict[str, Any]) -> str:
-    """Return the page with its tables made new."""
-    for name, lines in tables(results).items():
+def filled(text: str, results: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> str:
+    """Return the page with its tables made new; `others` are results of other machines."""
+    for name, lines in tables(results, others).items():
         start, end = f"<!-- bench: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise ValueError(f"docs/benchmarks.md has no place for the table '{name}' ({start} ... {end})")
@@ -33,15 +34,16 @@ def filled(text: str, results: dict[str, Any]) -> str:
     return text
 
 
-def tables(results: dict[str, Any]) -> dict[str, list[str]]:
+def tables(results: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict[str, list[str]]:
     rows = results.get("rows", [])
     cpu = [row for row in rows if not row["name"].startswith("gpu_")]
     gpu = [row for row in rows if row["name"].startswith("gpu_")]
     return {
         "cpu": [*figures(cpu), "", provenance(cpu)],
+        "others": [line for other in others for line in (*figures(other["rows"]), "", provenance(other["rows"]), "")],
         "gpu": [*figures(gpu), "", provenance(gpu)],
         "sides": sides(rows),
-        "limit": limit(rows),
+        "limit": [line for one in (results, *others) for line in limit(one.get("rows", []))],
     }
 
 
@@ -119,7 +121,8 @@ def limit(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         if rates := row["details"].get("gflop_per_second"):
             lines += [
-                f"`{row['name']}`: {row['details']['weights_every_token_meets'] / 1e6:.1f} M weights meet every token, "
+                f"`{row['name']}` on {row['measured']['machine']}: "
+                f"{row['details']['weights_every_token_meets'] / 1e6:.1f} M weights meet every token, "
                 f"so that {row['details']['limit_tokens_per_second']:,} real tokens per second would be 100 %.",
                 "",
                 f"| GFLOP/s | {' | '.join(rates['fp32'])} |",
@@ -128,6 +131,7 @@ def limit(rows: list[dict[str, Any]]) -> list[str]:
                     f"| {kind} | {' | '.join(f'{rate:,}' for rate in found.values())} |"
                     for kind, found in rates.items()
                 ),
+                "",
             ]
     return lines or ["Not measured yet."]
 

@@ -187,8 +187,12 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Return the processor's name, with its family and model: a virtual machine's name says neither."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    told = [f"{what} {first[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in first]
+    return f"{name} ({', '.join(told)})" if told else name
