@@ -86,6 +86,19 @@ def short_texts(target: Path, count: int) -> Path:
     return path
 
 
+def many_short(target: Path, train: int, others: int) -> Rows:
+    """Write a GoEmotions of `train` rows: its rows again and again, every copy with its words in another order."""
+    rows = go_emotions(target, None, others, others)
+    path = target / "go_emotions" / "train.tsv"
+    lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(train):
+            copy, place = divmod(number, len(lines))
+            text, rest = lines[place]
+            file.write(f"{_turned(text, copy)}\t{rest}\n")
+    return rows
+
+
 def dbpedia(target: Path, train: int, test: int = 1000) -> Rows:
     """Write a DBpedia of `train` rows: the sample again and again, every copy with other words first."""
     here, there = source("dbpedia_14"), target / "dbpedia_14"
@@ -103,6 +116,11 @@ def _copies(path: Path, count: int) -> Iterator[tuple[str, str, str]]:
     for number in range(count):
         copy, place = divmod(number, len(rows))
         label, title, content = rows[place]
-        words = content.split()
-        turn = copy % max(1, len(words))
-        yield label, title, f"{' '.join(words[turn:] + words[:turn])} {copy}" if copy else content
+        yield label, title, _turned(content, copy)
+
+
+def _turned(text: str, copy: int) -> str:
+    """Return the text with other words first, and the number of the copy last; copy 0 is the text."""
+    words = text.split()
+    turn = copy % max(1, len(words))
+    return f"{' '.join(words[turn:] + words[:turn])} {copy}" if copy else text

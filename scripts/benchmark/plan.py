@@ -21,6 +21,7 @@ from benchmark.training import (
     first_step,
     memory,
     share_of_limit,
+    ten_million,
     together,
     tokenising,
 )
@@ -103,6 +104,12 @@ TASKS = (
         Spec("tokenising", "reading and tokenising 560,000 rows", "s", None, Goal(AT_MOST, 90)),
         Spec("tokenising_memory", "the same, memory added", "GB", None, Goal(AT_MOST, 1.0)),
         Spec("second_start", "what these rows add to the next run's start", "s", None, Goal(AT_MOST, 2)),
+    ),
+    task(
+        "ten_million",
+        ten_million,
+        Spec("ten_million", "memory that 10,000,000 rows add to a run that reads them first", "GB"),
+        Spec("ten_million_again", "the same, to the next run", "GB"),
     ),
     task(
         "score",

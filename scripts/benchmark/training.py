@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark.bench import Bench, Side
-from benchmark.material import LABELS, dbpedia
+from benchmark.bench import FEW_ROWS, Bench, Side
+from benchmark.material import LABELS, dbpedia, many_short
 from benchmark.process import Done, FailedError
 from benchmark.record import Figure, adjacent_ratios, spread
 from ftclf.runs import read_json
@@ -21,6 +21,7 @@ MEMORY_STEPS = 100
 STARTS, QUICK_STARTS = 5, 2
 SWEEP_EPOCHS = 2
 DBPEDIA_ROWS, FEW_DBPEDIA_ROWS = 560_000, 2_000
+MANY, FEW_MANY = 10_000_000, 43_410
 FLOP_A_WEIGHT = 6  # and token, in full fine-tuning: two forward, four backward
 
 
@@ -155,6 +156,18 @@ def tokenising(bench: Bench) -> list[Figure]:
         spread([(first.peak_mb - small.peak_mb) / 1000], peak_memory_mb=round(first.peak_mb)),
         spread([second.training.began - small.training.began], **reading),
     ]
+
+
+def ten_million(bench: Bench) -> list[Figure]:
+    """Measure the memory that 10,000,000 rows add to a whole run: one that reads and tokenises them, and the next."""
+
+    def peak(rows: Any) -> float:
+        words = ("dataset=go_emotions", "method=full", f"training.max_steps={MEMORY_STEPS}")
+        return bench.run(bench.train(*words, rows=rows)).peak_mb / 1000
+
+    few, many = (many_short(bench.fresh("rows"), count, FEW_ROWS) for count in (FEW_MANY, MANY))
+    before, first, second = peak(few), peak(many), peak(many)
+    return [spread([first - before], peak_memory_gb=round(first, 2)), spread([second - before])]
 
 
 def together(bench: Bench) -> list[Figure]:
