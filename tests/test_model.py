@@ -69,9 +69,11 @@ def test_a_folder_gives_its_weights_and_their_hash(tiny_models: dict[str, Path])
     assert len(weights.sha256) == 64
 
 
-def test_other_weights_than_the_pinned_ones_are_refused(tiny_models: dict[str, Path]) -> None:
-    with pytest.raises(WeightsError, match=r"model.sha256: .* pinned is 00ff"):
-        find_weights(ModelConfig(name=str(tiny_models["bert"]), sha256="00ff"))
+def test_other_weights_than_the_pinned_ones_are_refused(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", f"model.sha256={'0f' * 32}")) == 2
+    assert f"pinned is {'0f' * 32}; these are other weights" in capsys.readouterr().err
 
 
 def test_a_mistyped_folder_is_not_looked_up_on_the_hub(tiny_models: dict[str, Path]) -> None:
