@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from conftest import tiny_words, write_csv
 from ftclf import __version__
@@ -71,6 +73,10 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["+hydra.callbacks.x={_target_:os.system}"], "configs name no code to run"),
         (["hydra.searchpath=[pkg://os]"], "error: hydra.searchpath: allowed: hydra/launcher and hydra/sweeper"),
         (["hydra.sweeper.params={a:[1]}"], "error: hydra.sweeper.params={a:[1]}: "),
+        (["+hydra.launcherx.a=1"], "error: hydra.launcherx.a: allowed: hydra/launcher and hydra/sweeper"),
+        (["-m", "training.seed=interval(1,9)"], "interval is for a hydra/sweeper that searches it; write "),
+        (["-m", "--cfg", "job"], "error: --run, --multirun, --cfg, --info: allowed: one of them"),
+        (["hydra.sweeper.max_batch_size=${training.seed}"], "max_batch_size: got '${training.seed}', allowed: a value"),
         (["--experimental-rerun", "x.pickle"], "error: --experimental-rerun: allowed: --config-dir"),
         (["--nonsense"], "error: unrecognized arguments: --nonsense"),
         (["name=${oc.env:HOME}"], "error: name: got '${oc.env:...}', allowed: a value"),
@@ -88,6 +94,8 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["resume=nowhere", "dataset=files"], "error: resume: nowhere holds no run"),
         (["+resume=nowhere"], "error: resume: nowhere holds no run"),
         (["model.package=json", "model.name=a/b"], "error: model.package: no model.safetensors in "),
+        (["model.package=no-such-one", "model.name=a/b"], "no-such-one is not installed; pip install no-such-one"),
+        (["model.name=./nowhere"], "error: model.name: no folder nowhere."),
     ],
 )
 def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
@@ -127,6 +135,11 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     assert "Did you mean 'dataset.text_column'?" in line
 
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+RUNS = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
+LOGS = "handlers: {x: {class: os.system}}\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -135,8 +148,13 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
         ("dataset/mine", "name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
         ("dataset/mine", "# @package hydra.sweeper\nmax_batch_size: 2\n", "hydra.sweeper.max_batch_size: allowed: "),
         ("hydra/launcher/mine", "_target_: hydra_plugins.none.L\n", "allowed: installed plugins of Hydra"),
-        ("hydra/launcher/mine", "sampler: {_target_: os.system}\n", "launcher.sampler._target_: allowed: nothing"),
         ("hydra/launcher/mine", "_target_: os.system\n", "got 'os.system', allowed: installed plugins of Hydra"),
+        ("hydra/launcher/mine", "x: {_target_: os.system}\n", "launcher.x._target_: got 'os.system', allowed"),
+        ("hydra/launcher/mine", RUNS + "x: ${oc.create:{_target_:os.system}}\n", "launcher.x: got '${oc.create:"),
+        ("hydra/launcher/mine", RUNS + "x: {a: {b: 1}, a.b: 2}\n", "hydra.launcher.x.a.b: there twice"),
+        ("hydra/launcher/mine", f"# @package hydra.job_logging\n{LOGS}", "hydra.job_logging.handlers.x.class: allowed"),
+        ("experiment/mine", "# @package hydra.sweeper.params\nhydra.job_logging.x: 1\n", "params.hydra.job_logging.x"),
+        ("experiment/mine", "# @package hydra.sweeper.params\nseed: ${name}\n", "params.seed: got '${name}', allowed"),
     ],
 )
 def test_a_config_of_someone_else_runs_no_code(
@@ -151,16 +169,13 @@ def test_a_config_of_someone_else_runs_no_code(
         assert expected in line
 
 
-BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-
-
 def test_the_command_line_alone_chooses_a_launcher_which_may_run_anything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, content in {
         "dataset/chooses": "# @package _global_\ndefaults: [{override /hydra/launcher: mine}]\n",
         "dataset/sets": "# @package hydra.launcher\nsetup: [touch /tmp/x]\n",
-        "hydra/launcher/mine": f"_target_: {BASIC}\nsetup: [module load python]\n",
+        "hydra/launcher/mine": f"{RUNS}setup: [module load python]\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(content)
@@ -170,6 +185,66 @@ def test_the_command_line_alone_chooses_a_launcher_which_may_run_anything(
     assert run([*words, "dataset=sets", "hydra/launcher=mine"]) == 2
     assert "hydra.launcher.setup.0: allowed: hydra/launcher and" in lines(capsys)[0]
     assert run([*words, "hydra/launcher=mine", "hydra.launcher.setup=[module load torch]"]) == 0
+
+
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra.*' is validated")  # Hydra's word for a file in the way
+def test_what_an_installed_sweeper_names_is_allowed_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ConfigStore.instance()
+    node = {"_target_": BASIC_SWEEPER, "params": None, "sampler": {"_target_": "fractions.Fraction", "seed": None}}
+    store.store(group="hydra/sweeper", name="searching", node=node)  # as a package does when Hydra finds its plugins
+    store.store(group="hydra/sweeper/sampler", name="half", node={"_target_": "math.sqrt"})
+    words = ["train", "--config-dir", str(tmp_path), "--cfg", "hydra", "hydra/sweeper=searching"]
+    assert run([*words]) == run([*words, "+hydra/sweeper/sampler=half", "hydra.sweeper.sampler.seed=1"]) == 0
+    assert "_target_: math.sqrt" in capsys.readouterr().out
+    assert run([*words, "hydra.sweeper.sampler._target_=os.system"]) == 2
+    assert "configs name no code to run" in lines(capsys)[0]
+    for name, content in {
+        "hydra/sweeper/sampler/half": "_target_: os.system\n",  # stands in the way of the package's
+        "dataset/mine": "# @package hydra.sweeper.sampler\n_target_: os.system\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(content)
+    for word in ("+hydra/sweeper/sampler=half", "dataset=mine"):
+        assert run([*words, word]) == 2
+        assert "hydra.sweeper.sampler._target_: got 'os.system', allowed: what the installed" in lines(capsys)[0]
+
+
+PLUGIN = """
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+class Searching(Sweeper):
+    def __init__(self, sampler, params):
+        self.sampler = sampler
+
+    def setup(self, **context):
+        self.launcher = Plugins.instance().instantiate_launcher(**context)
+
+    def sweep(self, arguments):
+        jobs = [[f"training.learning_rate={float(self.sampler) / job}", *arguments[1:]] for job in (1, 2, 4)]
+        return self.launcher.launch(jobs, initial_job_idx=0)
+
+node = {"_target_": f"{__name__}.Searching", "params": None, "sampler": {"_target_": "fractions.Fraction"}}
+ConfigStore.instance().store(group="hydra/sweeper", name="searching", node=node)
+"""
+
+
+@pytest.mark.slow
+def test_a_sweeper_settles_itself_which_jobs_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "searching.py").write_text(PLUGIN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    interval = "training.learning_rate=interval(1e-4,1e-2)"
+    words = [interval, "hydra/sweeper=searching", "+hydra.sweeper.sampler.numerator=0.01", f"run_dir={tmp_path / 'r'}"]
+    code, _, err, _ = fresh("train", "-m", *words, "model.name=/nowhere")
+    assert code == 1
+    assert "error: sweep: 3 of 3 jobs failed\nerror: job 0 (training.learning_rate=0.01 run_dir=" in err
+    code, _, err, _ = fresh("train", "-m", *words, "training.together=true")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: training.together: got true, allowed without hydra/sweeper")
 
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:

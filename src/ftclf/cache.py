@@ -46,8 +46,6 @@ def writing_cache() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename and not Path(str(error.filename)).is_relative_to(cache_folder()):
-            raise  # a file of the user's that it reads
         raise not_writable(error) from error
 
 

@@ -223,8 +223,8 @@ def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], Non
     try:
         return work()
     except Exception as error:
-        if stopped():
-            raise
+        if (cause := stopped()) is not None:
+            raise cause from error  # Hydra prints lines of its own around any other
         give_up(error)
         return None
 

@@ -38,6 +38,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise WeightsError(f"model.name: the tokenizer in {folder} has no fast version (tokenizer.json)")
+    files = tokenizer.vocab_files_names.values()
+    if not any((folder / name).is_file() for name in files):  # transformers would make one that knows no word
+        raise WeightsError(f"model.name: no tokenizer in {folder}, allowed: a folder with {' or '.join(files)}")
     return tokenizer
 
 

@@ -50,6 +50,11 @@ TARGETS = [
     "--config-dir own hydra/launcher=evil",
     "-m --config-dir own hydra/launcher=evil",
     "--config-dir own hydra/sweeper=evil",
+    "-m --config-dir own hydra/launcher=computed",
+    "-m --config-dir own hydra/launcher=logging",
+    "-m --config-dir own hydra/launcher=hidden",
+    "-m --config-dir own experiment=swept",
+    "-m +hydra.launcher.setup='${oc.create:${oc.decode:\"{_tar${oc.decode:get_}:evil.run}\"}}'",
     "--cfg hydra hydra.searchpath=[pkg://evil]",
     "--info searchpath hydra.searchpath=[pkg://evil]",
     "+dataset._target_=evil.run",
@@ -62,6 +67,7 @@ TARGETS = [
     "dataset.source=package dataset.package=evil.inner",
     "model.package=evil.inner model.name=a/b",
 ]
+BASIC = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
 OWN = {
     "dataset/target.yaml": "name: a\ntrain: data.csv\n_target_: evil.run\n",
     "dataset/callback.yaml": "# @package _global_\nhydra: {callbacks: {x: {_target_: evil.run}}}\ndataset: {name: a}\n",
@@ -69,6 +75,10 @@ OWN = {
     "experiment/logging.yaml": "# @package _global_\nhydra: {job_logging: {filters: {x: {(): evil.run}}}}\n",
     "hydra/launcher/evil.yaml": "_target_: evil.run\n",
     "hydra/sweeper/evil.yaml": "_target_: evil.run\n",
+    "hydra/launcher/computed.yaml": f"{BASIC}setup: ${{oc.create:{{_target_:evil.run}}}}\n",
+    "hydra/launcher/logging.yaml": "# @package hydra.job_logging\nhandlers: {x: {class: evil.run}}\n",
+    "hydra/launcher/hidden.yaml": f"{BASIC}a: {{b: {{_target_: evil.run}}, b._target_: math.sqrt}}\n",
+    "experiment/swept.yaml": "# @package hydra.sweeper.params\n+hydra.job_logging.handlers.x.class: evil.run\n",
     "start.yaml": "defaults: [train]\nhydra: {searchpath: ['pkg://evil']}\n",
 }
 EVIL = "import pathlib\npathlib.Path({!r}).write_text('')\ndef run(*_, **__): pass\n"

@@ -26,6 +26,7 @@ from ftclf.edge.compose import (
     changed,
     checked_hydra,
     checked_jobs,
+    chooses_sweeper,
     only_shows,
     overrides_of_jobs,
     parse,
@@ -56,18 +57,28 @@ def run_train(words: list[str]) -> int:
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
         jobs = checked_jobs("train", args)
-    folder = _run_folder(jobs[0], sweep=bool(args.multirun))
     if args.multirun:
-        for number, job in enumerate(jobs):
-            find_standing(job, folder / str(number))
-        print(printable(f"{len(jobs)} jobs in {folder}"), flush=True)
-        if jobs[0].training.together:
-            _train_groups(jobs, overrides_of_jobs("train", args), folder)
-            return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
-        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
-        return _finish_sweep(folder, len(jobs), HEADLINES[jobs[0].dataset.task][0])
+        return _sweep(words, args, jobs)
+    folder = _run_folder(jobs[0], sweep=False)
     find_standing(jobs[0], folder)
     return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _sweep(words: list[str], args: Any, jobs: list[TrainConfig]) -> int:
+    together, chosen = jobs[0].training.together, chooses_sweeper(args.overrides)
+    if together and chosen:
+        raise ConfigError("training.together: got true, allowed without hydra/sweeper: it takes all jobs at once")
+    folder = _run_folder(jobs[0], sweep=True)
+    if not chosen:
+        for number, job in enumerate(jobs):
+            find_standing(job, folder / str(number))
+    print(printable(f"jobs in {folder}" if chosen else f"{len(jobs)} jobs in {folder}"), flush=True)
+    if together:
+        _train_groups(jobs, overrides_of_jobs("train", args), folder)
+    else:
+        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
+    number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
+    return _finish_sweep(folder, number, HEADLINES[jobs[0].dataset.task][0])
 
 
 def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:

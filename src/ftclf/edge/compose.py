@@ -5,22 +5,34 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, check, config_folder, train_config_from
+from ftclf.differences import within
 from ftclf.edge.explain import SCHEMAS, explain, setting_names
-from ftclf.edge.hydra_settings import hydra_settings, parser, refuse_code, refuse_words, words_for_hydra
+from ftclf.edge.hydra_settings import (
+    OPEN,
+    Settings,
+    chooses,
+    hydra_settings,
+    parser,
+    refuse_code,
+    refuse_words,
+    words_for_hydra,
+)
 from ftclf.edge.quoting import literally, quoted
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
@@ -64,6 +76,8 @@ def parse(words: list[str]) -> Any:
     # Options may stand anywhere; argparse wants them before the overrides.
     words[:] = _options_first(words)
     args = parser().parse_args(words)
+    if sum(map(bool, (args.run, args.multirun, args.cfg, args.info, args.shell_completion))) > 1:
+        raise ConfigError("--run, --multirun, --cfg, --info: allowed: one of them")
     refuse_words(args)
     for word in args.overrides:
         if word.startswith("~"):
@@ -162,9 +176,26 @@ def _composing() -> Any:
 
 
 @functools.cache
-def _usual(command: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of Hydra that ftclf's own yaml files and words of the command line give."""
+def _settings(command: str, words: tuple[str, ...]) -> Settings:
+    """Return the settings of Hydra that yaml files and words of the command line give."""
     return hydra_settings(compose(command, overrides=list(words), return_hydra_config=True))
+
+
+def _refuse_code(command: str, cfg: DictConfig, folder: list[str], overrides: list[str]) -> None:
+    chosen: Settings = {}
+    installed: Settings = {}
+    for part in OPEN:
+        words = words_for_hydra(overrides, part)
+        files = chooses(words)
+        # Only a choice may mean a file of the user's; without one a file of that name would be in ftclf's place.
+        chosen |= _of_part(part, _settings(command, (*(folder if files else ()), *words)))
+        with suppress(*COMPOSE_ERRORS):  # the file is in the user's folder alone
+            installed |= _of_part(part, _settings(command, files))
+    refuse_code(hydra_settings(cfg), usual=_settings(command, ()), chosen=chosen, installed=installed)
+
+
+def _of_part(part: str, settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if within(key, part)}
 
 
 def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
@@ -177,8 +208,7 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
         extra = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
     try:
         cfg = compose(command, overrides=[*extra, *overrides], return_hydra_config=True)
-        own = words_for_hydra(overrides)
-        refuse_code(cfg, _usual(command, (*extra, *own) if own else ()))  # a launcher may be a file of the user's
+        _refuse_code(command, cfg, extra, overrides)
         return cfg
     except COMPOSE_ERRORS as error:
         whole = error
@@ -208,8 +238,13 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
     raise ConfigError("\n".join(problems or [explain(whole, "", command)]))
 
 
+def chooses_sweeper(overrides: list[str]) -> bool:
+    """Return whether a sweeper was asked for, which finds out itself what jobs there are."""
+    return any(words_for_hydra(chooses(overrides), "sweeper"))
+
+
 def _expand(overrides: list[str]) -> Iterator[list[str]]:
-    """Yield the overrides of every job: choices, ranges and globs multiply."""
+    """Yield the overrides of every job: choices, ranges and globs multiply; of an interval the ends stand for all."""
     grammar = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices: list[list[str]] = []
     for word in overrides:
@@ -218,11 +253,16 @@ def _expand(overrides: list[str]) -> Iterator[list[str]]:
         except HydraException:
             choices.append([word])
             continue
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
             choices.append([word])
+        elif override.is_discrete_sweep():
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif chooses_sweeper(overrides):
+            interval = cast(IntervalSweep, override.value())
+            choices.append([f"{key}={value}" for value in (interval.start, interval.end)])
+        else:
+            raise ConfigError(f"{word}: an interval is for a hydra/sweeper that searches it; write {key}=A,B,C")
     for job in itertools.product(*choices):
         yield list(job)
 

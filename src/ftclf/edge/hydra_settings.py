@@ -3,12 +3,16 @@
 `_target_` of a callback, `()` of a log handler, a search path that is a module, a pickled config, shell lines of a
 launcher: each is code that a config of someone else could bring along. So the settings of Hydra must be those of
 ftclf, but for a launcher and a sweeper that the command line chooses, and what a yaml file sweeps over.
+
+The two are plugins that are installed. What else in them has a `_target_`, as the sampler of a sweeper, or is computed
+by an interpolation, which could make one, must stand so in the installed package's own yaml files.
 """
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -16,12 +20,14 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from ftclf.differences import within
-from ftclf.errors import ConfigError
+from ftclf.errors import ConfigError, short
 
+Settings = dict[str, Any]  # by their dotted names
 OPEN = ("launcher", "sweeper")
 # What Hydra writes itself when it composes: the words, the choices, the search path of --config-dir.
 ITS_OWN = ("overrides", "job.name", "job.config_name", "job.override_dirname", "runtime", "searchpath")
 SWEPT = "sweeper.params"  # what yaml files may say of a sweep
+INTERPOLATION = r"\s*\$\{.*\}\s*"  # and nothing else: within a text it only gives more text
 ALLOWED = f"allowed: {' and '.join(f'hydra/{name}' for name in OPEN)}, with their settings, on the command line"
 # They load a pickle, or a train.yaml in the place of ftclf's.
 REFUSED_OPTIONS = ("experimental_rerun", "config_path", "config_name")
@@ -43,41 +49,62 @@ def refuse_words(args: Any) -> None:
         key = word.split("=")[0].lstrip("+~")
         if "_target_" in word:
             raise ConfigError(f"{key}: allowed: nothing with _target_; configs name no code to run")
-        if not key[6:].startswith(OPEN):
+        if not any(words_for_hydra([word], part) for part in OPEN):
             raise ConfigError(f"{key}: {ALLOWED}")
 
 
-def words_for_hydra(words: list[str]) -> tuple[str, ...]:
-    """Return the words of a command line that set something of Hydra's own."""
-    return tuple(word for word in words if re.match(r"[+~]*hydra([./=]|$)", word))
+def words_for_hydra(words: Iterable[str], part: str = "") -> tuple[str, ...]:
+    """Return the words of a command line that set something of Hydra's own, or of a part of it."""
+    start = rf"[+~]*hydra[./]{part}([./@=]|$)" if part else r"[+~]*hydra([./@=]|$)"
+    return tuple(word for word in words if re.match(start, word))
 
 
-def refuse_code(cfg: DictConfig, usual: dict[str, Any]) -> None:
-    """Raise ConfigError where a config has other settings of Hydra than `usual`: ftclf's own and the command line's."""
-    found = hydra_settings(cfg)
-    for key in dict.fromkeys([*found, *usual]):
-        if key.split(".")[0] in OPEN:
-            _refuse_target(key, found.get(key))
-        if not any(within(key, own) for own in (*ITS_OWN, SWEPT)) and found.get(key) != usual.get(key):
+def chooses(words: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the words for Hydra that choose a yaml file, as hydra/launcher=joblib does."""
+    return tuple(word for word in words if "/" in word.split("=")[0])
+
+
+def refuse_code(found: Settings, usual: Settings, chosen: Settings, installed: Settings) -> None:
+    """Raise ConfigError where the settings of Hydra could run code that the command line does not ask for.
+
+    `usual` are ftclf's own, `chosen` what the command line makes of launcher and sweeper, and `installed` what the
+    yaml files of installed packages alone do.
+    """
+    for key in dict.fromkeys([*found, *usual, *chosen]):
+        value, part = found.get(key), key.split(".")[0]
+        if part in OPEN:
+            _refuse_code_of_part(key, value, installed.get(key))
+        if any(within(key, own) for own in (*ITS_OWN, SWEPT)):
+            continue
+        if value != (chosen if part in OPEN else usual).get(key):
             raise ConfigError(f"hydra.{key}: {ALLOWED}")
 
 
-def _refuse_target(key: str, value: Any) -> None:
+def _refuse_code_of_part(key: str, value: Any, installed: Any) -> None:
     if key.split(".")[1:] == ["_target_"]:
         if value not in {f"{plugin.__module__}.{plugin.__qualname__}" for plugin in Plugins.instance().discover()}:
             raise ConfigError(f"hydra.{key}: got '{value}', allowed: installed plugins of Hydra")
-    elif "_target_" in key:
-        raise ConfigError(f"hydra.{key}: allowed: nothing; configs name no code to run")
+    elif "_target_" in key and value != installed:
+        raise ConfigError(
+            f"hydra.{key}: got '{short(value)}', allowed: what the installed plugin says; configs name no code to run"
+        )
+    elif re.search(r"\.[+~]*hydra([./@=]|$)", key):  # in what is swept it would be a word of the command line
+        raise ConfigError(f"hydra.{key}: {ALLOWED}")
+    elif isinstance(value, str) and re.fullmatch(INTERPOLATION, value, re.DOTALL) and value != installed:
+        raise ConfigError(f"hydra.{key}: got '{short(value)}', allowed: a value, or a text with ${{...}} in it")
 
 
-def hydra_settings(cfg: DictConfig) -> dict[str, Any]:
+def hydra_settings(cfg: DictConfig) -> Settings:
     """Return Hydra's own settings in a config by their dotted names, interpolations as they are written."""
-    found, stack = {}, [("", OmegaConf.to_container(cfg.hydra, resolve=False))]
+    found: Settings = {}
+    stack = [("", OmegaConf.to_container(cfg.hydra, resolve=False))]
     while stack:
         name, value = stack.pop()
         if isinstance(value, dict | list) and value:
             items = value.items() if isinstance(value, dict) else enumerate(value)
             stack += [(".".join([*filter(None, [name]), str(key)]), item) for key, item in items]
+        elif name in found:
+            raise ConfigError(f"hydra.{name}: there twice, once by a name with a dot in it; one would hide the other")
         else:
             found[name] = value
     return found
