@@ -10,8 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftclf import __version__
-from ftclf.checkpoint import Checkpoint, CheckpointInfo, prove_reload, save_checkpoint, write_info
+from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint, write_info
 from ftclf.compute import hand_back_memory
 from ftclf.config import TrainConfig, check, choosing_metric
 from ftclf.console import log_to
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
     from ftclf.method import Parameters
     from ftclf.trainer import ClassifierTrainer
+
+SCORED = ("validation", "test")  # in this order: validation settles how test is scored
 
 
 @dataclass
@@ -86,12 +91,16 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 fitted = _fit(prepared, trainer, parameters, checkpoint)
             with whole_folder(run.checkpoint) as folder:
                 save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, _checkpoint_info(prepared))
-                inputs, logits = _some_logits(prepared, trainer.bare_network)
+                inputs, expected = _some_logits(prepared, trainer.bare_network)
                 del trainer  # and its network, before that of the checkpoint is loaded
                 hand_back_memory()
-                saved, fitted.reload_difference = prove_reload(folder, inputs, logits, config.training.seed)
+                saved, fitted.reload_difference = prove_reload(folder, inputs, expected, config.training.seed)
                 with timer("evaluation"):
-                    evaluations, fitted.milliseconds_per_text = _evaluate(prepared, saved)
+                    logits, fitted.milliseconds_per_text = _apply(prepared, saved.network)
+                    info = saved.info
+                    del saved  # the network has said all it has to: plots need its room
+                    hand_back_memory()
+                    evaluations = _evaluate(prepared, folder, info, logits)
                 with timer("baselines"):
                     from ftclf.baselines import beside_baselines
 
@@ -145,7 +154,6 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
 
 def _some_logits(prepared: Prepared, network: Any) -> tuple[dict[str, Any], Any]:
     """Return rows of validation and the network's logits of them, which its checkpoint must give again."""
-    import numpy as np
     import torch
 
     from ftclf.scoring import model_inputs
@@ -157,24 +165,35 @@ def _some_logits(prepared: Prepared, network: Any) -> tuple[dict[str, Any], Any]
         return inputs, network(**inputs).logits
 
 
-def _evaluate(prepared: Prepared, checkpoint: Checkpoint) -> tuple[dict[str, Evaluation], float]:
-    """Score validation and test by the checkpoint as it was saved: exactly what `ftclf eval` loads.
+def _apply(prepared: Prepared, network: Any) -> tuple[dict[str, NDArray[np.float32]], float]:
+    """Return the logits of validation and test by the checkpoint as it was saved, and milliseconds per text.
+
+    They are exactly what `ftclf eval` computes.
+    """
+    from ftclf.scoring import compute_logits, milliseconds_per_text, scoring_network
+
+    compute, batch_size = prepared.compute, prepared.config.training.eval_batch_size
+    network = scoring_network(network, compute)
+    logits = {name: compute_logits(network, prepared.tokens[name], compute, batch_size) for name in SCORED}
+    return logits, milliseconds_per_text(network, prepared.tokens["test"], compute)
+
+
+def _evaluate(
+    prepared: Prepared, folder: Path, info: CheckpointInfo, logits: dict[str, NDArray[np.float32]]
+) -> dict[str, Evaluation]:
+    """Score validation and test.
 
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
     from ftclf.evaluation import score, settle, write_evaluation
-    from ftclf.scoring import compute_logits, milliseconds_per_text, scoring_network
 
-    run, data, compute, info = prepared.run, prepared.data, prepared.compute, checkpoint.info
-    network = scoring_network(checkpoint.network, compute)
-    batch_size = prepared.config.training.eval_batch_size
+    run, data = prepared.run, prepared.data
     evaluations: dict[str, Evaluation] = {}
-    for name in ("validation", "test"):
+    for name in SCORED:
         split = data.splits[name]
-        logits = compute_logits(network, prepared.tokens[name], compute, batch_size)
         if name == "validation":
-            settle(info, logits, split.labels, prepared.config.decision)
-            write_info(checkpoint.folder, info)
-        evaluations[name] = score(logits, split, info)
+            settle(info, logits[name], split.labels, prepared.config.decision)
+            write_info(folder, info)
+        evaluations[name] = score(logits[name], split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
-    return evaluations, milliseconds_per_text(network, prepared.tokens["test"], compute)
+    return evaluations
