@@ -79,9 +79,10 @@ def quiet_libraries() -> None:
         import torch  # noqa: F401
         import transformers
 
-    # Its Trainer would import `datasets`, and pandas with it, only to ask whether our rows are of them: 90 MB.
+    # It would import `datasets`, and pandas with it, only to ask whether our rows are of them, and scipy's optimisers
+    # for losses of object detection: 130 MB.
     utils: Any = transformers.utils
-    utils.is_datasets_available = lambda: False
+    utils.is_datasets_available = utils.is_scipy_available = lambda: False
     logs = utils.logging
     logs.disable_progress_bar()
     logs.disable_default_handler()
