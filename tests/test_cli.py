@@ -393,6 +393,21 @@ def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
 
 
 @pytest.mark.slow
+def test_training_imports_nothing_for_data_frames_other_metrics_or_optimisers() -> None:
+    probe = """
+import sys
+from ftclf.console import quiet_libraries
+quiet_libraries()
+import numpy as np
+import ftclf.trainer, peft
+ftclf.trainer.choosing_scores(np.eye(2, dtype=np.float32), ftclf.trainer.Split([], np.arange(2)))
+print(*{"datasets", "pandas", "sklearn", "scipy"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.slow
 def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path
 ) -> None:

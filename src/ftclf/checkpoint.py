@@ -156,24 +156,25 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, info, network, tokenizer)
 
 
-def prove_reload(folder: Path, network: nn.Module, inputs: dict[str, Any], seed: int) -> float:
-    """Load the checkpoint in a fresh network under another seed and return the largest difference of logits.
+def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -> tuple[Checkpoint, float]:
+    """Load the checkpoint under another seed, and return it with the largest difference of its logits from these.
 
     Raises CheckpointError if it is more than rounding: then something that was trained was not saved.
     """
     import torch
 
     torch.manual_seed(seed + 1)
-    fresh = load_checkpoint(folder).network.to(next(network.parameters()).device)
-    network.eval()
+    checkpoint = load_checkpoint(folder)
+    network = checkpoint.network.to(logits.device)
     with torch.inference_mode():
-        difference = (network(**inputs).logits - fresh(**inputs).logits).abs().max().item()
+        difference = (logits - network(**inputs).logits).abs().max().item()
     if not np.isfinite(difference) or difference > 1e-4:
         raise CheckpointError(
             f"{folder}: loaded again it gives other logits (by {difference:.2g}); the run is not finished, "
             "please report this with the config"
         )
-    return float(difference)
+    network.to("cpu")  # as it was loaded
+    return checkpoint, float(difference)
 
 
 def _load_whole(folder: Path, info: CheckpointInfo) -> Any:

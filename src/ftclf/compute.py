@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import os
 import platform
 import resource
@@ -65,15 +67,26 @@ def _keep_memory() -> None:
     stays.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "400")
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3
         mallopt(trim_threshold, 2**30)
         mallopt(mmap_threshold, 2**25)
+
+
+def hand_back_memory() -> None:
+    """Give the system what was kept for steps, when there are no more: what comes next has its own room."""
+    gc.collect()  # a network and its trainer hold one another
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """Return a function of the C library that glibc alone has, or None."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def choose_compute(config: TrainingConfig) -> Compute:

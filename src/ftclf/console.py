@@ -79,8 +79,11 @@ def quiet_libraries() -> None:
         import torch  # noqa: F401
         import transformers
 
-    logs: Any = transformers.utils.logging
-
+    # It would import `datasets`, and pandas with it, only to ask whether our rows are of them, and scipy's optimisers
+    # for losses of object detection: 130 MB.
+    utils: Any = transformers.utils
+    utils.is_datasets_available = utils.is_scipy_available = lambda: False
+    logs = utils.logging
     logs.disable_progress_bar()
     logs.disable_default_handler()
     logs.enable_propagation()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.data.split import strata
+from ftclf.metrics import ratio
 
 DRAWS = 1000
 RANKING_DRAWS = 400  # each takes a pass over every label's rows in order
@@ -154,10 +155,10 @@ class _Ranked:
         seen, found = np.cumsum(drawn, axis=1), np.cumsum(hits, axis=1)
         up_to, before = found[:, self.last], found[:, self.first] - hits[:, self.first]
         positives = found[:, -1:]
-        precision = (hits * _ratio(up_to, seen[:, self.last])).sum(axis=1)
+        precision = (hits * ratio(up_to, seen[:, self.last])).sum(axis=1)
         above = ((drawn - hits) * (up_to + before) / 2).sum(axis=1)
         negatives = seen[:, -1] - positives[:, 0]
-        return np.stack([_ratio(precision, positives[:, 0]), _ratio(above, positives[:, 0] * negatives)])
+        return np.stack([ratio(precision, positives[:, 0]), ratio(above, positives[:, 0] * negatives)])
 
 
 def _scores(
@@ -165,18 +166,18 @@ def _scores(
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Turn the sums of hits, wrong and missed labels, right rows and losses, (draws, 3 labels + 2), into scores."""
     tp, fp, fn = (sums[:, start : start + labels] for start in (0, labels, 2 * labels))
-    f1, support = _ratio(2 * tp, 2 * tp + fp + fn), tp + fn
+    f1, support = ratio(2 * tp, 2 * tp + fp + fn), tp + fn
     exact = sums[:, 3 * labels] / rows
     scores = {
         "accuracy": exact,
         "subset_accuracy": exact,
         "macro_f1": f1.mean(axis=1),
-        "micro_f1": _ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1)),
-        "weighted_f1": _ratio((f1 * support).sum(axis=1), support.sum(axis=1)),
+        "micro_f1": ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1)),
+        "weighted_f1": ratio((f1 * support).sum(axis=1), support.sum(axis=1)),
         "hamming_loss": (fp + fn).sum(axis=1) / (rows * labels),
         "log_loss": sums[:, 3 * labels + 1] / rows,
     }
-    return scores, {"precision": _ratio(tp, tp + fp), "recall": _ratio(tp, support), "f1": f1}
+    return scores, {"precision": ratio(tp, tp + fp), "recall": ratio(tp, support), "f1": f1}
 
 
 def interval_of(
@@ -229,8 +230,3 @@ def _within(size: int, count: int, random: np.random.Generator) -> NDArray[np.fl
     taken = max(1, size - 1)
     picked = random.integers(0, size, (count, taken)) + np.arange(count)[:, None] * size
     return np.bincount(picked.ravel(), minlength=count * size).reshape(count, size) / taken
-
-
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide, with 0 for 0 / 0, as scikit-learn's zero_division=0 does."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

@@ -152,17 +152,6 @@ class ClassifierTrainer(ResumableTrainer):
         finally:
             self.bar.close()
 
-    def let_go(self) -> None:
-        """Free what nothing but training needs: moments, gradients, the running mean. The network stays."""
-        if self.embedding_rows is not None:
-            self.embedding_rows.catch_up()
-            self.embedding_rows.mean = None
-        if self.average:
-            self.average.means.clear()
-        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # out of accelerate's wrapping
-        optimizer.zero_grad(set_to_none=True)
-        optimizer.state.clear()
-
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()

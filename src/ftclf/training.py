@@ -8,9 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ftclf import __version__
+from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint, write_info
+from ftclf.compute import hand_back_memory
 from ftclf.config import TrainConfig, check, choosing_metric
 from ftclf.console import log_to
 from ftclf.data import load_data
@@ -24,10 +29,11 @@ from ftclf.runs import Run, write_json
 from ftclf.starting import start
 
 if TYPE_CHECKING:
-    from ftclf.checkpoint import CheckpointInfo
     from ftclf.evaluation import Evaluation
     from ftclf.method import Parameters
     from ftclf.trainer import ClassifierTrainer
+
+SCORED = ("validation", "test")  # in this order: validation settles how test is scored
 
 
 @dataclass
@@ -84,10 +90,17 @@ def _train(standing: Standing, run: Run, command: str) -> float:
             with timer("training"):
                 fitted = _fit(prepared, trainer, parameters, checkpoint)
             with whole_folder(run.checkpoint) as folder:
-                info = _save(prepared, trainer, folder)
-                fitted.reload_difference = _prove(prepared, trainer, folder)
+                save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, _checkpoint_info(prepared))
+                inputs, expected = _some_logits(prepared, trainer.bare_network)
+                del trainer  # and its network, before that of the checkpoint is loaded
+                hand_back_memory()
+                saved, fitted.reload_difference = prove_reload(folder, inputs, expected, config.training.seed)
                 with timer("evaluation"):
-                    evaluations, fitted.milliseconds_per_text = _evaluate(prepared, folder, info)
+                    logits, fitted.milliseconds_per_text = _apply(prepared, saved.network)
+                    info = saved.info
+                    del saved  # the network has said all it has to: plots need its room
+                    hand_back_memory()
+                    evaluations = _evaluate(prepared, folder, info, logits)
                 with timer("baselines"):
                     from ftclf.baselines import beside_baselines
 
@@ -106,7 +119,6 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start - trainer.seconds_aside
-    trainer.let_go()  # the checkpoint is soon loaded beside it
     steps = trainer.state.global_step
     examples = (steps - trainer.steps_before) * config.batch_size * config.accumulation
     if config.max_steps is None:
@@ -114,18 +126,8 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     return Fitted(parameters, steps, examples, seconds)
 
 
-def _save(prepared: Prepared, trainer: ClassifierTrainer, folder: Path) -> CheckpointInfo:
-    """Save the best weights, which the trainer's network holds."""
-    from ftclf.checkpoint import save_checkpoint
-
-    info = _checkpoint_info(prepared)
-    save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, info)
-    return info
-
-
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
     from ftclf.calibration import Calibration
-    from ftclf.checkpoint import CheckpointInfo
     from ftclf.decisions import Decision
 
     config, data, compute = prepared.config, prepared.data, prepared.compute
@@ -150,36 +152,48 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
     )
 
 
-def _prove(prepared: Prepared, trainer: ClassifierTrainer, folder: Path) -> float:
-    import numpy as np
+def _some_logits(prepared: Prepared, network: Any) -> tuple[dict[str, Any], Any]:
+    """Return rows of validation and the network's logits of them, which its checkpoint must give again."""
+    import torch
 
-    from ftclf.checkpoint import prove_reload
     from ftclf.scoring import model_inputs
 
     tokens = prepared.tokens["validation"]
     inputs = model_inputs(tokens, np.arange(min(16, len(tokens))), prepared.compute.device)
-    return prove_reload(folder, trainer.bare_network, inputs, prepared.config.training.seed)
+    network.eval()
+    with torch.inference_mode():
+        return inputs, network(**inputs).logits
 
 
-def _evaluate(prepared: Prepared, folder: Path, info: CheckpointInfo) -> tuple[dict[str, Evaluation], float]:
-    """Score validation and test by the checkpoint as it was saved: exactly what `ftclf eval` loads.
+def _apply(prepared: Prepared, network: Any) -> tuple[dict[str, NDArray[np.float32]], float]:
+    """Return the logits of validation and test by the checkpoint as it was saved, and milliseconds per text.
+
+    They are exactly what `ftclf eval` computes.
+    """
+    from ftclf.scoring import compute_logits, milliseconds_per_text, scoring_network
+
+    compute, batch_size = prepared.compute, prepared.config.training.eval_batch_size
+    network = scoring_network(network, compute)
+    logits = {name: compute_logits(network, prepared.tokens[name], compute, batch_size) for name in SCORED}
+    return logits, milliseconds_per_text(network, prepared.tokens["test"], compute)
+
+
+def _evaluate(
+    prepared: Prepared, folder: Path, info: CheckpointInfo, logits: dict[str, NDArray[np.float32]]
+) -> dict[str, Evaluation]:
+    """Score validation and test.
 
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
-    from ftclf.checkpoint import load_checkpoint, write_info
     from ftclf.evaluation import score, settle, write_evaluation
-    from ftclf.scoring import compute_logits, milliseconds_per_text, scoring_network
 
-    run, data, compute = prepared.run, prepared.data, prepared.compute
-    network = scoring_network(load_checkpoint(folder).network, compute)
-    batch_size = prepared.config.training.eval_batch_size
+    run, data = prepared.run, prepared.data
     evaluations: dict[str, Evaluation] = {}
-    for name in ("validation", "test"):
+    for name in SCORED:
         split = data.splits[name]
-        logits = compute_logits(network, prepared.tokens[name], compute, batch_size)
         if name == "validation":
-            settle(info, logits, split.labels, prepared.config.decision)
+            settle(info, logits[name], split.labels, prepared.config.decision)
             write_info(folder, info)
-        evaluations[name] = score(logits, split, info)
+        evaluations[name] = score(logits[name], split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
-    return evaluations, milliseconds_per_text(network, prepared.tokens["test"], compute)
+    return evaluations
