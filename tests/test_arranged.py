@@ -18,7 +18,7 @@ from transformers import Trainer
 
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli import run
-from ftclf.edge.jobs import Job, _train
+from ftclf.edge.jobs import Lane, _train
 from ftclf.fused.relay import Relay
 from ftclf.runs import Run, read_json
 from ftclf.together import train_side_by_side
@@ -215,8 +215,8 @@ def test_a_signal_that_a_library_swallows_is_what_a_run_ends_with_though_its_pag
 def together(words: Words, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give the words of a sweep of two jobs that train side by side, in this process."""
 
-    def here(jobs: dict[int, Job]) -> None:
-        train_side_by_side({number: partial(_train, job) for number, job in jobs.items()})
+    def here(*lanes: Lane) -> None:
+        train_side_by_side({number: partial(_train, job) for lane in lanes for number, job in lane.jobs.items()})
 
     monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
     return [*words("training.together=true", "training.seed=0,1", "training.max_steps=4"), "-m"]
