@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf import durable, stopping
@@ -260,6 +262,28 @@ def test_a_state_that_the_run_did_not_write_is_refused_though_its_hash_is_right(
         error = capsys.readouterr().err
         assert "a file in it is not what this run wrote; begin again with overwrite=true" in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("harm", ["a pickle", "a name fewer", "another shape"])
+def test_a_mean_that_the_run_did_not_write_is_refused_though_its_hash_is_right(
+    killed: Run, words: Words, capsys: pytest.CaptureFixture[str], harm: str
+) -> None:
+    newest = killed.resumable / "checkpoint-18"
+    path = newest / "average.safetensors"
+    means = load_file(path)
+    first = next(iter(means))
+    if harm == "a pickle":
+        path.write_bytes(pickle.dumps("a mean"))
+    elif harm == "a name fewer":
+        save_file({name: mean for name, mean in means.items() if name != first}, path)
+    else:
+        save_file({**means, first: means[first][:1]}, path)
+    durable.seal(newest)
+    capsys.readouterr()
+    assert run(words("training.epochs=3", "method=full")) == 3
+    error = capsys.readouterr().err
+    assert "a file in it is not what this run wrote; begin again with overwrite=true" in error
+    assert error.count("\n") == 1
 
 
 def test_other_conditions_are_refused_with_old_and_new_and_can_be_permitted(

@@ -71,13 +71,18 @@ class AverageWeights:
         save_file(self.means, folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Go on with the mean of a Trainer checkpoint, copied from its file; with a new one where the run had none."""
+        """Go on with the mean of a Trainer checkpoint, copied from its file; with a new one where the run had none.
+
+        Raises SafetensorError, LookupError or ValueError for a file that is not of these weights.
+        """
         from safetensors.torch import load_file
 
         if not (folder / FILE).is_file():
             return
         self._catch_up()
         found, weights = load_file(folder / FILE), self.weights
+        if other := [name for name, weight in weights.items() if found[name].shape != weight.shape]:
+            raise ValueError(f"{FILE}: other shapes ({', '.join(other[:3])})")
         self._begin({name: found[name].to(weight.device, copy=True) for name, weight in weights.items()})
 
     def keep(self) -> None:

@@ -199,7 +199,7 @@ class ResumableTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: Any, *args: Any, **kwargs: Any) -> None:
         if not list(Path(resume_from_checkpoint).glob("*model.safetensors")):
             raise CheckpointError(f"{resume_from_checkpoint}: it has no weights in safetensors, and no other is opened")
-        with self._trusting_nothing():
+        with self.trusting_nothing():
             refuse_other_state(Path(resume_from_checkpoint), [*self.callback_handler.callbacks, self.control])
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 
@@ -219,15 +219,15 @@ class ResumableTrainer(Trainer):
         return [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with self._trusting_nothing():
+        with self.trusting_nothing():
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with self._trusting_nothing():
+        with self.trusting_nothing():
             super()._load_rng_state(checkpoint)
 
     @contextmanager
-    def _trusting_nothing(self) -> Iterator[None]:
+    def trusting_nothing(self) -> Iterator[None]:
         """Refuse files whose hashes are right and that no run of these settings wrote; torch opens them as data alone.
 
         Its own message for a pickle that would run code advises to let it.

@@ -183,15 +183,19 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self.average and checkpoint is not None:
-            self.average.load(Path(checkpoint))
-        if self.embedding_rows and checkpoint is not None and (rows := Path(checkpoint) / ROWS).is_file():
-            self.embedding_rows.take_up(load_file(rows))
+        if checkpoint is None:
+            return
+        with self.trusting_nothing():
+            if self.average:
+                self.average.load(Path(checkpoint))
+            if self.embedding_rows and (rows := Path(checkpoint) / ROWS).is_file():
+                self.embedding_rows.take_up(load_file(rows))
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.average:
-            self.average.load(Path(str(self.state.best_model_checkpoint)))
+            with self.trusting_nothing():
+                self.average.load(Path(str(self.state.best_model_checkpoint)))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
