@@ -47,8 +47,9 @@ class Adapters:
         ups.mul_(self.factor(training=training))
         grads: Gradients = {}
         for part in self.parts:
-            grads[part.down] = downs[part.ranks]
-            grads[part.up] = ups[part.outputs, part.ranks].contiguous()
+            whole = ups.shape == part.up.shape
+            grads[part.down] = downs if whole else downs[part.ranks]
+            grads[part.up] = ups if whole else ups[part.outputs, part.ranks].contiguous()
         return grads
 
 
