@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import peft
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
 from ftclf.fused import can_fuse, fuse, passes
-from ftclf.fused.sections import Section
+from ftclf.fused.sections import RandomBytes, Section
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
 BERT = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
@@ -138,7 +137,7 @@ def test_the_same_seed_gives_the_same_bits(workers: int) -> None:
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:
-    section = Section(0, 0, 1, 1, None, np.random.default_rng(0))
+    section = Section(0, 0, 1, 1, None, RandomBytes(0))
     mask = section.draw(torch.ones(500, 1000), 26)
     assert 1 - mask.float().mean().item() == pytest.approx(26 / 256, abs=0.002)
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))

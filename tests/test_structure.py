@@ -47,6 +47,7 @@ LAYERS = [
     "losses",
     "embedding_rows",
     "averaging",
+    "walks",
     "compute",
     "arguments",
     "scoring",

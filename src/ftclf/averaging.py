@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ class AverageWeights:
     @property
     def weights(self) -> dict[str, Tensor]:
         """The trained weights as they stand in the network."""
-        return {name: weight.data for name, weight in self._trained()}
+        return {name: weight.data for name, weight in self._trained}
 
     def update(self, step: int) -> None:
         """Take in the weights after an optimizer step; steps are counted from 1."""
@@ -44,7 +45,7 @@ class AverageWeights:
         elif step <= DENSE or step % EVERY == 0:
             kept = min(self.decay, (1 + step) / (10 + step)) ** (1 if step <= DENSE else EVERY)
             own = self.rows.weight if self.rows else None
-            weights = {name: weight.data for name, weight in self._trained() if weight is not own}
+            weights = {name: weight.data for name, weight in self._trained if weight is not own}
             torch._foreach_lerp_([self.means[name] for name in weights], list(weights.values()), 1 - kept)
             if self.rows:
                 self.rows.average(kept)
@@ -91,13 +92,14 @@ class AverageWeights:
             self._catch_up()
             self._put(self.means)
 
+    @cached_property
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, weight) for name, weight in self.network.named_parameters() if weight.requires_grad]
 
     def _begin(self, means: dict[str, Tensor]) -> None:
         self.means = means
         if self.rows:
-            self.rows.mean = next(means[name] for name, weight in self._trained() if weight is self.rows.weight)
+            self.rows.mean = next(means[name] for name, weight in self._trained if weight is self.rows.weight)
 
     def _catch_up(self) -> None:
         if self.rows:

@@ -30,6 +30,7 @@ from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
 from ftclf.tokens import Tokens
+from ftclf.walks import spare_walks
 
 ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: rows that are not caught up
 
@@ -109,6 +110,7 @@ class ClassifierTrainer(ResumableTrainer):
             _speed_up(optimizer, *self.faster)
             if not self.args.torch_compile:  # it cannot trace what is kept of each row
                 self.embedding_rows = train_by_rows(self.network, optimizer)
+            spare_walks(self.network)
             if self.average:
                 self.average.rows = self.embedding_rows
         return optimizer
@@ -118,7 +120,8 @@ class ClassifierTrainer(ResumableTrainer):
         optimizer = self._fused_on_cpu()
         if optimizer is None:
             return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         rows = self.embedding_rows.gradient() if self.embedding_rows else None
         norm = torch.nn.utils.get_total_norm(gradients if rows is None else [*gradients, rows[1]])
         excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it

@@ -19,8 +19,8 @@ LONG = 96  # tokens; where texts are as long as this, no rows are added
 class Attention:
     """What the backward pass of one section's attention needs.
 
-    Queries, keys and values are (rows, heads, length, size), padded but for a fused kernel. Their `parts` say how many
-    of the three came side by side.
+    Queries, keys and values are (rows * heads, length, size), padded, or (rows, heads, length, size) with a fused
+    kernel. Their `parts` say how many of the three came side by side.
 
     The weights are there without a fused kernel; the output and the logarithms of the sums with one.
     """
@@ -55,24 +55,27 @@ def attend(
         mask = None if section.mask is None else section.mask.to(q.dtype)
         out, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default(q, k, v, attn_mask=mask)
         return _side_by_side(out), Attention(parts, q, k, v, out=out, logsumexp=logsumexp)
-    q, k, v = (x for one in apart for x in _padded(one, section.length).unbind())
-    mask = _padded_mask(section, k.shape)
-    scores = _product(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(*q.shape[:3], -1)
-    scale = q.shape[-1] ** -0.5
-    wide = scores.float().mul_(scale) if mask is None else torch.add(mask, scores, alpha=scale)
+    q, k, v = (x for one in apart for x in _padded(one, section.length).flatten(1, 2).unbind())
+    mask = _padded_mask(section, k.shape[0] // heads, k.shape[1])
+    scores, scale = _product(q, k.transpose(1, 2)), q.shape[-1] ** -0.5
+    if mask is None:
+        wide = scores.float().mul_(scale)
+    else:
+        wide = torch.add(mask, scores.view(-1, heads, *scores.shape[1:]), alpha=scale).view(scores.shape)
     weights = torch.softmax(wide, -1)
     used, drawn = weights.to(q.dtype), None
     if cut:
         drawn = section.draw(used, cut)
         used = masked(used, drawn).mul_(raised(cut))
-    context = _product(used.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
+    context = _product(used, v).view(-1, heads, *q.shape[1:])
     context = _side_by_side(context[:rows, :, :queries])
     return context, Attention(parts, q, k, v, weights, used, drawn, raised(cut))
 
 
 def attend_backward(g: Tensor, section: Section, kept: Attention) -> list[Tensor]:
     """Return the gradients of what `attend` was given, from that of the context."""
-    rows, heads, size = section.rows, kept.q.shape[1], kept.q.shape[3]
+    rows, size = section.rows, kept.q.shape[-1]
+    heads = g.shape[1] // size
     apart = g.view(rows, -1, heads, size).transpose(1, 2)
     if kept.weights is None or kept.used is None:
         mask = None if section.mask is None else section.mask.to(g.dtype)
@@ -80,20 +83,21 @@ def attend_backward(g: Tensor, section: Section, kept: Attention) -> list[Tensor
             apart.contiguous(), kept.q, kept.k, kept.v, kept.out, kept.logsumexp, 0.0, False, attn_mask=mask
         )
         return [_all_side_by_side(torch.stack(list(some))) for some in _by_parts(grads, kept.parts)]
-    q, k, v, g = (x.flatten(0, 1) for x in (kept.q, kept.k, kept.v, _padded(apart, section.length)))
-    rooms = [torch.empty(n, *like.shape, dtype=q.dtype) for n, like in zip(kept.parts, (kept.q, kept.k), strict=False)]
-    dq, dk, dv = (x.flatten(0, 1) for room in rooms for x in room.unbind())
-    _product(kept.used.flatten(0, 1).transpose(1, 2), g, out=dv)
-    dused = _product(g, v.transpose(1, 2)).view(kept.used.shape)
+    q, k, v, g = kept.q, kept.k, kept.v, _padded(apart, section.length).flatten(0, 1)
+    rooms = [torch.empty(n, *like.shape, dtype=q.dtype) for n, like in zip(kept.parts, (q, k), strict=False)]
+    dq, dk, dv = (x for room in rooms for x in room.unbind())
+    _product(kept.used.transpose(1, 2), g, out=dv)
+    dused = _product(g, v.transpose(1, 2))
     if kept.mask is not None:
         dused = masked(dused, kept.mask).mul_(kept.factor)
     weights = kept.weights
     dscores = torch._softmax_backward_data(dused.to(weights.dtype), weights, -1, weights.dtype)
-    small = dscores.mul_(size**-0.5).to(q.dtype).flatten(0, 1)
+    small = dscores.mul_(size**-0.5).to(q.dtype)
     _product(small, k, out=dq)
     _product(small.transpose(1, 2), q, out=dk)
     lengths = (apart.shape[2], section.length)
-    return [_all_side_by_side(room[:, :rows, :, :length]) for room, length in zip(rooms, lengths, strict=False)]
+    apart_again = [room.view(len(room), -1, heads, *room.shape[2:]) for room in rooms]
+    return [_all_side_by_side(x[:, :rows, :, :length]) for x, length in zip(apart_again, lengths, strict=False)]
 
 
 def _product(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -126,9 +130,9 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     return room
 
 
-def _padded_mask(section: Section, shape: torch.Size) -> Tensor | None:
-    """Return what is added to the scores of padded keys of this shape; a padded row sees zeros."""
-    (rows, _, length, _), mask = shape, section.mask
+def _padded_mask(section: Section, rows: int, length: int) -> Tensor | None:
+    """Return what is added to the scores of so many rows of padded keys; a padded row sees zeros."""
+    mask = section.mask
     if mask is None and length == section.length:
         return None
     room = torch.zeros(rows, 1, 1, length)

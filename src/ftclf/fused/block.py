@@ -92,18 +92,18 @@ class Block:
         return x, Activations(products, [kept for _, kept in parts], first, before_gelu, second)
 
     def backward(
-        self, g: Tensor, saved: Activations, sections: list[Section], *, wants_input: bool, training: bool
+        self, g: Tensor, saved: Activations, sections: list[Section], *, wants_input: bool
     ) -> tuple[Tensor | None, Gradients]:
         """Return the gradient of x, or None, and those of the norms; the products keep what theirs need."""
         dtype = saved.before_gelu.dtype
         *saved_queries, saved_qkv, saved_out, saved_up, saved_down = saved.products
         g, branch, second_norm = _norm_backward(g, saved.second, self.second_norm, dtype)
-        dgelu = self.down.backward(branch, saved_down, wants_input=True, training=training)
+        dgelu = self.down.backward(branch, saved_down, wants_input=True)
         dup = torch.ops.aten.gelu_backward.default(dgelu, saved.before_gelu)
-        dx = self.up.backward(dup, saved_up, wants_input=True, training=training)
+        dx = self.up.backward(dup, saved_up, wants_input=True)
         assert dx is not None
         g, branch, first_norm = _norm_backward(g.add_(dx), saved.first, self.first_norm, dtype)
-        dcontext = self.out.backward(branch, saved_out, wants_input=True, training=training)
+        dcontext = self.out.backward(branch, saved_out, wants_input=True)
         assert dcontext is not None
         leaving = in_rooms(first_tokens(sections)) if self.query else sections
         parts = [
@@ -111,12 +111,12 @@ class Block:
             for end, s, kept in zip(leaving, sections, saved.attention, strict=True)
         ]
         dqkv = filled([part[-1] for part in parts], sections)
-        dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input, training=training)
+        dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input)
         grads = first_norm | second_norm
         if not self.query:
             return None if dx is None else g.add_(dx), grads
         dquery = filled([part[0] for part in parts], leaving)
-        dfirst = self.query.backward(dquery, *saved_queries, wants_input=wants_input, training=training)
+        dfirst = self.query.backward(dquery, *saved_queries, wants_input=wants_input)
         if dx is None or dfirst is None:
             return None, grads
         g, dx = g.add_(dfirst), dx.to(g.dtype)

@@ -41,6 +41,17 @@ class Adapters:
         """Return what `up @ down` of the masked input is multiplied by."""
         return self.scale * raised(self.cut) if training else self.scale
 
+    def gradients(self, found: list[tuple[Tensor, Tensor]], *, training: bool) -> Gradients:
+        """Return the gradients of all parts from those of the sections, of all `down` and of all `up` side by side."""
+        downs, ups = (_sum(some) for some in zip(*found, strict=True))
+        ups.mul_(self.factor(training=training))
+        grads: Gradients = {}
+        for part in self.parts:
+            whole = ups.shape == part.up.shape
+            grads[part.down] = downs if whole else downs[part.ranks]
+            grads[part.up] = ups if whole else ups[part.outputs, part.ranks].contiguous()
+        return grads
+
 
 @dataclass
 class Adapted:
@@ -56,13 +67,14 @@ class Adapted:
 class Saved:
     """What the gradients of a product need of one share: its input and, after `backward`, its output's gradient.
 
-    Those of the adapters are small: `backward` has them at once, and nothing of the share is kept for them.
+    The gradients of the adapters are small: `backward` has them at once, and nothing of the share is kept for them but
+    those of all `down` and of all `up` of a model side by side, of each of its sections.
     """
 
     x: Tensor | None
     adapted: list[Adapted] = field(default_factory=list)
     g: Tensor | None = None
-    adapters: Gradients = field(default_factory=dict)
+    adapters: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
 
 class Product:
@@ -118,39 +130,43 @@ class Product:
             model, packed = self.models[section.model], self.packed[section.model]
             if model is None or packed is None:
                 continue
-            inputs, mask = x[section.room], None
+            inputs, mask = _room_of(section, x), None
             if training and model.cut:
                 mask = section.draw(inputs, model.cut)
                 inputs = masked(inputs, mask)
             hidden = functional.linear(inputs, packed[0])
-            y[section.room].addmm_(hidden, packed[1].t())
+            _room_of(section, y).addmm_(hidden, packed[1].t())
             saved.adapted.append(Adapted(section, inputs, hidden, mask))
         return y, saved
 
-    def backward(self, g: Tensor, saved: Saved, *, wants_input: bool, training: bool) -> Tensor | None:
+    def backward(self, g: Tensor, saved: Saved, *, wants_input: bool) -> Tensor | None:
         """Return the gradient of x, or None; keep in `saved` what the gradients of the parameters need."""
         dx = g @ self.weight if wants_input else None
         for adapted in saved.adapted:
-            tokens, index = adapted.section.room, adapted.section.model
-            model, packed = self.models[index], self.packed[index]
-            assert model is not None
+            section = adapted.section
+            packed = self.packed[section.model]
             assert packed is not None
-            dhidden = g[tokens] @ packed[1]
-            found = _adapter_gradients(model, dhidden, g[tokens], adapted, model.factor(training=training))
-            saved.adapters = summed([saved.adapters, found])
+            own = _room_of(section, g)
+            dhidden = own @ packed[1]
+            found = torch.mm(dhidden.t(), adapted.inputs), torch.mm(own.t(), adapted.hidden)
+            saved.adapters.setdefault(section.model, []).append(found)
             if dx is None:
                 continue
             if adapted.mask is None:
-                dx[tokens].addmm_(dhidden, packed[0])
+                _room_of(section, dx).addmm_(dhidden, packed[0])
             else:
-                dx[tokens].add_(masked(dhidden @ packed[0], adapted.mask))
+                _room_of(section, dx).add_(masked(dhidden @ packed[0], adapted.mask))
         saved.adapted.clear()
         saved.x, saved.g = (saved.x, g) if self.trained else (None, None)
         return dx
 
-    def gradients(self, shares: list[Saved]) -> Gradients:
+    def gradients(self, shares: list[Saved], *, training: bool) -> Gradients:
         """Return the gradients of the trained parameters from what `backward` kept of all shares."""
-        grads = summed([saved.adapters for saved in shares])
+        grads: Gradients = {}
+        for index, model in enumerate(self.models):
+            found = [one for saved in shares for one in saved.adapters.get(index, ())]
+            if model is not None and found:
+                grads |= model.gradients(found, training=training)
         if self.trained:
             g, x = _joined([saved.g for saved in shares]), _joined([saved.x for saved in shares])
             grads |= _typed(self.weights, self._split(g.t() @ x))
@@ -183,13 +199,17 @@ def summed(shares: Sequence[Gradients]) -> Gradients:
     return total
 
 
-def _adapter_gradients(model: Adapters, dhidden: Tensor, g: Tensor, adapted: Adapted, factor: float) -> Gradients:
-    ddown, dup = (dhidden.t() @ adapted.inputs).float(), (g.t() @ adapted.hidden).float().mul_(factor)
-    grads: Gradients = {}
-    for part in model.parts:
-        grads[part.down] = ddown[part.ranks]
-        grads[part.up] = dup[part.outputs, part.ranks].contiguous()
-    return grads
+def _room_of(section: Section, x: Tensor) -> Tensor:
+    """Return the tokens of a section with the zeros behind them; most shares have one section."""
+    return x if section.room == slice(0, len(x)) else x[section.room]
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum in float32, whatever type the parts have."""
+    total = parts[0].to(torch.float32, copy=True)
+    for part in parts[1:]:
+        total += part
+    return total
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
 from ftclf.fused.linear import Gradients, Saved, summed
-from ftclf.fused.sections import Section, filled, first_tokens, in_rooms
+from ftclf.fused.sections import RandomBytes, Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
 
 SHARE = 128  # tokens of a section at least
@@ -62,8 +61,12 @@ class Pass:
         grads = summed([norms for _, norms, _ in done])
         products = [product for block in reversed(self.blocks) for product in block.products]
         saved = zip(*(saved for _, _, saved in done), strict=True)
-        tasks = [partial(product.gradients, list(ones)) for product, ones in zip(products, saved, strict=True)]
-        for found in in_parallel(tasks, self.workers):
+        tasks = [
+            partial(product.gradients, list(ones), training=self.training)
+            for product, ones in zip(products, saved, strict=True)
+        ]
+        # those of adapters are there, but for a sum: nothing to share out
+        for found in in_parallel(tasks, self.workers if any(product.trained for product in products) else 1):
             grads |= found
         inputs = [dx for dx, _, _ in done if dx is not None]
         return (_put_back(inputs, self.shares) if wants_input else None), grads
@@ -104,14 +107,14 @@ class Pass:
         for index in reversed(range(len(self.blocks))):
             assert g is not None
             one, wants = kept.pop(), wants_input or index > 0  # freed but for what the weights' gradients need
-            g, norms = self.blocks[index].backward(g, one, sections, wants_input=wants, training=self.training)
+            g, norms = self.blocks[index].backward(g, one, sections, wants_input=wants)
             grads |= norms
             products += one.products
         return g, grads, products
 
 
 def sections_of(rows: int, length: int, mask: Tensor | None, most: int, *, training: bool) -> list[Section]:
-    """Cut a padded batch into so many sections, or fewer if it is small, with a generator for each in training."""
+    """Cut a padded batch into so many sections, or fewer if it is small, with random bytes for each in training."""
     shares = max(1, min(most, rows, rows * length // SHARE))
     bounds = [rows * share // shares for share in range(shares + 1)]
     seeds = torch.randint(2**62, (shares,)).tolist() if training else [None] * shares
@@ -122,7 +125,7 @@ def sections_of(rows: int, length: int, mask: Tensor | None, most: int, *, train
             stop - start,
             length,
             None if mask is None else mask[start:stop],
-            None if seed is None else np.random.Generator(np.random.SFC64(seed)),
+            None if seed is None else RandomBytes(seed),
         )
         for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
     ]

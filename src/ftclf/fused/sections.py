@@ -11,14 +11,31 @@ from torch import Tensor
 # Every number of tokens that occurs costs the memory and the making of kernels of its own.
 TILE, TILE_OF_TEXTS = 16, 32  # tokens; texts of one token are few, and cost as good as nothing
 WORD = 2**64 - 1  # the largest of eight random bytes at once
+AT_ONCE = 2**17  # of such words: a call for each mask costs more than its bytes
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class RandomBytes:
+    """Random bytes from a generator of their own, made many at once."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = np.random.Generator(np.random.SFC64(seed))
+        self.made, self.used = torch.empty(0, dtype=torch.uint8), 0
+
+    def take(self, count: int) -> Tensor:
+        """Return the next bytes; those left of what was made are skipped where they are too few."""
+        if self.used + count > len(self.made):
+            words = self.generator.integers(WORD, size=max(AT_ONCE, -(-count // 8)), dtype=np.uint64, endpoint=True)
+            self.made, self.used = torch.from_numpy(words.view(np.uint8)), 0
+        self.used += count
+        return self.made[self.used - count : self.used]
 
 
 @dataclass
 class Section:
     """One padded batch inside the tokens of a pass.
 
-    `mask` is added to attention scores, shape (rows, 1, 1, length). The section draws from its own generator, so that
+    `mask` is added to attention scores, shape (rows, 1, 1, length). The section has random bytes of its own, so that
     neither the core it runs on nor what runs beside it changes a bit of it.
     """
 
@@ -27,7 +44,7 @@ class Section:
     rows: int
     length: int
     mask: Tensor | None
-    generator: np.random.Generator | None
+    random: RandomBytes | None  # in training
 
     @property
     def tokens(self) -> slice:
@@ -41,11 +58,9 @@ class Section:
 
     def draw(self, x: Tensor, cut: int) -> Tensor:
         """Return a dropout mask for x, in integers of its width: 0 at the rate cut / 256, elsewhere 1."""
-        assert self.generator is not None
-        words = self.generator.integers(WORD, size=-(-x.numel() // 8), dtype=np.uint64, endpoint=True)
-        drawn = torch.from_numpy(words.view(np.uint8))[: x.numel()].view(x.shape)
+        assert self.random is not None
         mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
-        return torch.ge(drawn, cut, out=mask)  # a bool in between takes six times as long
+        return torch.ge(self.random.take(x.numel()).view(x.shape), cut, out=mask)  # by way of a bool: six times as long
 
 
 def first_tokens(sections: list[Section]) -> list[Section]:
@@ -78,8 +93,9 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
 
 def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
     """Return a dropout mask for the tokens of all sections of a share."""
-    masks = [section.draw(x[section.room], cut) for section in sections]
-    return masks[0] if len(masks) == 1 else torch.cat(masks)
+    if len(sections) == 1:
+        return sections[0].draw(x, cut)
+    return torch.cat([section.draw(x[section.room], cut) for section in sections])
 
 
 def filled(parts: list[Tensor], sections: list[Section]) -> Tensor:

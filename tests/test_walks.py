@@ -1,0 +1,39 @@
+"""What a training step leaves out of the Trainer's walks over all modules: nothing may differ."""
+
+from __future__ import annotations
+
+import torch
+
+from ftclf.walks import spare_walks
+
+
+def network() -> torch.nn.Sequential:
+    inner = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+    return torch.nn.Sequential(inner, torch.nn.Linear(2, 1)).eval()
+
+
+def test_the_mode_still_reaches_every_module() -> None:
+    walked = network()
+    spare_walks(walked)
+    for change, mode in ((walked.train, True), (walked.train, True), (walked.eval, False), (walked.train, True)):
+        assert change() is walked
+        assert {module.training for module in walked.modules()} == {mode}
+
+
+def test_a_mode_that_stands_walks_through_no_module() -> None:
+    walked = network()
+    spare_walks(walked)
+    walked.train()
+    walked[0].eval()  # what only a walk would find
+    walked.train()
+    assert not walked[0].training
+
+
+def test_zero_grad_takes_the_gradients_of_all_that_trains() -> None:
+    walked = network()
+    walked[1].bias.requires_grad_(False)
+    spare_walks(walked)
+    walked(torch.ones(3, 2)).sum().backward()
+    assert walked[0][0].weight.grad is not None
+    walked.zero_grad()
+    assert all(parameter.grad is None for parameter in walked.parameters())
