@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,30 @@ def test_the_mean_follows_the_weights_and_leaves_them_alone() -> None:
     with average.in_place():
         assert network.weight[0, 0].item() == pytest.approx(expected)
     assert network.weight[0, 0].item() == DENSE + 12
+
+
+def test_an_evaluation_of_the_mean_needs_no_copy_of_the_weights() -> None:
+    network = torch.nn.Linear(2, 1)
+    average = AverageWeights(network, 0.5)
+    average.update(1)
+    mean, own = average.means["weight"].data_ptr(), network.weight.data_ptr()
+    with average.in_place():
+        assert (network.weight.data_ptr(), average.means["weight"].data_ptr()) == (mean, own)
+    assert (network.weight.data_ptr(), average.means["weight"].data_ptr()) == (own, mean)
+
+
+def test_a_mean_is_loaded_into_the_room_of_the_one_before(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 1)
+    average = AverageWeights(network, 0.5)
+    average.update(1)
+    average.save(tmp_path)
+    saved, room = average.means["weight"].clone(), average.means["weight"].data_ptr()
+    network.weight.data.add_(1)
+    average.update(2)
+    assert not torch.equal(average.means["weight"], saved)
+    average.load(tmp_path)
+    assert torch.equal(average.means["weight"], saved)
+    assert average.means["weight"].data_ptr() == room
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

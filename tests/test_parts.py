@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +109,38 @@ def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.C
 def test_times_and_control_characters_are_readable() -> None:
     assert (clock(65), clock(7387)) == ("1:05", "2:03:07")
     assert printable("a\x1b[31mb") == "a\\x1b[31mb"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux and glibc")
+def test_memory_that_steps_kept_goes_back_before_something_else_comes() -> None:
+    probe = """
+import resource
+from ftclf.compute import _keep_memory, hand_back_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
+_keep_memory()
+step = [b"x" * 2**20 for _ in range(100)]
+last, held = step.pop(), resident()
+step.clear()
+kept = resident()
+hand_back_memory(collect=False)
+print(held - kept, kept - resident())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=environment)
+    freed, handed_back = map(int, done.stdout.split())
+    assert freed < 10
+    assert handed_back > 90
+
+
+def test_a_picture_of_a_confusion_matrix_is_not_blown_up_in_memory(tmp_path: Path) -> None:
+    counts = np.eye(28, dtype=np.int64) * 3
+    plot_confusion(tmp_path / "c.png", counts, ["a"] * 28, title="the first brings modules and fonts")
+    tracemalloc.start()
+    plot_confusion(tmp_path / "c.png", counts, ["a"] * 28, title="test")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def test_plots_are_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.cli import run
 from ftclf.runs import Run, read_json
+from ftclf.scoring import compute_logits
 
 
 def test_the_run_folder_holds_everything(trained: Run) -> None:
@@ -44,6 +46,21 @@ def test_the_manifest_says_what_the_run_was_made_with(trained: Run) -> None:
     assert {"data", "preparation", "training", "evaluation", "total"} <= set(manifest["seconds"])
     assert manifest["versions"]["torch"]
     assert set(manifest["digests"]) == {"train", "validation", "test"}
+
+
+def test_an_evaluation_begins_without_the_memory_that_steps_keep(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def scored(*words: Any) -> Any:
+        calls.append("scored")
+        return compute_logits(*words)
+
+    monkeypatch.setattr("ftclf.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
+    monkeypatch.setattr("ftclf.trainer.compute_logits", scored)
+    train_tiny("training.max_steps=2", "baselines=[]")
+    assert calls == ["handed back", "scored"]
 
 
 def test_a_tiny_model_learns_its_topics(trained: Run) -> None:

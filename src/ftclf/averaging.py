@@ -57,12 +57,11 @@ class AverageWeights:
             yield
             return
         self._catch_up()
-        last = {name: weight.clone() for name, weight in self.weights.items()}
-        self._put(self.means)
+        self._swap()
         try:
             yield
         finally:
-            self._put(last)
+            self._swap()
 
     def save(self, folder: Path) -> None:
         """Write the mean beside a Trainer checkpoint."""
@@ -84,13 +83,17 @@ class AverageWeights:
         found, weights = load_file(folder / FILE), self.weights
         if other := [name for name, weight in weights.items() if found[name].shape != weight.shape]:
             raise ValueError(f"{FILE}: other shapes ({', '.join(other[:3])})")
-        self._begin({name: found[name].to(weight.device, copy=True) for name, weight in weights.items()})
+        means = self.means or {name: torch.empty_like(weight) for name, weight in weights.items()}
+        for name, mean in means.items():
+            mean.copy_(found[name])
+        self._begin(means)
 
     def keep(self) -> None:
         """Put the mean into the network for good."""
         if self.means:
             self._catch_up()
-            self._put(self.means)
+            for name, weight in self.weights.items():
+                weight.copy_(self.means[name])
 
     @cached_property
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
@@ -105,6 +108,7 @@ class AverageWeights:
         if self.rows:
             self.rows.catch_up()
 
-    def _put(self, values: dict[str, Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.copy_(values[name])
+    def _swap(self) -> None:
+        """Let the network hold the mean's memory and the mean the network's: no third copy of the weights."""
+        for name, weight in self._trained():
+            weight.data, self.means[name] = self.means[name], weight.data

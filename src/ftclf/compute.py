@@ -76,9 +76,13 @@ def _keep_memory() -> None:
         mallopt(mmap_threshold, 2**25)
 
 
-def hand_back_memory() -> None:
-    """Give the system what was kept for steps, when there are no more: what comes next has its own room."""
-    gc.collect()  # a network and its trainer hold one another
+def hand_back_memory(*, collect: bool = True) -> None:
+    """Give the system what was kept for steps, when something else comes next, which has its own room.
+
+    Without `collect`, which takes longer than a step, what nothing but a circle of objects holds stays.
+    """
+    if collect:
+        gc.collect()  # a network and its trainer hold one another
     malloc_trim = _of_glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

@@ -24,7 +24,9 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
         (axes[0], counts, counts.astype(str), "rows"),
         (axes[1], shares, np.char.mod("%.2f", shares), "share of the row"),
     ):
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        # imshow would blow the picture up in float64: 80 MB with 28 labels.
+        axis.pcolormesh(range(size), range(size), shares, cmap="Blues", vmin=0, vmax=1)
+        axis.set(aspect="equal", ylim=(size - 0.5, -0.5))
         axis.set_title(f"{title}: {heading}")
         axis.set_xticks(range(size), names, rotation=90 if size > 6 else 30, parse_math=False)
         axis.set_yticks(range(size), names, parse_math=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
-from ftclf.compute import Compute
+from ftclf.compute import Compute, hand_back_memory
 from ftclf.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def scoring_network(network: Any, compute: Compute) -> nn.Module:
         if isinstance(module, nn.Linear) and module not in outside:
             module.to(compute.dtype)
     network.eval().requires_grad_(False)
+    hand_back_memory(collect=False)  # the weights that it was loaded with are too large for batches to fit in between
     return compute.place(network)  # type: ignore[no-any-return]
 
 

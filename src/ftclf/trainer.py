@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
-from ftclf.compute import Compute
+from ftclf.compute import Compute, hand_back_memory
 from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
@@ -159,6 +159,7 @@ class ClassifierTrainer(ResumableTrainer):
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
         tokens, split = self.validation
+        hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
         with self.average.in_place() if self.average else nullcontext(), self.breakable_evaluation():
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():

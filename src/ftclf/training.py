@@ -89,6 +89,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
         with log_to(run.log):
             with timer("training"):
                 fitted = _fit(prepared, trainer, parameters, checkpoint)
+                hand_back_memory()
             with whole_folder(run.checkpoint) as folder:
                 save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, _checkpoint_info(prepared))
                 inputs, expected = _some_logits(prepared, trainer.bare_network)
@@ -196,4 +197,5 @@ def _evaluate(
             write_info(folder, info)
         evaluations[name] = score(logits[name], split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
+        hand_back_memory()
     return evaluations
