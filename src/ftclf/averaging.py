@@ -110,5 +110,5 @@ class AverageWeights:
 
     def _swap(self) -> None:
         """Let the network hold the mean's memory and the mean the network's: no third copy of the weights."""
-        for name, weight in self._trained():
+        for name, weight in self._trained:
             weight.data, self.means[name] = self.means[name], weight.data

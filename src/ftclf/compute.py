@@ -154,22 +154,28 @@ def may_have_gpu() -> bool:
 
 @functools.cache
 def bf16_is_fast(device: str) -> bool:
-    """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32."""
+    """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32.
+
+    The answer changes every number of a run, so it must not depend on what else the machine does: in turn, the fastest
+    of many, on one core, which waits for no other.
+    """
     import torch
 
     def seconds(dtype: torch.dtype) -> float:
         a = torch.ones(640, 384, dtype=dtype, device=device)
         b = torch.ones(384, 1536, dtype=dtype, device=device)
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            for _ in range(3):
-                c = a @ b
-            c[0, 0].item()
-            times.append(time.perf_counter() - start)
-        return min(times)
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()
+        return time.perf_counter() - start
 
-    return seconds(torch.bfloat16) < 0.75 * seconds(torch.float32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        both = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(9)]
+    finally:
+        torch.set_num_threads(threads)
+    bf16, fp32 = (min(times) for times in zip(*both, strict=True))
+    return bool(bf16 < 0.75 * fp32)
 
 
 def choose_attention(lengths: NDArray[np.int64], device: str) -> str:
