@@ -12,15 +12,20 @@ from torch import nn
 
 
 def spare_walks(network: nn.Module) -> None:
-    """Let `train` and `eval` do nothing where the network is in that mode, and `zero_grad` know the parameters.
+    """Let `train` and `eval` do nothing where they were the last to be called, and `zero_grad` know the parameters.
 
-    Call it when the modules are in place, and set the mode of the whole network alone from then on.
+    Call it when the modules are in place, and set the mode of the whole network alone from then on. What mode it is in
+    is not asked: peft wraps a network that evaluates in a module that trains.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    walk = network.train
+    walk, last = network.train, None
 
     def train(self: Any, mode: bool = True) -> Any:
-        return self if self.training is mode else walk(mode)
+        nonlocal last
+        if mode is not last:
+            walk(mode)
+            last = mode
+        return self
 
     def zero_grad(self: Any) -> None:
         for parameter in trained:
