@@ -122,6 +122,11 @@ def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
     assert "a folder" in refused(tmp_path)
 
 
+def test_a_csv_with_another_mark_between_its_columns_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Its columns are separated by ';': save it with commas, or as tsv"):
+        read(write(tmp_path / "a.csv", "text;label\na;x\n"))
+
+
 def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", b"text,label\ncaf\xe9,x\n")
     assert texts(read(path, encoding="cp1252")) == ["café"]

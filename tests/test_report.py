@@ -274,8 +274,12 @@ def test_the_matrix_holds_the_counts_of_the_csv(whole: Run) -> None:
         ([-0.041, -0.053, -0.029], "worse than TF-IDF by 4.1 points [2.9, 5.3]"),
     ],
 )
-def test_the_first_line_says_how_the_run_does_against_tf_idf(whole: Run, found: list[float], words: str) -> None:
+def test_the_first_line_says_how_the_run_does_against_the_best_baseline(
+    whole: Run, found: list[float], words: str
+) -> None:
     material = read_material(whole)
+    for baseline in material.metrics["baselines"].values():
+        baseline["difference"]["accuracy"] = [0.2, 0.1, 0.3]
     material.metrics["baselines"]["tfidf"]["difference"]["accuracy"] = found
     assert sentence(material).endswith(f"; {words}.")
 

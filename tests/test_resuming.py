@@ -88,7 +88,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_
     broken = Run(tmp_path / "broken")
     at_step(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run(words(*settings, folder="broken")) == 143
-    assert f"stopped by SIGTERM after step {step}; the same command goes on" in capsys.readouterr().err
+    assert f"stopped by SIGTERM after step {step}; go on with ftclf train resume=" in capsys.readouterr().err
     assert not broken.finished
     assert not broken.checkpoint.exists()
     assert (broken.resumable / f"checkpoint-{step}").is_dir()

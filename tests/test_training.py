@@ -235,6 +235,19 @@ def test_a_folder_with_something_elses_checkpoint_is_refused(
     assert (tmp_path / "run" / "checkpoint" / "precious").read_text() == "kept"
 
 
+@pytest.mark.parametrize("replaces", ["overwrite=true", "overwrite=false"])
+def test_a_folder_with_a_config_of_something_else_is_refused_even_to_be_replaced(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, replaces: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {"config.json": '{"my": 1}', "plots/figure.png": "drawn for weeks"}
+    for name, text in kept.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text(text)
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", replaces)) == 2
+    assert "holds config.json of something else; choose another folder" in capsys.readouterr().err
+    assert {name: (tmp_path / "run" / name).read_text() for name in kept} == kept
+
+
 def test_texts_longer_than_the_model_reaches_are_refused_before_training(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

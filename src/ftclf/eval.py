@@ -43,6 +43,11 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     for note in data.notes:
         say(f"  note: {note}")
     same = data.digest(config.split) == info.digests.get(config.split)
+    if config.dataset and dataset.train and not getattr(dataset, config.split):
+        warn(
+            f"the {config.split} rows are cut from {dataset.train}, and the checkpoint may have trained on them; "
+            f"a file of rows to score goes into dataset.{config.split}"
+        )
     if config.dataset is None and not same:
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
     name = info.data_name if same else data.name
@@ -57,4 +62,5 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
             plots=output / "plots",
         )
         write_json(output / "metrics.json", {config.split: evaluation.metrics})
+        say(f"evaluation folder: {output}")
     return float(evaluation.metrics[HEADLINES[info.task][0]])

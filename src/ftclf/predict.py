@@ -146,7 +146,7 @@ def _texts_of_lines(stream: Any, where: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise DataError(f"{where}: line {number} is not utf-8; save it as UTF-8") from error
         if not text.strip():
-            raise DataError(f"{where}: line {number} is empty; every line is a text to label")
+            raise DataError(f"{where}: line {number} is empty; every line is a text to label, so remove it")
         for char, name in (("\0", "NUL character"), ("\r", "carriage return")):
             if char in text:
                 raise DataError(

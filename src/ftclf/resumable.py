@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -57,7 +58,12 @@ class ResumableTrainer(Trainer):
             with stop_later():
                 return super().train(resume_from_checkpoint, *args, **kwargs)
         except EvaluationBrokenOff:  # the one that was made up for, before the first step
-            stop_if_asked("; the same command goes on")
+            stop_if_asked(self._next_step)
+
+    @property
+    def _next_step(self) -> str:
+        """What to do when a signal has ended the run: the same command may stand for another folder by then."""
+        return f"; go on with {shlex.join(['ftclf', 'train', f'resume={self.run.folder}'])}"
 
     @property
     def steps_before(self) -> int:
@@ -151,7 +157,7 @@ class ResumableTrainer(Trainer):
             return
         if self._saved_at != self.state.global_step:
             self._save_checkpoint(model, trial)
-        raise Stopped(number, f" after step {self.state.global_step}; the same command goes on from there")
+        raise Stopped(number, f" after step {self.state.global_step}{self._next_step}")
 
     def _epoch_ends(self) -> bool:
         """Return whether an evaluation follows this step because an epoch, or training, ends with it."""

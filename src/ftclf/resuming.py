@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"run_dir: {folder} is no folder; choose another name")
     _refuse_links(run)
-    if config.resume is None and not run.config.is_file():
+    if config.resume is None and not _begun(run):
         _refuse_foreign(run)
         return Standing(config)
     if config.resume is None and config.overwrite:
@@ -110,11 +111,24 @@ def go_on(run: Run, config: TrainConfig, manifest: dict[str, Any], step: int, ch
     return manifest
 
 
+def _begun(run: Run) -> bool:
+    """Return whether a run has begun here: its config is there, and it or the manifest is one that a run writes."""
+    if not run.config.is_file():
+        return False
+    for path, names in ((run.config, ("dataset", "training")), (run.manifest, ("id", "resumes"))):
+        with suppress(RunError, OSError):
+            found = read_json(path)
+            if isinstance(found, dict) and any(name in found for name in names):
+                return True
+    return False
+
+
 def _refuse_foreign(run: Run) -> None:
     """Refuse a folder in which a run would take the place of something that is none."""
-    for path in (run.checkpoint, run.predictions, run.plots, run.resumable):
+    for path in (run.config, run.metrics, run.report, run.checkpoint, run.predictions, run.plots, run.resumable):
         if path.exists():
-            raise RunError(f"run_dir: {run.folder} holds {path.name}/ of something else; choose another folder")
+            name = f"{path.name}/" if path.is_dir() else path.name
+            raise RunError(f"run_dir: {run.folder} holds {name} of something else; choose another folder")
 
 
 def _refuse_links(run: Run) -> None:

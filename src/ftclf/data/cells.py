@@ -32,7 +32,8 @@ def checked_labels(value: Any, where: str, config: DatasetConfig) -> list[str]:
     if config.task == "multi_label" and not any(names):
         return []
     if not names or not all(names):
-        raise DataError(f"{where}: the label is empty; remove the row or fill it")
+        none = ", or set dataset.task=multi_label, where a row may have none" if isinstance(value, list) else ""
+        raise DataError(f"{where}: the label is empty; remove the row or fill it{none}")
     return list(dict.fromkeys(names))
 
 

@@ -100,7 +100,7 @@ def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: st
     if config.protocol == "first":
         notes.append(
             f"protocol first: {several} of the {len(rows.labels)} {split} rows have several labels, "
-            "and the first of them counts"
+            "and the first of them counts; dataset.task=multi_label learns them all"
         )
         return replace(rows, combinations=[labels[:1] for labels in rows.combinations])
     single = np.flatnonzero(labels_of_row == 1)

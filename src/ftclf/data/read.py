@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ftclf.config import DatasetConfig
@@ -29,9 +29,15 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> Iter
         if column not in table.columns:
             raise DataError(
                 f"dataset.{key}: no column '{column}' in {path.name}; it has {some(table.columns)}."
-                + did_you_mean(column, table.columns)
+                + (_separated(table.columns) or did_you_mean(column, table.columns))
             )
     return _checked_rows(table, path, config, list(dict.fromkeys(column for column, _ in wanted)), labels=labels)
+
+
+def _separated(columns: Sequence[str]) -> str:
+    """Return a hint where the only column is a line of names with another mark between them than a comma."""
+    mark = next((mark for mark in ";|" if len(columns) == 1 and mark in columns[0]), None)
+    return f" Its columns are separated by '{mark}': save it with commas, or as tsv." if mark else ""
 
 
 def _checked_rows(table: Table, path: Path, config: DatasetConfig, wanted: list[str], *, labels: bool) -> Iterator[Row]:

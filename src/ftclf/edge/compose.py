@@ -83,7 +83,8 @@ def parse(words: list[str]) -> Any:
         if word.startswith("~"):
             raise ConfigError(f"{word}: a setting cannot be taken away; give it another value, or null")
         if "=" not in word:
-            raise ConfigError(f"{word}: not an assignment; write setting=value.{did_you_mean(word, GROUPS)}")
+            guess = did_you_mean(word, GROUPS)
+            raise ConfigError(f"{word}: not an assignment; write setting=value, without spaces.{guess}")
     return args
 
 

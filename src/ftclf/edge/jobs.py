@@ -112,7 +112,7 @@ def train_apart(*lanes: Lane) -> None:
         for job in lane.jobs.values():
             run = Run(job.folder)
             if not run.finished and not run.failure.exists():
-                job.fail("Ended", _ended(process.exitcode or 0))
+                job.fail("Ended", _ended(process.exitcode or 0, job.folder))
 
 
 @contextmanager
@@ -171,13 +171,14 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _ended(code: int) -> str:
+def _ended(code: int, folder: Path) -> str:
+    go_on = f"go on with {shlex.join(['ftclf', 'train', f'resume={folder}'])}"
     if code == -signal.SIGKILL:
         return "its process was killed; the system does that when memory runs out: lower training.batch_size"
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
     if code in (130, 143):
-        return "it was stopped by a signal; the same command goes on"
+        return f"it was stopped by a signal; {go_on}"
     if code == SERVER_GONE:
-        return "its process was ended, and so was the one that had started it; the same command goes on"
+        return f"its process was ended, and so was the one that had started it; {go_on}"
     return f"its process left with exit code {code} and no reason"

@@ -26,7 +26,7 @@ CALIBRATIONS = {"temperature": "temperature scaling", "platt": "Platt scaling", 
 
 
 def sentence(material: Material) -> str:
-    """Return the report's first line: the first headline score, and how it does against TF-IDF."""
+    """Return the report's first line: the first headline score, and how it does against the best baseline."""
     test, name = material.test, HEADLINES[material.task][0]
     score = scored(test, name)
     line = f"{opened(score_name(name))} {score['text']} {score['interval']}".strip()
