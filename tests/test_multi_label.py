@@ -75,6 +75,15 @@ def test_lists_delimiters_and_columns_give_the_same_labels(
     assert found[0].splits["train"].labels.dtype == bool
 
 
+def test_labels_that_look_like_several_in_a_cell_get_a_note(tmp_path: Path) -> None:
+    cells = ("joy|love", "joy", "love|fear", "fear|joy")
+    lines = [f"text {number},{cells[number % 4]}\n" for number in range(60)]
+    (tmp_path / "cells.csv").write_text("text,label\n" + "".join(lines))
+    told = "3 of the 4 labels hold '|', as 'fear|joy': dataset.label_delimiter='|' makes several of each"
+    assert told in load_data(config(tmp_path / "cells.csv")).notes
+    assert told not in load_data(config(tmp_path / "cells.csv", label_delimiter="|")).notes
+
+
 def test_a_cell_that_is_neither_0_nor_1_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("text,a,b\nx,1,0\ny,0,2\n")
     with pytest.raises(DataError, match="row 3, column 'b': got '2', allowed: 0 or 1"):

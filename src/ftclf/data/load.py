@@ -43,7 +43,7 @@ def _make(config: DatasetConfig) -> Data:
     raw, names = _group_labels(raw, names, config)
     raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
     label_names = _label_names(raw["train"], names, config)
-    notes += _lookalikes(label_names)
+    notes += _lookalikes(label_names) + _undivided(label_names, config)
     splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
     _check_classes(splits["train"], label_names, raw["train"].where)
     for split in ("validation", "test"):
@@ -131,6 +131,18 @@ def _lookalikes(names: list[str]) -> list[str]:
         seen = "".join(unicodedata.normalize("NFKC", name).casefold().split())
         if (other := first.setdefault(seen, name)) != name:
             return [f"labels {excerpt(other)} and {excerpt(name)} are two, told apart by case, spaces or code points"]
+    return []
+
+
+def _undivided(names: list[str], config: DatasetConfig) -> list[str]:
+    """Return a note on labels most of which look like several that stand in one cell."""
+    if config.task == "multi_label" and not config.label_delimiter:
+        for mark in "|;,":
+            if 2 * len(holding := [name for name in names if mark in name]) > len(names):
+                return [
+                    f"{len(holding)} of the {len(names)} labels hold '{mark}', as {excerpt(holding[0])}: "
+                    f"dataset.label_delimiter='{mark}' makes several of each"
+                ]
     return []
 
 
