@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from hydra.core.config_store import ConfigStore
 from conftest import tiny_words, write_csv
 from ftclf import __version__
 from ftclf.cli import COMMANDS, run
+from ftclf.edge.explain import setting_names
+from ftclf.listing import GROUPS
 from ftclf.runs import Run
 
 
@@ -279,7 +282,33 @@ def test_train_help_shows_groups_and_settings(capsys: pytest.CaptureFixture[str]
     assert run(["train", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "dataset: bbc_news, dbpedia_14, files, go_emotions" in shown
-    assert "learning_rate" in shown
+    assert "  training.epochs=3.0 " in shown
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_help_explains_every_setting_with_the_value_that_the_line_gives_it(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"train": "training.batch_size=7", "eval": "split=validation", "predict": "batch_size=7"}[command]
+    assert run([command, given, "--help"]) == 0
+    shown = capsys.readouterr().out
+    explained = set(re.findall(r"^  ([\w.]+)=", shown, re.MULTILINE))
+    of_others = r"method\.|dataset\." if command == "eval" else r"method\."
+    names = {name for name in setting_names(command) if not re.match(of_others, name)}
+    assert {name for name in names - explained if not any(other.startswith(f"{name}.") for other in names)} <= {*GROUPS}
+    assert f"  {given} " in shown
+    assert "Hydra specific" not in shown
+
+
+def test_help_names_a_wrong_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", "spllit=test", "--help"]) == 2
+    assert lines(capsys)[0] == "error: spllit: no such setting. Did you mean 'split'?"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert f"ftclf {command} " in capsys.readouterr().out
 
 
 def test_eval_and_predict_say_that_sweeps_are_for_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ftclf import __version__
-from ftclf.cli import COMMANDS, run
+from ftclf.cli import COMMANDS
 from ftclf.config import config_folder
 from ftclf.listing import GROUPS, list_groups
 
@@ -205,8 +205,3 @@ def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
         [python, "-m", "ftclf", "train", "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path
     )
     assert "name: bbc_news" in config.stdout
-
-
-def test_run_returns_a_code_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train", "eval", "predict", "compare", "report"):
-        assert run([command, "--help"]) == 0

@@ -106,6 +106,9 @@ def ls_command(words: list[str]) -> int:
     from ftclf.listing import list_groups
 
     groups = list_groups()
+    parser = Parser("ftclf ls", description=COMMANDS["ls"].about)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(groups)}; default: all")
+    words = parser.parse_args(words).groups
     for word in words:
         if word not in groups:
             raise ConfigError(f"ls: no group '{word}', allowed: {', '.join(groups)}.{did_you_mean(word, groups)}")
@@ -119,6 +122,9 @@ def ls_command(words: list[str]) -> int:
 
 def completion_command(words: list[str]) -> int:
     """Print the completion script of a shell."""
+    parser = Parser("ftclf completion", description=COMMANDS["completion"].about)
+    parser.add_argument("shell", nargs="*", metavar="bash", help="the shell; default: bash")
+    words = parser.parse_args(words).shell
     if words not in ([], ["bash"]):
         raise ConfigError(f"completion: got '{' '.join(words)}', allowed: bash")
     print(BASH_COMPLETION.replace("COMMANDS", " ".join(COMMANDS)))

@@ -187,7 +187,7 @@ def headline(metrics: dict[str, Any], task: str) -> str:
 def with_interval(metrics: dict[str, Any], name: str) -> str:
     """Return a score as 0.5808 [0.5679, 0.5938]; without the brackets where it has no interval."""
     interval = metrics["intervals"].get(name)
-    return f"{metrics[name]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+    return f"{metrics[name]:z.4f}" + (f" [{interval[0]:z.4f}, {interval[1]:z.4f}]" if interval else "")
 
 
 def write_evaluation(

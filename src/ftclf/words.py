@@ -32,7 +32,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return 0.581; a dash for what could not be computed."""
     if value is None:
         return MISSING
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def interval(found: list[float] | None, digits: int = 3) -> str:
@@ -63,8 +63,8 @@ def score_name(name: str) -> str:
 
 
 def baseline_name(name: str) -> str:
-    """Return TF-IDF for tfidf."""
-    known = {"tfidf": "TF-IDF", "majority": "Most frequent label", "frozen_encoder": "Frozen encoder"}
+    """Return TF-IDF for tfidf, as it stands inside a sentence."""
+    known = {"tfidf": "TF-IDF", "majority": "the most frequent label", "frozen_encoder": "the frozen encoder"}
     return known.get(name, name.replace("_", " "))
 
 

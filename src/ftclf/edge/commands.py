@@ -27,6 +27,7 @@ from ftclf.edge.compose import (
     checked_hydra,
     checked_jobs,
     chooses_sweeper,
+    composed,
     only_shows,
     overrides_of_jobs,
     parse,
@@ -34,6 +35,7 @@ from ftclf.edge.compose import (
     to_dataclass,
 )
 from ftclf.edge.explain import explain
+from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
 from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError, SweepError
@@ -46,8 +48,7 @@ def run_train(words: list[str]) -> int:
     register()
     args = parse(words)
     if only_shows(args):
-        checked_hydra("train", args)
-        return _hand_to_hydra("train", words)
+        return _show("train", args, words)
     if resumed := [word for word in args.overrides if word.lstrip("+").startswith("resume=")]:
         return _resume(resumed[0].partition("=")[2], args.overrides)
     jobs = checked_jobs("train", args)
@@ -118,9 +119,17 @@ def _run_plain(command: str, words: list[str]) -> int:
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
-        checked_hydra(command, args)
-    else:
-        checked_jobs(command, args)
+        return _show(command, args, words)
+    checked_jobs(command, args)
+    return _hand_to_hydra(command, words)
+
+
+def _show(command: str, args: Any, words: list[str]) -> int:
+    """Print the help, or let Hydra print what it is asked for."""
+    if args.help:
+        print(printable("\n".join(help_lines(command, composed(command, args)))))
+        return 0
+    checked_hydra(command, args)
     return _hand_to_hydra(command, words)
 
 
@@ -244,7 +253,7 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
 
 
 def _hand_to_hydra(command: str, words: list[str]) -> int:
-    """Call Hydra's main with a command line of its own; its help, --cfg, --info and completion work as they do."""
+    """Call Hydra's main with a command line of its own; its --cfg, --info and completion work as they do."""
     register()
     GlobalHydra.instance().clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra's text and exit code

@@ -110,8 +110,13 @@ def only_shows(args: Any) -> bool:
 def checked_hydra(command: str, args: Any) -> None:
     """Check what Hydra is told where it only shows a config. Raises ConfigError for code to run."""
     if not args.shell_completion:
-        with _composing():
-            _compose(command, args, _without_sweeps(args))
+        composed(command, args)
+
+
+def composed(command: str, args: Any) -> DictConfig:
+    """Return the config that a command line gives, of a sweep that of its first job, with what is still missing."""
+    with _composing():
+        return _compose(command, args, _without_sweeps(args))
 
 
 def checked_jobs(command: str, args: Any) -> list[Any]:

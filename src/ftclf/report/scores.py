@@ -50,7 +50,7 @@ def score_table(material: Material) -> Content:
         "run": [scored(material.test, name) for name in names],
         "baselines": [
             {
-                "name": baseline_name(key),
+                "name": opened(baseline_name(key)),
                 "about": found.get("about"),
                 "cells": [_baseline_score(found, name) for name in names],
             }
