@@ -84,6 +84,23 @@ def test_predict_writes_csv_jsonl_and_parquet_in_the_order_of_the_input(trained:
     assert float(rows[0]["p_food"]) == lines[0]["probabilities"]["food"] == table[0]["p_food"]
 
 
+def test_predict_keeps_the_columns_that_are_named_beside_each_label(trained: Run, tmp_path: Path) -> None:
+    rows = [{"id": f"0{number}", "text": text, "year": 1990 + number} for number, (text, _) in enumerate(make_rows(5))]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for ending in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        words = ["predict", f"checkpoint={trained.folder}", f"input={source}", "keep=[year,id]", f"output={out}"]
+        assert run(words) == 0
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        tables = [list(csv.DictReader(file))]
+    tables.append([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()])
+    tables.append(pq.read_table(tmp_path / "out.parquet").to_pylist())
+    expected = [(str(row["year"]), row["id"], row["text"]) for row in rows]
+    for table in tables:
+        assert [(row["year"], row["id"], row["text"]) for row in table] == expected
+
+
 FORMULAS = ["=1+1", "+1+1", "-1+A1", "@a", "\t=1", "\r=1", "\n=1", "＝1", "a;=1", "-1", "+2.5", "1=1", "'=1", 'a "=1"']
 
 
@@ -210,6 +227,9 @@ def test_predict_reads_lines_on_stdin_and_prints_json_lines(
         (["input=none.csv"], "no such file"),
         (["input=none.txt"], "none.txt: no such file"),
         (["input=in.csv", "text_column=body"], "text_column: no column 'body' in in.csv; it has text, label."),
+        (["input=in.csv", "keep=[id]"], "keep: no column 'id' in in.csv; it has text, label."),
+        (["input=in.csv", "keep=[label]"], "keep: the output has a column 'label' already; give the input's another"),
+        (["input=empty_line.txt", "keep=[id]"], "keep: got id, allowed with an input that has columns"),
         (["input=empty_line.txt"], "line 2 is empty"),
         (["input=latin.txt"], "line 1 is not utf-8"),
     ],

@@ -34,7 +34,7 @@ from ftclf.report.material import read_material
 from ftclf.report.scores import sentence
 from ftclf.report.slices import slices
 from ftclf.runs import Run, read_json, write_json
-from ftclf.words import HIDDEN, against, cut, shown
+from ftclf.words import HIDDEN, against, cut, interval, shown
 
 VOID = {"meta", "link", "input", "br", "path", "rect", "circle"}
 HOSTILE = [
@@ -282,6 +282,10 @@ def test_the_first_line_says_how_the_run_does_against_the_best_baseline(
         baseline["difference"]["accuracy"] = [0.2, 0.1, 0.3]
     material.metrics["baselines"]["tfidf"]["difference"]["accuracy"] = found
     assert sentence(material).endswith(f"; {words}.")
+
+
+def test_nothing_is_less_than_nothing() -> None:
+    assert interval([-1e-17, 0.031]) == "[0.000, 0.031]"
 
 
 def test_a_lower_loss_is_better() -> None:

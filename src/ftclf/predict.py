@@ -34,6 +34,7 @@ OUTPUTS = (".csv", ".jsonl", ".parquet")
 
 
 Columns = dict[str, list[Any]]  # a table of some rows, by the names of the output
+Texts = Iterator[tuple[str, list[str]]]  # each with the cells of the columns that are kept
 
 
 def predict(config: PredictConfig) -> None:
@@ -47,8 +48,8 @@ def predict(config: PredictConfig) -> None:
 
     info = read_info(folder)
     decide_by(info, config.decide)
-    texts = _read_texts(config, info.dataset)
-    tables = _predictions(folder, texts, info, batch_size=config.batch_size)
+    texts = _read_texts(config, info)
+    tables = _predictions(folder, texts, info, config)
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # json is, whatever the terminal speaks
@@ -60,7 +61,7 @@ def predict(config: PredictConfig) -> None:
     print(printable(f"{count} predictions in {output}"))
 
 
-def _predictions(folder: Path, texts: Iterator[str], info: CheckpointInfo, *, batch_size: int) -> Iterator[Columns]:
+def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
     """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import scoring_compute
@@ -68,22 +69,24 @@ def _predictions(folder: Path, texts: Iterator[str], info: CheckpointInfo, *, ba
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
-    chunk = list(islice(texts, CHUNK))  # before the network: most mistakes in the input are already in here
+    chunk = list(islice(rows, CHUNK))  # before the network: most mistakes in the input are already in here
     if not chunk:
-        yield _labelled([], np.empty((0, len(info.label_names))), info)
+        yield _labelled([], np.empty((0, len(info.label_names))), info, {name: [] for name in config.keep})
         return
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     compute = scoring_compute(info.device, info.precision)
     network = scoring_network(checkpoint.network, compute)
     while chunk:
-        tokens = tokenise(chunk, checkpoint.tokenizer, info.dataset.max_length)
-        logits = compute_logits(network, tokens, compute, batch_size)
-        yield _labelled(chunk, info.calibration.probabilities(logits, info.task), info)
-        chunk = list(islice(texts, CHUNK))
+        texts = [text for text, _ in chunk]
+        tokens = tokenise(texts, checkpoint.tokenizer, info.dataset.max_length)
+        logits = compute_logits(network, tokens, compute, config.batch_size)
+        kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
+        yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
+        chunk = list(islice(rows, CHUNK))
 
 
-def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo) -> Columns:
+def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo, kept: Columns) -> Columns:
     from ftclf.evaluation import names_of
     from ftclf.selective import confidence
 
@@ -93,7 +96,7 @@ def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: Checkp
     below = info.decision.abstain_below
     abstain = {} if below is None else {"abstain": [_abstention(info.decision, one) for one in sure.tolist()]}
     rounded = dict(zip(_probability_columns(info), probabilities.round(6).T.tolist(), strict=True))
-    return {"text": texts, **labels, "confidence": sure.round(6).tolist(), **abstain, **rounded}
+    return {**kept, "text": texts, **labels, "confidence": sure.round(6).tolist(), **abstain, **rounded}
 
 
 def _abstention(decision: Decision, confident: float) -> str | None:
@@ -105,23 +108,32 @@ def _abstention(decision: Decision, confident: float) -> str | None:
     return f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"
 
 
-def _read_texts(config: PredictConfig, dataset: DatasetConfig) -> Iterator[str]:
-    if config.input is None:
-        return _texts_of_lines(sys.stdin.buffer, "stdin")
-    path = Path(config.input).expanduser()
-    if path.suffix.lower() == ".txt":
-        check_file(path)
-        return _text_file(path)
+def _read_texts(config: PredictConfig, info: CheckpointInfo) -> Texts:
+    path = None if config.input is None else Path(config.input).expanduser()
+    if path is None or path.suffix.lower() == ".txt":
+        if config.keep:
+            raise DataError(f"keep: got {config.keep[0]}, allowed with an input that has columns, as csv or jsonl")
+        return ((text, []) for text in _lines(path))
+    own = ["text", "label", "labels", "confidence", "abstain", "probabilities", *_probability_columns(info)]
+    if taken := [name for name in config.keep if name in own or config.keep.count(name) > 1]:
+        raise DataError(f"keep: the output has a column '{taken[0]}' already; give the input's another name")
     # A user's file has a header and names its column; the data set's own layout is not asked for.
-    layout = DatasetConfig(name="input", text_column=config.text_column or dataset.text_column)
+    column = config.text_column or info.dataset.text_column
     with _without_dataset_settings():
-        texts = load_texts(path, layout)
-    return _texts_of_table(texts)
+        rows = load_texts(path, DatasetConfig(name="input", text_column=column, slice_columns=list(config.keep)))
+    return _rows_of_table(rows)
 
 
-def _texts_of_table(texts: Iterator[str]) -> Iterator[str]:
+def _lines(path: Path | None) -> Iterator[str]:
+    if path is None:
+        return _texts_of_lines(sys.stdin.buffer, "stdin")
+    check_file(path)
+    return _text_file(path)
+
+
+def _rows_of_table(rows: Texts) -> Texts:
     with _without_dataset_settings():
-        yield from texts
+        yield from rows
 
 
 @contextmanager
@@ -130,7 +142,8 @@ def _without_dataset_settings() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        line = str(error).replace("dataset.text_column:", "text_column:").partition("; ")
+        said = str(error).replace("dataset.text_column:", "text_column:").replace("dataset.slice_columns:", "keep:")
+        line = said.partition("; ")
         raise DataError(line[0] if "dataset." in line[2] else "".join(line)) from error
 
 

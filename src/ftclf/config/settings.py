@@ -340,6 +340,7 @@ class PredictConfig:
     )
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
+    keep: list[str] = setting([], "columns of the input that are written beside the labels, as in [id,source]")
     batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)

@@ -86,9 +86,9 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes, config.task)
 
 
-def load_texts(path: Path, config: DatasetConfig) -> Iterator[str]:
-    """Read only the texts of one file, in their order, as they are asked for."""
-    return (row.text for row in read_rows(path, config, labels=False))
+def load_texts(path: Path, config: DatasetConfig) -> Iterator[tuple[str, list[str]]]:
+    """Read the texts of one file, and what its `slice_columns` hold, in their order, as they are asked for."""
+    return ((row.text, row.cells) for row in read_rows(path, config, labels=False))
 
 
 def _one_label(rows: RawRows, config: DatasetConfig, notes: list[str], split: str) -> RawRows:

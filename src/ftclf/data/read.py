@@ -14,7 +14,7 @@ from ftclf.errors import DataError, did_you_mean
 
 
 def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> Iterator[Row]:
-    """Open a file and return its rows as they are read; without `labels` nothing but their texts.
+    """Open a file and return its rows as they are read; without `labels` their texts and `slice_columns` alone.
 
     Raises DataError with file, row and column for the first thing that is not what it should be: at once for the file
     as a whole, for a row when it is reached.
@@ -24,7 +24,7 @@ def read_rows(path: Path, config: DatasetConfig, *, labels: bool = True) -> Iter
     if labels:
         several = [(column, "label_columns") for column in config.label_columns]
         wanted += several or [(config.label_column, "label_column")]
-        wanted += [(column, "slice_columns") for column in config.slice_columns]
+    wanted += [(column, "slice_columns") for column in config.slice_columns]
     for column, key in wanted:
         if column not in table.columns:
             raise DataError(
@@ -45,11 +45,8 @@ def _checked_rows(table: Table, path: Path, config: DatasetConfig, wanted: list[
     for line, row in table.rows(wanted):
         where = f"{path}: row {line}, column"
         text = checked_text(row[config.text_column], f"{where} '{config.text_column}'")
-        if labels:
-            cells = [checked_slice(row[column], f"{where} '{column}'") for column in config.slice_columns]
-            yield Row(line, text, _row_labels(row, where, config), cells)
-        else:
-            yield Row(line, text, [], [])
+        cells = [checked_slice(row[column], f"{where} '{column}'") for column in config.slice_columns]
+        yield Row(line, text, _row_labels(row, where, config) if labels else [], cells)
     if line is None:
         raise DataError(f"{path}: no rows; it needs a header and at least one row")
 
