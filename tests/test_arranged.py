@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ from ftclf.cli import run
 from ftclf.edge.jobs import Lane, _train
 from ftclf.fused.relay import Relay
 from ftclf.runs import Run, read_json
+from ftclf.stopping import asked
 from ftclf.together import train_side_by_side
 from ftclf.trainer import ProgressCallback
 
@@ -175,6 +177,8 @@ def signal_at_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         if state.global_step == step and not sent:
             sent.append(step)
             os.kill(os.getpid(), signal.SIGTERM)
+            while asked() is None:  # in a thread of its own this one is faster than the main one, which obeys
+                time.sleep(0.001)
 
     monkeypatch.setattr(ProgressCallback, "on_step_end", patched)
 
