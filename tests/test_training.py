@@ -239,7 +239,7 @@ def test_a_folder_with_something_elses_checkpoint_is_refused(
 def test_a_folder_with_a_config_of_something_else_is_refused_even_to_be_replaced(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, replaces: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = {"config.json": '{"my": 1}', "plots/figure.png": "drawn for weeks"}
+    kept = {"config.json": '{"training": {"epochs": 3}}', "plots/figure.png": "drawn for weeks"}
     for name, text in kept.items():
         (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "run" / name).write_text(text)

@@ -118,7 +118,7 @@ def _begun(run: Run) -> bool:
     for path, names in ((run.config, ("dataset", "training")), (run.manifest, ("id", "resumes"))):
         with suppress(RunError, OSError):
             found = read_json(path)
-            if isinstance(found, dict) and any(name in found for name in names):
+            if isinstance(found, dict) and all(name in found for name in names):
                 return True
     return False
 
