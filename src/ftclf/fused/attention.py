@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ftclf.fused.sections import Section, masked, raised
+from ftclf.fused.sections import Section, masked_, raised
 
 LEAST = 16  # keys; fewer fall out of the vector code of softmax, ten times as slow
 LENGTHS, ROWS = 8, 4  # lengths are padded to multiples of the one, numbers of rows to multiples of the other
@@ -63,10 +63,10 @@ def attend(
     else:
         wide = torch.add(mask, scores.view(-1, heads, *scores.shape[1:]), alpha=scale).view(scores.shape)
     weights = torch.softmax(wide, -1)
-    used, drawn = weights.to(q.dtype), None
+    used, drawn = weights.to(q.dtype, copy=cut > 0), None
     if cut:
         drawn = section.draw(used, cut)
-        used = masked(used, drawn).mul_(raised(cut))
+        masked_(used, drawn).mul_(raised(cut))
     context = _product(used, v).view(-1, heads, *q.shape[1:])
     context = _side_by_side(context[:rows, :, :queries])
     return context, Attention(parts, q, k, v, weights, used, drawn, raised(cut))
@@ -89,7 +89,7 @@ def attend_backward(g: Tensor, section: Section, kept: Attention) -> list[Tensor
     _product(kept.used.transpose(1, 2), g, out=dv)
     dused = _product(g, v.transpose(1, 2))
     if kept.mask is not None:
-        dused = masked(dused, kept.mask).mul_(kept.factor)
+        masked_(dused, kept.mask).mul_(kept.factor)
     weights = kept.weights
     dscores = torch._softmax_backward_data(dused.to(weights.dtype), weights, -1, weights.dtype)
     small = dscores.mul_(size**-0.5).to(q.dtype)

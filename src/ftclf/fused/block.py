@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ftclf.fused.attention import Attention, attend, attend_backward
 from ftclf.fused.linear import Gradients, Product, Saved
-from ftclf.fused.sections import Section, draw_masks, filled, first_tokens, in_rooms, masked, raised
+from ftclf.fused.sections import Section, draw_masks, filled, first_tokens, in_rooms, masked_, raised
 
 
 class Norm(NamedTuple):
@@ -131,10 +131,10 @@ def _firsts(x: Tensor, section: Section) -> Tensor:
 
 
 def _add_and_norm(x: Tensor, y: Tensor, norm: Any, cut: int, sections: list[Section]) -> tuple[Tensor, Norm]:
-    """Return norm(x + dropout(y)) in x's type."""
+    """Return norm(x + dropout(y)) in x's type; y does not stay what it was."""
     mask = draw_masks(y, cut, sections) if cut else None
     factor = raised(cut)
-    summed = torch.add(x, y if mask is None else masked(y, mask), alpha=factor)
+    summed = torch.add(x, y if mask is None else masked_(y, mask), alpha=factor)
     out, mean, deviation = torch.native_layer_norm(summed, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     return out, Norm(summed, mean, deviation, mask, factor)
 
@@ -145,8 +145,8 @@ def _norm_backward(g: Tensor, saved: Norm, norm: Any, dtype: torch.dtype) -> tup
     dsum, dweight, dbias = torch.ops.aten.native_layer_norm_backward.default(
         g, saved.summed, norm.normalized_shape, saved.mean, saved.deviation, norm.weight, norm.bias, wants
     )
-    dy = dsum.to(dtype, copy=saved.mask is None)
+    dy = dsum.to(dtype, copy=True)
     if saved.mask is not None:
-        dy = masked(dy, saved.mask).mul_(saved.factor)
+        masked_(dy, saved.mask).mul_(saved.factor)
     grads = {p: found for p, found in ((norm.weight, dweight), (norm.bias, dbias)) if p.requires_grad}
     return dsum, dy, grads

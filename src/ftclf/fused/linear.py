@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -11,35 +13,49 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftclf.dropout import cut_of
-from ftclf.fused.sections import Section, masked, raised
+from ftclf.fused.sections import Section, masked, masked_, raised
 
 Gradients = dict[nn.Parameter, Tensor]
 
 
 class Adapter(NamedTuple):
-    """A low-rank update of one of the layers: shapes (rank, inputs) and (outputs, rank)."""
+    """A low-rank update of one of the layers, (rank, inputs) and (outputs, rank), and its place in the stack."""
 
     down: nn.Parameter
     up: nn.Parameter
-    outputs: slice  # its layer's columns of the product
-    ranks: slice  # its place among the ranks of the product
+    level: int
+    ranks: slice
+    outputs: slice
 
 
 @dataclass
 class Adapters:
-    """All adapters of one model on one product; their input is dropped out once, for all of them."""
+    """All adapters of one model on one product; their input is dropped out once, for all of them.
+
+    They are computed as a stack of `levels` adapters of the same shape: as many as there are layers if those have as
+    many outputs and ranks each; else one, in which they stand corner to corner with zeros around.
+    """
 
     parts: list[Adapter]
+    levels: int
+    rank: int  # of a level
     cut: int  # dropout rate in 1/256
     scale: float
-
-    @property
-    def rank(self) -> int:
-        return sum(len(part.down) for part in self.parts)
+    downs: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels * rank, inputs), as a pass computes
+    ups: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels, rank, outputs of a level), times the factor
 
     def factor(self, *, training: bool) -> float:
         """Return what `up @ down` of the masked input is multiplied by."""
         return self.scale * raised(self.cut) if training else self.scale
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """Return (tokens, levels * n) as (levels, tokens, n), a view."""
+        return x[None] if self.levels == 1 else x.view(len(x), self.levels, -1).transpose(0, 1)
+
+    def down_of(self, part: Adapter, downs: Tensor) -> Tensor:
+        """Return a part's rows of what belongs to all `down`, (levels * rank, inputs)."""
+        start = part.level * self.rank
+        return downs[start + part.ranks.start : start + part.ranks.stop]
 
     def gradients(self, found: list[tuple[Tensor, Tensor]], *, training: bool) -> Gradients:
         """Return the gradients of all parts from those of the sections, of all `down` and of all `up` side by side."""
@@ -47,9 +63,8 @@ class Adapters:
         ups.mul_(self.factor(training=training))
         grads: Gradients = {}
         for part in self.parts:
-            whole = ups.shape == part.up.shape
-            grads[part.down] = downs if whole else downs[part.ranks]
-            grads[part.up] = ups if whole else ups[part.outputs, part.ranks].contiguous()
+            grads[part.down] = self.down_of(part, downs)
+            grads[part.up] = ups[part.level, part.ranks, part.outputs].t().contiguous()
         return grads
 
 
@@ -93,7 +108,6 @@ class Product:
         self.models = [_adapters(layers, self.sizes) for layers in models]
         self.trained = any(p.requires_grad for p in (*self.weights, *self.biases))
         self.weight = self.bias = torch.empty(0)
-        self.packed: list[tuple[Tensor, Tensor] | None] = []
         self._copied: list[tuple[int, int]] = []
 
     @property
@@ -103,59 +117,62 @@ class Product:
         return [*self.weights, *self.biases, *adapters]
 
     def prepare(self, dtype: torch.dtype, *, training: bool) -> list[tuple[Tensor, Tensor]]:
-        """Return the copies that a pass in this type needs, each with its source; a frozen layer's are made once.
-
-        The copies of `up` hold the adapters' factor.
-        """
+        """Return the copies that a pass in this type needs, each with its source; a frozen layer's are made once."""
         sources: list[Tensor] = [*self.weights, *self.biases]
         state = [(source.data_ptr(), source._version) for source in sources]
         todo: list[tuple[Tensor, Tensor]] = []
-        fresh = self.weight.dtype != dtype or not self.packed
+        fresh = self.weight.dtype != dtype or not len(self.weight)
         if fresh:
             self._make_room(dtype)
         if fresh or self.trained or state != self._copied:
             todo += zip([*self._split(self.weight), *self._split(self.bias)], sources, strict=True)
             self._copied = state
-        for model, packed in zip(self.models, self.packed, strict=True):
-            if model is not None and packed is not None:
+        for model in self.models:
+            if model is not None:
                 ups = torch._foreach_mul([part.up for part in model.parts], model.factor(training=training))
                 for part, up in zip(model.parts, ups, strict=True):
-                    todo += [(packed[0][part.ranks], part.down), (packed[1][part.outputs, part.ranks], up)]
+                    todo.append((model.down_of(part, model.downs), part.down))
+                    todo.append((model.ups[part.level, part.ranks, part.outputs], up.t()))
         return todo
 
     def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
         """Return x @ weights + biases + adapters, shape (tokens, outputs of all layers), in x's type."""
         y, saved = functional.linear(x, self.weight, self.bias), Saved(x)
         for section in sections:
-            model, packed = self.models[section.model], self.packed[section.model]
-            if model is None or packed is None:
+            model = self.models[section.model]
+            if model is None:
                 continue
             inputs, mask = _room_of(section, x), None
             if training and model.cut:
                 mask = section.draw(inputs, model.cut)
                 inputs = masked(inputs, mask)
-            hidden = functional.linear(inputs, packed[0])
-            _room_of(section, y).addmm_(hidden, packed[1].t())
+            hidden = functional.linear(inputs, model.downs)
+            model.stacked(_room_of(section, y)).baddbmm_(model.stacked(hidden), model.ups)
             saved.adapted.append(Adapted(section, inputs, hidden, mask))
         return y, saved
 
     def backward(self, g: Tensor, saved: Saved, *, wants_input: bool) -> Tensor | None:
         """Return the gradient of x, or None; keep in `saved` what the gradients of the parameters need."""
-        dx = g @ self.weight if wants_input else None
+        # what comes by way of the adapters stands there first: the product adds to it as it writes
+        dx = g.new_empty(len(g), self.inputs) if wants_input and saved.adapted else None
         for adapted in saved.adapted:
             section = adapted.section
-            packed = self.packed[section.model]
-            assert packed is not None
-            own = _room_of(section, g)
-            dhidden = own @ packed[1]
-            found = torch.mm(dhidden.t(), adapted.inputs), torch.mm(own.t(), adapted.hidden)
-            saved.adapters.setdefault(section.model, []).append(found)
-            if dx is None:
-                continue
-            if adapted.mask is None:
-                _room_of(section, dx).addmm_(dhidden, packed[0])
-            else:
-                _room_of(section, dx).add_(masked(dhidden @ packed[0], adapted.mask))
+            model = self.models[section.model]
+            assert model is not None
+            own = model.stacked(_room_of(section, g))
+            dhidden = torch.empty_like(adapted.hidden)
+            torch.bmm(own, model.ups.transpose(1, 2), out=model.stacked(dhidden))
+            downs = torch.mm(dhidden.t(), adapted.inputs)
+            ups = torch.bmm(model.stacked(adapted.hidden).transpose(1, 2), own)
+            saved.adapters.setdefault(section.model, []).append((downs, ups))
+            if dx is not None:
+                dinputs = torch.mm(dhidden, model.downs, out=_room_of(section, dx))
+                if adapted.mask is not None:
+                    masked_(dinputs, adapted.mask)
+        if dx is not None:
+            dx.addmm_(g, self.weight)
+        elif wants_input:
+            dx = g @ self.weight
         saved.adapted.clear()
         saved.x, saved.g = (saved.x, g) if self.trained else (None, None)
         return dx
@@ -181,13 +198,10 @@ class Product:
     def _make_room(self, dtype: torch.dtype) -> None:
         total = sum(self.sizes)
         self.weight, self.bias = torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype)
-        self.packed = []
         for model in self.models:
-            room = None
-            if model:
-                down = torch.empty(model.rank, self.inputs, dtype=dtype)
-                room = (down, torch.zeros(total, model.rank, dtype=dtype))
-            self.packed.append(room)
+            if model is not None:
+                model.downs = torch.empty(model.levels * model.rank, self.inputs, dtype=dtype)
+                model.ups = torch.zeros(model.levels, model.rank, total // model.levels, dtype=dtype)
 
 
 def summed(shares: Sequence[Gradients]) -> Gradients:
@@ -224,16 +238,20 @@ def _typed(parameters: list[nn.Parameter], grads: tuple[Tensor, ...]) -> Gradien
 
 def _adapters(layers: list[nn.Module], sizes: list[int]) -> Adapters | None:
     """Read peft's adapters off the layers of one model."""
-    parts: list[Adapter] = []
-    cut, scale, end, rank = 0, 1.0, 0, 0
-    for layer, size in zip(layers, sizes, strict=True):
-        end += size
-        if not hasattr(layer, "lora_A"):
-            continue
-        wrapped: Any = layer
-        (name,) = wrapped.active_adapters
-        down, up = wrapped.lora_A[name].weight, wrapped.lora_B[name].weight
-        parts.append(Adapter(down, up, slice(end - size, end), slice(rank, rank + len(down))))
+    wrapped: list[Any] = [layer for layer in layers if hasattr(layer, "lora_A")]
+    if not wrapped:
+        return None
+    (name,) = wrapped[0].active_adapters
+    pairs = [(layer.lora_A[name].weight, layer.lora_B[name].weight) for layer in wrapped]
+    alike = len(wrapped) == len(layers) and len({(len(down), len(up)) for down, up in pairs}) == 1
+    parts, rank, ends = [], 0, dict(zip(layers, accumulate(sizes), strict=True))
+    for level, (layer, (down, up)) in enumerate(zip(wrapped, pairs, strict=True)):
+        if alike:
+            parts.append(Adapter(down, up, level, slice(0, len(down)), slice(0, len(up))))
+        else:
+            outputs = slice(ends[layer] - len(up), ends[layer])
+            parts.append(Adapter(down, up, 0, slice(rank, rank + len(down)), outputs))
         rank += len(down)
-        cut, scale = cut_of(wrapped.lora_dropout[name]), float(wrapped.scaling[name])
-    return Adapters(parts, cut, scale) if parts else None
+    levels = len(parts) if alike else 1
+    cut, scale = cut_of(wrapped[-1].lora_dropout[name]), float(wrapped[-1].scaling[name])
+    return Adapters(parts, levels, rank // levels, cut, scale)

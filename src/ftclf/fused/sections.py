@@ -91,6 +91,12 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
     return (x.view(mask.dtype) * mask).view(x.dtype)
 
 
+def masked_(x: Tensor, mask: Tensor) -> Tensor:
+    """Do it in place."""
+    x.view(mask.dtype).mul_(mask)
+    return x
+
+
 def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
     """Return a dropout mask for the tokens of all sections of a share."""
     if len(sections) == 1:
