@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
-from ftclf.fused import can_fuse, fuse, passes
+from ftclf.fused import can_fuse, fuse, linear, passes
+from ftclf.fused.copies import can_pack
 from ftclf.fused.sections import RandomBytes, Section
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
@@ -88,6 +89,34 @@ def test_a_network_scores_as_its_modules_do(workers: int) -> None:
         assert torch.allclose(plain(**batch()).logits.float(), fused(**batch()).logits, atol=0.02)
     with torch.inference_mode():
         assert torch.allclose(plain(**batch()).logits, fused(**batch()).logits, atol=1e-6)
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="products in bf16 have no layout of their own here")
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_packed_weights_give_the_bits_of_plain_ones(kind: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = classifier(kind, lora=True)
+    plain = copy.deepcopy(packed)
+    for network in (packed, plain):
+        fuse(network, workers)
+
+    def found(network: Any) -> list[torch.Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.inference_mode():  # packs for a score, and once more for gradients
+                logits = network(**batch()).logits
+            return [logits, *gradients(network, batch()).values()]
+
+    for _ in range(2):
+        ours = found(packed)
+        with monkeypatch.context() as patch:
+            patch.setattr(linear, "can_pack", lambda _: False)
+            wanted = found(plain)
+        assert all(map(torch.equal, ours, wanted))
+        for network in (packed, plain):  # weights that are loaded into a network that has already computed
+            with torch.no_grad():
+                for name, weight in network.named_parameters():
+                    if name.endswith("base_layer.weight"):
+                        weight.mul_(1.5)
+            network.zero_grad()
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftclf.dropout import cut_of
+from ftclf.fused.copies import Packed, Plain, can_pack
 from ftclf.fused.sections import Section, masked, masked_, raised
 
 Gradients = dict[nn.Parameter, Tensor]
@@ -107,7 +108,8 @@ class Product:
         self.sizes = [len(weight) for weight in self.weights]
         self.models = [_adapters(layers, self.sizes) for layers in models]
         self.trained = any(p.requires_grad for p in (*self.weights, *self.biases))
-        self.weight = self.bias = torch.empty(0)
+        self.copy: Plain | Packed = Plain(torch.empty(0), torch.empty(0))
+        self._dtype: torch.dtype | None = None
         self._copied: list[tuple[int, int]] = []
 
     @property
@@ -121,12 +123,16 @@ class Product:
         sources: list[Tensor] = [*self.weights, *self.biases]
         state = [(source.data_ptr(), source._version) for source in sources]
         todo: list[tuple[Tensor, Tensor]] = []
-        fresh = self.weight.dtype != dtype or not len(self.weight)
+        fresh, changed = dtype != self._dtype, state != self._copied
         if fresh:
             self._make_room(dtype)
-        if fresh or self.trained or state != self._copied:
-            todo += zip([*self._split(self.weight), *self._split(self.bias)], sources, strict=True)
-            self._copied = state
+        if not self.trained and can_pack(dtype):
+            if fresh or changed or (training and not self.copy.both):
+                self._pack(dtype, both=training)
+        elif fresh or changed or self.trained:
+            assert isinstance(self.copy, Plain)
+            todo += zip([*self._split(self.copy.weight), *self._split(self.copy.bias)], sources, strict=True)
+        self._dtype, self._copied = dtype, state
         for model in self.models:
             if model is not None:
                 ups = torch._foreach_mul([part.up for part in model.parts], model.factor(training=training))
@@ -137,7 +143,7 @@ class Product:
 
     def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
         """Return x @ weights + biases + adapters, shape (tokens, outputs of all layers), in x's type."""
-        y, saved = functional.linear(x, self.weight, self.bias), Saved(x)
+        y, saved = self.copy.forward(x), Saved(x)
         for section in sections:
             model = self.models[section.model]
             if model is None:
@@ -153,8 +159,7 @@ class Product:
 
     def backward(self, g: Tensor, saved: Saved, *, wants_input: bool) -> Tensor | None:
         """Return the gradient of x, or None; keep in `saved` what the gradients of the parameters need."""
-        # what comes by way of the adapters stands there first: the product adds to it as it writes
-        dx = g.new_empty(len(g), self.inputs) if wants_input and saved.adapted else None
+        dx = self.copy.backward(g) if wants_input else None
         for adapted in saved.adapted:
             section = adapted.section
             model = self.models[section.model]
@@ -166,13 +171,8 @@ class Product:
             ups = torch.bmm(model.stacked(adapted.hidden).transpose(1, 2), own)
             saved.adapters.setdefault(section.model, []).append((downs, ups))
             if dx is not None:
-                dinputs = torch.mm(dhidden, model.downs, out=_room_of(section, dx))
-                if adapted.mask is not None:
-                    masked_(dinputs, adapted.mask)
-        if dx is not None:
-            dx.addmm_(g, self.weight)
-        elif wants_input:
-            dx = g @ self.weight
+                dinputs = dhidden @ model.downs
+                _room_of(section, dx).add_(dinputs if adapted.mask is None else masked_(dinputs, adapted.mask))
         saved.adapted.clear()
         saved.x, saved.g = (saved.x, g) if self.trained else (None, None)
         return dx
@@ -197,11 +197,18 @@ class Product:
     @torch.inference_mode(mode=False)  # a first pass may be an evaluation: training could not write into its tensors
     def _make_room(self, dtype: torch.dtype) -> None:
         total = sum(self.sizes)
-        self.weight, self.bias = torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype)
+        if self.trained or not can_pack(dtype):
+            self.copy = Plain(torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype))
         for model in self.models:
             if model is not None:
                 model.downs = torch.empty(model.levels * model.rank, self.inputs, dtype=dtype)
                 model.ups = torch.zeros(model.levels, model.rank, total // model.levels, dtype=dtype)
+
+    @torch.inference_mode(mode=False)
+    def _pack(self, dtype: torch.dtype, *, both: bool) -> None:
+        with torch.no_grad():
+            weight, bias = torch.cat([*self.weights]).to(dtype), torch.cat([*self.biases]).to(dtype)
+            self.copy = Packed(weight, bias, both=both)
 
 
 def summed(shares: Sequence[Gradients]) -> Gradients:
