@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_bits(workers: int) -> None:
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:
-    section = Section(0, 0, 1, 1, None, RandomBytes(0))
+    section = Section(0, 0, 500, 1, None, [(500, RandomBytes(0))])
     mask = section.draw(torch.ones(500, 1000), 26)
     assert 1 - mask.float().mean().item() == pytest.approx(26 / 256, abs=0.002)
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))

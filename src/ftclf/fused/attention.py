@@ -65,7 +65,7 @@ def attend(
     weights = torch.softmax(wide, -1)
     used, drawn = weights.to(q.dtype, copy=cut > 0), None
     if cut:
-        drawn = section.draw(used, cut)
+        drawn = section.draw_for(used, cut, heads, lambda rows: _padded_rows(rows, section.length) * heads)
         masked_(used, drawn).mul_(raised(cut))
     context = _product(used, v).view(-1, heads, *q.shape[1:])
     context = _side_by_side(context[:rows, :, :queries])
@@ -120,7 +120,7 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     texts come in few rows, of which none is added; neither is a token to a query that is the only one for its keys.
     """
     *first, rows, heads, length, size = x.shape
-    rows_there = -(-rows // ROWS) * ROWS if keys < LONG else rows
+    rows_there = _padded_rows(rows, keys)
     length_there = max(LEAST, -(-length // LENGTHS) * LENGTHS) if length == keys else length
     shape = (*first, rows_there, heads, length_there, size)
     if shape == tuple(x.shape):
@@ -128,6 +128,10 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     room = x.new_zeros(shape)
     room[..., :rows, :, :length, :] = x
     return room
+
+
+def _padded_rows(rows: int, keys: int) -> int:
+    return -(-rows // ROWS) * ROWS if keys < LONG else rows
 
 
 def _padded_mask(section: Section, rows: int, length: int) -> Tensor | None:

@@ -125,7 +125,7 @@ def sections_of(rows: int, length: int, mask: Tensor | None, most: int, *, train
             stop - start,
             length,
             None if mask is None else mask[start:stop],
-            None if seed is None else RandomBytes(seed),
+            [] if seed is None else [(stop - start, RandomBytes(seed))],
         )
         for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
     ]

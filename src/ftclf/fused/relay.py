@@ -23,7 +23,7 @@ from ftclf.fused.architectures import blocks_of
 from ftclf.fused.block import Activations, Block
 from ftclf.fused.linear import Gradients
 from ftclf.fused.passes import Pass
-from ftclf.fused.sections import Section
+from ftclf.fused.sections import Section, joined
 
 
 @dataclass
@@ -101,7 +101,8 @@ class Relay:
                 if number == len(self.shares):
                     self.shares.append([])
                 model = sorted(self.networks).index(seat)
-                self.shares[number] += [replace(one, model=model, start=one.start + start) for one in sections]
+                own = joined(sections)
+                self.shares[number].append(replace(own, model=model, start=own.start + start))
             start, out = start + len(offer.x), out + leaving
         together = self._pass(offers)
         y, self.kept = together.forward(torch.cat([offer.x for offer in offers.values()]), keep=True)

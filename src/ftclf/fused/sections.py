@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,8 +36,8 @@ class RandomBytes:
 class Section:
     """One padded batch inside the tokens of a pass.
 
-    `mask` is added to attention scores, shape (rows, 1, 1, length). The section has random bytes of its own, so that
-    neither the core it runs on nor what runs beside it changes a bit of it.
+    `mask` is added to attention scores, shape (rows, 1, 1, length). In training there are random bytes for some rows
+    after the other, so that neither the core they run on nor what runs beside them changes a bit of them.
     """
 
     model: int  # whose adapters it goes through
@@ -44,7 +45,7 @@ class Section:
     rows: int
     length: int
     mask: Tensor | None
-    random: RandomBytes | None  # in training
+    random: list[tuple[int, RandomBytes]]
 
     @property
     def tokens(self) -> slice:
@@ -53,14 +54,36 @@ class Section:
     @property
     def room(self) -> slice:
         """Its tokens in a share, and the zeros behind them."""
-        tile = TILE_OF_TEXTS if self.length == 1 else TILE
-        return slice(self.start, self.start + -(-self.rows * self.length // tile) * tile)
+        return slice(self.start, self.start + self._places(self.rows))
 
     def draw(self, x: Tensor, cut: int) -> Tensor:
-        """Return a dropout mask for x, in integers of its width: 0 at the rate cut / 256, elsewhere 1."""
-        assert self.random is not None
+        """Return a dropout mask for x, its room: 0 at the rate cut / 256, elsewhere 1, in integers of x's width."""
+        return self.draw_for(x, cut, self.length, self._places)
+
+    def draw_for(self, x: Tensor, cut: int, each: int, places: Callable[[int], int]) -> Tensor:
+        """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
         mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
-        return torch.ge(self.random.take(x.numel()).view(x.shape), cut, out=mask)  # by way of a bool: six times as long
+        size, start = x[0].numel(), 0
+        for rows, random in self.random:
+            drawn = random.take(places(rows) * size)
+            stop = len(x) if rows == self.rows else start + rows * each
+            drawn = drawn[: (stop - start) * size].view(stop - start, *x.shape[1:])
+            torch.ge(drawn, cut, out=mask[start:stop])  # by way of a bool: six times as long
+            start = stop
+        if start < len(x):
+            mask[start:] = 0
+        return mask
+
+    def _places(self, rows: int) -> int:
+        tile = TILE_OF_TEXTS if self.length == 1 else TILE
+        return -(-rows * self.length // tile) * tile
+
+
+def joined(sections: list[Section]) -> Section:
+    """Return sections of one model and one length, one after the other, as one: the fewer, the fewer operations."""
+    masks = [section.mask for section in sections if section.mask is not None]
+    rows, random = sum(section.rows for section in sections), [one for section in sections for one in section.random]
+    return replace(sections[0], rows=rows, mask=torch.cat(masks) if masks else None, random=random)
 
 
 def first_tokens(sections: list[Section]) -> list[Section]:
