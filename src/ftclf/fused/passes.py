@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
-from ftclf.fused.linear import Gradients, Saved, summed
+from ftclf.fused.linear import Gradients, Saved, gradients_of_adapters, summed
 from ftclf.fused.sections import RandomBytes, Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
 
@@ -60,13 +60,16 @@ class Pass:
         )
         grads = summed([norms for _, norms, _ in done])
         products = [product for block in reversed(self.blocks) for product in block.products]
-        saved = zip(*(saved for _, _, saved in done), strict=True)
+        saved = [list(shares) for shares in zip(*(saved for _, _, saved in done), strict=True)]
         tasks = [
-            partial(product.gradients, list(ones), training=self.training)
-            for product, ones in zip(products, saved, strict=True)
+            partial(product.gradients, shares)
+            for product, shares in zip(products, saved, strict=True)
+            if product.trained
         ]
-        # those of adapters are there, but for a sum: nothing to share out
-        for found in in_parallel(tasks, self.workers if any(product.trained for product in products) else 1):
+        for found in [
+            *in_parallel(tasks, self.workers),
+            gradients_of_adapters(products, saved, training=self.training),
+        ]:
             grads |= found
         inputs = [dx for dx, _, _ in done if dx is not None]
         return (_put_back(inputs, self.shares) if wants_input else None), grads
