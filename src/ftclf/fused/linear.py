@@ -19,6 +19,14 @@ from ftclf.fused.sections import Section, masked, masked_, raised
 Gradients = dict[nn.Parameter, Tensor]
 
 
+class Copy(NamedTuple):
+    """What a pass needs of a parameter in its type."""
+
+    target: Tensor
+    source: Tensor
+    factor: float = 1.0
+
+
 class Adapter(NamedTuple):
     """A low-rank update of one of the layers, (rank, inputs) and (outputs, rank), and its place in the stack."""
 
@@ -44,6 +52,7 @@ class Adapters:
     scale: float
     downs: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels * rank, inputs), as a pass computes
     ups: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels, rank, outputs of a level), times the factor
+    copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # the place in `downs` of each part, and in `ups`
 
     def factor(self, *, training: bool) -> float:
         """Return what `up @ down` of the masked input is multiplied by."""
@@ -52,6 +61,18 @@ class Adapters:
     def stacked(self, x: Tensor) -> Tensor:
         """Return (tokens, levels * n) as (levels, tokens, n), a view."""
         return x[None] if self.levels == 1 else x.view(len(x), self.levels, -1).transpose(0, 1)
+
+    def side_by_side(self, x: Tensor) -> Tensor:
+        """Return (levels, tokens, n) as (tokens, levels * n)."""
+        return x[0] if self.levels == 1 else x.transpose(0, 1).flatten(1)
+
+    def make_room(self, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+        """Make room for the copies that a pass computes with."""
+        self.downs = torch.empty(self.levels * self.rank, inputs, dtype=dtype)
+        self.ups = torch.zeros(self.levels, self.rank, outputs // self.levels, dtype=dtype)
+        self.copies = [
+            (self.down_of(part, self.downs), self.ups[part.level, part.ranks, part.outputs].t()) for part in self.parts
+        ]
 
     def down_of(self, part: Adapter, downs: Tensor) -> Tensor:
         """Return a part's rows of what belongs to all `down`, (levels * rank, inputs)."""
@@ -71,7 +92,7 @@ class Adapters:
 
 @dataclass
 class Adapted:
-    """What the gradients of the adapters of one section need: its masked input and that times `down`."""
+    """What the gradients of the adapters of one section need: its masked input and that times `down`, stacked."""
 
     section: Section
     inputs: Tensor
@@ -118,11 +139,11 @@ class Product:
         adapters = [p for model in self.models if model for part in model.parts for p in (part.down, part.up)]
         return [*self.weights, *self.biases, *adapters]
 
-    def prepare(self, dtype: torch.dtype, *, training: bool) -> list[tuple[Tensor, Tensor]]:
-        """Return the copies that a pass in this type needs, each with its source; a frozen layer's are made once."""
+    def prepare(self, dtype: torch.dtype, *, training: bool) -> list[Copy]:
+        """Return the copies that a pass in this type needs; a frozen layer's are made once."""
         sources: list[Tensor] = [*self.weights, *self.biases]
         state = [(source.data_ptr(), source._version) for source in sources]
-        todo: list[tuple[Tensor, Tensor]] = []
+        todo: list[Copy] = []
         fresh, changed = dtype != self._dtype, state != self._copied
         if fresh:
             self._make_room(dtype)
@@ -131,14 +152,13 @@ class Product:
                 self._pack(dtype, both=training)
         elif fresh or changed or self.trained:
             assert isinstance(self.copy, Plain)
-            todo += zip([*self._split(self.copy.weight), *self._split(self.copy.bias)], sources, strict=True)
+            todo += map(Copy, [*self._split(self.copy.weight), *self._split(self.copy.bias)], sources)
         self._dtype, self._copied = dtype, state
         for model in self.models:
             if model is not None:
-                ups = torch._foreach_mul([part.up for part in model.parts], model.factor(training=training))
-                for part, up in zip(model.parts, ups, strict=True):
-                    todo.append((model.down_of(part, model.downs), part.down))
-                    todo.append((model.ups[part.level, part.ranks, part.outputs], up.t()))
+                factor = model.factor(training=training)
+                for part, (down, up) in zip(model.parts, model.copies, strict=True):
+                    todo += [Copy(down, part.down), Copy(up, part.up, factor)]
         return todo
 
     def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
@@ -152,8 +172,8 @@ class Product:
             if training and model.cut:
                 mask = section.draw(inputs, model.cut)
                 inputs = masked(inputs, mask)
-            hidden = functional.linear(inputs, model.downs)
-            model.stacked(_room_of(section, y)).baddbmm_(model.stacked(hidden), model.ups)
+            hidden = model.stacked(functional.linear(inputs, model.downs))
+            model.stacked(_room_of(section, y)).baddbmm_(hidden, model.ups)
             saved.adapted.append(Adapted(section, inputs, hidden, mask))
         return y, saved
 
@@ -165,10 +185,9 @@ class Product:
             model = self.models[section.model]
             assert model is not None
             own = model.stacked(_room_of(section, g))
-            dhidden = torch.empty_like(adapted.hidden)
-            torch.bmm(own, model.ups.transpose(1, 2), out=model.stacked(dhidden))
+            dhidden = model.side_by_side(torch.bmm(own, model.ups.transpose(1, 2)))
             downs = torch.mm(dhidden.t(), adapted.inputs)
-            ups = torch.bmm(model.stacked(adapted.hidden).transpose(1, 2), own)
+            ups = torch.bmm(adapted.hidden.transpose(1, 2), own)
             saved.adapters.setdefault(section.model, []).append((downs, ups))
             if dx is not None:
                 dinputs = dhidden @ model.downs
@@ -194,8 +213,7 @@ class Product:
             self.copy = Plain(torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype))
         for model in self.models:
             if model is not None:
-                model.downs = torch.empty(model.levels * model.rank, self.inputs, dtype=dtype)
-                model.ups = torch.zeros(model.levels, model.rank, total // model.levels, dtype=dtype)
+                model.make_room(self.inputs, total, dtype)
 
     @torch.inference_mode(mode=False)
     def _pack(self, dtype: torch.dtype, *, both: bool) -> None:

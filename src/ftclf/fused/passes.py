@@ -82,8 +82,14 @@ class Pass:
                 for product in block.products
                 for one in product.prepare(self.dtype, training=self.training)
             ]
-            if todo:
-                torch._foreach_copy_([copy for copy, _ in todo], [source for _, source in todo])
+            if not todo:
+                return
+            scaled = [copy for copy in todo if copy.factor != 1]
+            plain = [copy for copy in todo if copy.factor == 1]
+            sources = [copy.source for copy in plain]
+            if scaled:
+                sources += torch._foreach_mul([copy.source for copy in scaled], [copy.factor for copy in scaled])
+            torch._foreach_copy_([copy.target for copy in [*plain, *scaled]], sources)
 
     def _forward_share(self, x: Tensor, sections: list[Section], *, keep: bool) -> tuple[Tensor, list[Activations]]:
         x, sections = _taken(x, sections), in_rooms(sections)

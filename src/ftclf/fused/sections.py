@@ -63,15 +63,16 @@ class Section:
     def draw_for(self, x: Tensor, cut: int, each: int, places: Callable[[int], int]) -> Tensor:
         """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
         mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
+        if len(self.random) == 1:
+            drawn = self.random[0][1].take(x.numel()).view(x.shape)
+            return torch.ge(drawn, cut, out=mask)  # by way of a bool: six times as long
         size, start = x[0].numel(), 0
         for rows, random in self.random:
-            drawn = random.take(places(rows) * size)
-            stop = len(x) if rows == self.rows else start + rows * each
-            drawn = drawn[: (stop - start) * size].view(stop - start, *x.shape[1:])
-            torch.ge(drawn, cut, out=mask[start:stop])  # by way of a bool: six times as long
+            stop = start + rows * each
+            drawn = random.take(places(rows) * size)[: (stop - start) * size]
+            torch.ge(drawn.view(stop - start, *x.shape[1:]), cut, out=mask[start:stop])
             start = stop
-        if start < len(x):
-            mask[start:] = 0
+        mask[start:] = 0
         return mask
 
     def _places(self, rows: int) -> int:
