@@ -120,14 +120,18 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     texts come in few rows, of which none is added; neither is a token to a query that is the only one for its keys.
     """
     *first, rows, heads, length, size = x.shape
-    rows_there = -(-rows // ROWS) * ROWS if keys < LONG else rows
-    length_there = max(LEAST, -(-length // LENGTHS) * LENGTHS) if length == keys else length
-    shape = (*first, rows_there, heads, length_there, size)
+    rows_there, keys_there = with_padding(rows, keys)
+    shape = (*first, rows_there, heads, keys_there if length == keys else length, size)
     if shape == tuple(x.shape):
         return x.contiguous()
     room = x.new_zeros(shape)
     room[..., :rows, :, :length, :] = x
     return room
+
+
+def with_padding(rows: int, keys: int) -> tuple[int, int]:
+    """Return the numbers of rows and keys that attention computes for so many."""
+    return -(-rows // ROWS) * ROWS if keys < LONG else rows, max(LEAST, -(-keys // LENGTHS) * LENGTHS)
 
 
 def _padded_mask(section: Section, rows: int, length: int) -> Tensor | None:
