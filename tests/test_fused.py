@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
-from ftclf.fused import can_fuse, fuse, linear, passes
+from ftclf.fused import can_fuse, fuse, kernels, linear, passes
 from ftclf.fused.copies import can_pack
 from ftclf.fused.sections import RandomBytes, Section
 
@@ -163,6 +163,29 @@ def test_the_same_seed_gives_the_same_bits(workers: int) -> None:
         torch.manual_seed(3)
         runs.append(gradients(fused, batch()))
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_making_kernels_before_a_pass_changes_no_bit_and_is_done_once(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        network = classifier(lora=True, dropout=0.1)
+        fuse(network, workers)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return gradients(network, batch()), torch.get_rng_state()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "make_kernels", lambda *_, **__: None)
+        wanted, random_state = trained()
+    monkeypatch.setattr(kernels, "_met", set())
+    made = []
+    monkeypatch.setattr(kernels, "_product", lambda *args, was=kernels._product, **kw: made.append(was(*args, **kw)))
+    for _ in range(2):
+        found, state = trained()
+        assert torch.equal(state, random_state)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], gradient) for name, gradient in wanted.items())
+        assert len(made) == len([key for key in kernels._met if isinstance(key[0], tuple)]) > 0
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:

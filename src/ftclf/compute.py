@@ -10,6 +10,8 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ from ftclf.errors import ConfigError
 if TYPE_CHECKING:
     from ftclf.fused import Seat
 
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
+KEPT = 2**25  # bytes; larger pieces are the system's again as soon as they are free
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 
 
@@ -67,13 +71,25 @@ def _keep_memory() -> None:
     stays.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "400")
-    if any(name.startswith("MALLOC_") for name in os.environ):
-        return
+    _set_malloc({TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: KEPT})
+
+
+@contextmanager
+def apart_from_steps() -> Iterator[None]:
+    """Take what is allocated here from the system, piece by piece, not from what steps use again and again."""
+    _set_malloc({MMAP_THRESHOLD: 2**17})
+    try:
+        yield
+    finally:
+        _set_malloc({MMAP_THRESHOLD: KEPT})
+
+
+def _set_malloc(options: dict[int, int]) -> None:
+    """Set options of glibc's malloc, if it is there and the user has set none in the environment."""
     mallopt = _of_glibc("mallopt")
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)
+    if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
+        for option, value in options.items():
+            mallopt(option, value)
 
 
 def hand_back_memory(*, collect: bool = True) -> None:

@@ -65,7 +65,7 @@ def attend(
     weights = torch.softmax(wide, -1)
     used, drawn = weights.to(q.dtype, copy=cut > 0), None
     if cut:
-        drawn = section.draw_for(used, cut, heads, lambda rows: _padded_rows(rows, section.length) * heads)
+        drawn = section.draw_for(used, cut, heads, lambda rows: with_padding(rows, section.length)[0] * heads)
         masked_(used, drawn).mul_(raised(cut))
     context = _product(used, v).view(-1, heads, *q.shape[1:])
     context = _side_by_side(context[:rows, :, :queries])
@@ -120,9 +120,8 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     texts come in few rows, of which none is added; neither is a token to a query that is the only one for its keys.
     """
     *first, rows, heads, length, size = x.shape
-    rows_there = _padded_rows(rows, keys)
-    length_there = max(LEAST, -(-length // LENGTHS) * LENGTHS) if length == keys else length
-    shape = (*first, rows_there, heads, length_there, size)
+    rows_there, keys_there = with_padding(rows, keys)
+    shape = (*first, rows_there, heads, keys_there if length == keys else length, size)
     if shape == tuple(x.shape):
         return x.contiguous()
     room = x.new_zeros(shape)
@@ -130,8 +129,9 @@ def _padded(x: Tensor, keys: int) -> Tensor:
     return room
 
 
-def _padded_rows(rows: int, keys: int) -> int:
-    return -(-rows // ROWS) * ROWS if keys < LONG else rows
+def with_padding(rows: int, keys: int) -> tuple[int, int]:
+    """Return the numbers of rows and keys that attention computes for so many."""
+    return -(-rows // ROWS) * ROWS if keys < LONG else rows, max(LEAST, -(-keys // LENGTHS) * LENGTHS)
 
 
 def _padded_mask(section: Section, rows: int, length: int) -> Tensor | None:

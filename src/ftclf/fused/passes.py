@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ftclf.fused.block import Activations, Block
+from ftclf.fused.kernels import make_kernels
 from ftclf.fused.linear import Gradients, Saved, gradients_of_adapters, summed
 from ftclf.fused.sections import RandomBytes, Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
@@ -42,6 +43,10 @@ class Pass:
     def forward(self, x: Tensor, *, keep: bool) -> tuple[Tensor, list[list[Activations]]]:
         """Return the last block's output, (`leaving` tokens, width), and what `backward` needs if it is to be kept."""
         self._prepare()
+        # float32 has no such kernels; an evaluation has its own room, and a share of many is of many sizes
+        if keep and self.dtype != torch.float32 and all(len(sections) == 1 for sections in self.shares):
+            alone = [(section, leaving) for (section,), (leaving,) in zip(self.shares, self.leaving, strict=True)]
+            make_kernels(self.blocks, alone, self.dtype, training=self.training)
         done = in_parallel(
             [partial(self._forward_share, x, sections, keep=keep) for sections in self.shares], self.workers
         )
