@@ -115,10 +115,10 @@ def test_times_and_control_characters_are_readable() -> None:
 def test_memory_that_steps_kept_goes_back_before_something_else_comes() -> None:
     probe = """
 import resource
-from ftclf.compute import _keep_memory, hand_back_memory
+from ftclf.heap import hand_back_memory, keep_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
-_keep_memory()
+keep_memory()
 step = [b"x" * 2**20 for _ in range(100)]
 last, held = step.pop(), resident()
 step.clear()

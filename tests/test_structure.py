@@ -43,6 +43,7 @@ LAYERS = [
     "batches",
     "method",
     "dropout",
+    "heap",
     "fused",
     "losses",
     "embedding_rows",

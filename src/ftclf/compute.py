@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +17,11 @@ from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
 from ftclf.errors import ConfigError
+from ftclf.heap import keep_memory
 
 if TYPE_CHECKING:
     from ftclf.fused import Seat
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
-KEPT = 2**25  # bytes; larger pieces are the system's again as soon as they are free
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 
 
@@ -62,59 +57,12 @@ class Compute:
         return network
 
 
-def _keep_memory() -> None:
-    """Let the C library keep what a step frees for the next one, and oneDNN fewer kernels.
-
-    A step allocates the same again and again; handing it back to the system costs a tenth of a step in page faults.
-    oneDNN keeps 1,024 kernels of up to 0.7 MB, one for every shape; an epoch of short texts needs some 300, and others
-    should not pile up (it asks before its first product, and never again). What a user has set in the environment
-    stays.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "400")
-    _set_malloc({TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: KEPT})
-
-
-@contextmanager
-def apart_from_steps() -> Iterator[None]:
-    """Take what is allocated here from the system, piece by piece, not from what steps use again and again."""
-    _set_malloc({MMAP_THRESHOLD: 2**17})
-    try:
-        yield
-    finally:
-        _set_malloc({MMAP_THRESHOLD: KEPT})
-
-
-def _set_malloc(options: dict[int, int]) -> None:
-    """Set options of glibc's malloc, if it is there and the user has set none in the environment."""
-    mallopt = _of_glibc("mallopt")
-    if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
-        for option, value in options.items():
-            mallopt(option, value)
-
-
-def hand_back_memory(*, collect: bool = True) -> None:
-    """Give the system what was kept for steps, when something else comes next, which has its own room.
-
-    Without `collect`, which takes longer than a step, what nothing but a circle of objects holds stays.
-    """
-    if collect:
-        gc.collect()  # a network and its trainer hold one another
-    malloc_trim = _of_glibc("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
-
-
-def _of_glibc(name: str) -> Any:
-    """Return a function of the C library that glibc alone has, or None."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
-
-
 def choose_compute(config: TrainingConfig) -> Compute:
     """Resolve `auto` on this machine and set torch's threads. Raises ConfigError for what it does not have."""
     import torch
 
     device = choose_device(config.device)
-    _keep_memory()
+    keep_memory()
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
     precision = config.precision
@@ -136,7 +84,7 @@ def scoring_compute(device: str, precision: str, threads: int | None = None) -> 
         device = choose_device(device)
     except ConfigError:
         device = choose_device()
-    _keep_memory()
+    keep_memory()
     threads = min(threads or usable_cores(), usable_cores())
     torch.set_num_threads(threads)
     return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
-from ftclf.compute import Compute, hand_back_memory
+from ftclf.compute import Compute
+from ftclf.heap import hand_back_memory
 from ftclf.tokens import Tokens
 
 if TYPE_CHECKING:

@@ -18,13 +18,14 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
-from ftclf.compute import Compute, hand_back_memory
+from ftclf.compute import Compute
 from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import DivergedError
 from ftclf.evaluation import choosing_scores
+from ftclf.heap import hand_back_memory
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from ftclf import __version__
 from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint, write_info
-from ftclf.compute import hand_back_memory
 from ftclf.config import TrainConfig, check, choosing_metric
 from ftclf.console import log_to
 from ftclf.data import load_data
 from ftclf.durable import whole_folder
 from ftclf.errors import ConfigError, DivergedError
 from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
+from ftclf.heap import hand_back_memory
 from ftclf.locking import taken
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing

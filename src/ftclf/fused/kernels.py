@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from ftclf.compute import apart_from_steps
 from ftclf.fused.attention import attend, attend_backward, with_padding
 from ftclf.fused.block import Block
 from ftclf.fused.linear import Product
 from ftclf.fused.sections import RandomBytes, Section
+from ftclf.heap import apart_from_steps
 
 _met: set[Any] = set()
 
