@@ -71,11 +71,9 @@ class Pass:
             for product, shares in zip(products, saved, strict=True)
             if product.trained
         ]
-        for found in [
-            *in_parallel(tasks, self.workers),
-            gradients_of_adapters(products, saved, training=self.training),
-        ]:
+        for found in in_parallel(tasks, self.workers):
             grads |= found
+        grads |= gradients_of_adapters(products, saved, training=self.training)
         inputs = [dx for dx, _, _ in done if dx is not None]
         return (_put_back(inputs, self.shares) if wants_input else None), grads
 
