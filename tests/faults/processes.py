@@ -12,12 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 PRELOADED = ["faults.warm"]
 LIMIT = 900.0  # seconds until a process counts as hanging
+# An exit code can be read once, and whoever starts a process reads those of all that have ended: of two threads at it
+# at once, the later one finds nothing and takes the code for 255.
+_exit_codes = threading.Lock()
 
 
 def start_server(library: Path | None) -> None:
@@ -45,27 +49,31 @@ class Trial:
         self.output, self.started = output, time.perf_counter()
         context = multiprocessing.get_context("forkserver")
         self.process = context.Process(target=_work, args=(words, output, before, args))
-        self.process.start()
+        with _exit_codes:
+            self.process.start()
         self.seconds = 0.0
 
     def wait(self, seconds: float = LIMIT) -> int | None:
         """Return the exit code as a shell gives it, or None if the process has not ended in this time."""
-        self.process.join(seconds)
-        if self.process.exitcode is None:
+        if not wait([self.process.sentinel], seconds):
+            return None
+        with _exit_codes:
+            code = self.process.exitcode
+        if code is None:
             return None
         self.seconds = time.perf_counter() - self.started
-        code = self.process.exitcode
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:
         """Send a signal, if the process still runs."""
-        if self.process.is_alive() and self.process.pid is not None:
-            os.kill(self.process.pid, number)
+        with _exit_codes:
+            if self.process.is_alive() and self.process.pid is not None:
+                os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """Kill the process, and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        self.process.join()
+        self.wait()
 
     def said(self) -> str:
         """Return what the command printed to stderr."""
