@@ -44,6 +44,23 @@ def _set_malloc(options: dict[int, int]) -> None:
             mallopt(option, value)
 
 
+def set_aside() -> None:
+    """Let collections pass over all that lives now, modules most of all: it stays, and looking at it takes long."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+
+
+@contextmanager
+def nothing_set_aside_later() -> Iterator[None]:
+    """Let collections look at everything again after the block."""
+    before = gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        if not before:
+            gc.unfreeze()
+
+
 def hand_back_memory(*, collect: bool = True) -> None:
     """Give the system what was kept for steps, when something else comes next, which has its own room.
 

@@ -20,10 +20,8 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
     side = max(4.0, 0.42 * size + 1.5) + 0.08 * max(0, max(map(len, names)) - 15)  # inches
     figure, axes = _figure(1, 2, (2 * side + 1, side + 0.8))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for axis, numbers, text, heading in (
-        (axes[0], counts, counts.astype(str), "rows"),
-        (axes[1], shares, np.char.mod("%.2f", shares), "share of the row"),
-    ):
+    panels = ((axes[0], counts, "rows"), (axes[1], shares, "share of the row"))
+    for axis, _, heading in panels:
         # imshow would blow the picture up in float64: 80 MB with 28 labels.
         axis.pcolormesh(range(size), range(size), shares, cmap="Blues", vmin=0, vmax=1)
         axis.set(aspect="equal", ylim=(size - 0.5, -0.5))
@@ -32,12 +30,16 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
         axis.set_yticks(range(size), names, parse_math=False)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
-        for row, column in zip(*np.nonzero(numbers >= (1 if axis is axes[0] else 0.005)), strict=True):
-            shown = text[row, column].removeprefix("0") if axis is axes[1] else text[row, column]
+    # The cells' numbers have no say in the layout, and would be drawn once more to find it.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    for axis, numbers, _ in panels:
+        least, form = (1, "%d") if numbers is counts else (0.005, "%.2f")
+        for row, column in zip(*np.nonzero(numbers >= least), strict=True):
             axis.text(
                 column,
                 row,
-                shown,
+                (form % numbers[row, column]).removeprefix("0"),
                 ha="center",
                 va="center",
                 fontsize=7 if size > 12 else 10,

@@ -21,7 +21,7 @@ from ftclf.data import load_data
 from ftclf.durable import whole_folder
 from ftclf.errors import ConfigError, DivergedError
 from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
-from ftclf.heap import hand_back_memory
+from ftclf.heap import hand_back_memory, nothing_set_aside_later
 from ftclf.locking import taken
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing
@@ -61,7 +61,7 @@ def train(config: TrainConfig, folder: Path, command: str = "") -> float:
         if find_spec(tracker) is None:
             raise ConfigError(f"training.trackers: {tracker} is not installed; pip install {tracker}")
     run = Run(folder)
-    with taken(folder):
+    with taken(folder), nothing_set_aside_later():
         standing = find_standing(config, folder)
         if standing.finished:
             return finished_before(standing.config, run)

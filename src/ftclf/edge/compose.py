@@ -127,9 +127,11 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
     with _composing():
         jobs: list[Any] = []
         problems: dict[str, None] = {}
-        for overrides in _overrides_of_jobs(command, args):
+        alone = _without_sweeps(args)
+        cfg = _compose(command, args, alone)
+        for overrides in _overrides_of_jobs(command, args, cfg):
             try:
-                config = to_dataclass(_compose(command, args, overrides), command)
+                config = to_dataclass(cfg if overrides == alone else _compose(command, args, overrides), command)
                 check(config)
                 jobs.append(config)
             except ConfigError as error:
@@ -162,11 +164,11 @@ def changed(config: Any, overrides: list[str]) -> Any:
 def overrides_of_jobs(command: str, args: Any) -> list[list[str]]:
     """Return what each job of a command line overrides, in the order of `checked_jobs`."""
     with _composing():
-        return _overrides_of_jobs(command, args)
+        return _overrides_of_jobs(command, args, _compose(command, args, _without_sweeps(args)))
 
 
-def _overrides_of_jobs(command: str, args: Any) -> list[list[str]]:
-    params = dict(_compose(command, args, _without_sweeps(args)).hydra.sweeper.params or {})
+def _overrides_of_jobs(command: str, args: Any, cfg: DictConfig) -> list[list[str]]:
+    params = dict(cfg.hydra.sweeper.params or {})
     for key in params:
         if any(word.split("=")[0].lstrip("+") == key for word in args.overrides):
             raise ConfigError(f"{key}: given on the command line and swept by the config ({params[key]}); drop one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,8 +68,24 @@ def render(runs: list[Run]) -> str:
 
 
 def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
-    import jinja2
     from markupsafe import Markup
+
+    script = (HERE / "sort.js").read_text(encoding="utf-8")
+    # Markup says that these two are markup: they are ours, and hold nothing of a run.
+    page: str = _template().render(
+        pages=pages,
+        comparison=comparison,
+        generator=Markup(GENERATOR),
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page
+
+
+@functools.cache
+def _template() -> Any:
+    import jinja2
 
     from ftclf import words
 
@@ -82,16 +99,7 @@ def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
     )
     filters = (words.number, words.interval, words.count, words.percent, words.score_name)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
-    script = (HERE / "sort.js").read_text(encoding="utf-8")
-    # Markup says that these two are markup: they are ours, and hold nothing of a run.
-    return environment.get_template("page.html.jinja").render(
-        pages=pages,
-        comparison=comparison,
-        generator=Markup(GENERATOR),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return environment.get_template("page.html.jinja")
 
 
 def _refuse_other_file(file: Path, *, overwrite: bool) -> None:
