@@ -1,5 +1,6 @@
 """Imported once by the server of the trials: what each of them would otherwise do again before its first step."""
 
+import contextlib
 import io
 import pkgutil
 
@@ -14,6 +15,7 @@ from hydra._internal import core_plugins
 from matplotlib import pyplot
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
+import ftclf.cli
 import ftclf.edge.commands
 import ftclf.eval
 import ftclf.fused.encoder
@@ -22,11 +24,13 @@ import ftclf.method
 import ftclf.predict
 import ftclf.report.gather
 import ftclf.trainer
-import ftclf.training  # noqa: F401
+import ftclf.training
 
 get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns
 for package in (core_plugins, hydra_plugins):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         __import__(module.name)
+with contextlib.redirect_stdout(io.StringIO()):
+    ftclf.cli.run(["train", "--help"])  # composes what every other command is compared with
 pyplot.subplots()[0].savefig(io.BytesIO())
 pyplot.close("all")
