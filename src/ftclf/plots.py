@@ -20,8 +20,10 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
     side = max(4.0, 0.42 * size + 1.5) + 0.08 * max(0, max(map(len, names)) - 15)  # inches
     figure, axes = _figure(1, 2, (2 * side + 1, side + 0.8))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    panels = ((axes[0], counts, "rows"), (axes[1], shares, "share of the row"))
-    for axis, _, heading in panels:
+    for axis, numbers, heading, least, form in (
+        (axes[0], counts, "rows", 1, "%d"),
+        (axes[1], shares, "share of the row", 0.005, "%.2f"),
+    ):
         # imshow would blow the picture up in float64: 80 MB with 28 labels.
         axis.pcolormesh(range(size), range(size), shares, cmap="Blues", vmin=0, vmax=1)
         axis.set(aspect="equal", ylim=(size - 0.5, -0.5))
@@ -30,11 +32,6 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
         axis.set_yticks(range(size), names, parse_math=False)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
-    # The cells' numbers have no say in the layout, and would be drawn once more to find it.
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
-    for axis, numbers, _ in panels:
-        least, form = (1, "%d") if numbers is counts else (0.005, "%.2f")
         for row, column in zip(*np.nonzero(numbers >= least), strict=True):
             axis.text(
                 column,
@@ -44,6 +41,7 @@ def plot_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]
                 va="center",
                 fontsize=7 if size > 12 else 10,
                 color="white" if shares[row, column] > 0.5 else "#222222",
+                in_layout=False,
             )
     _save(figure, path)
 
@@ -82,10 +80,10 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, np.atleast_1d(figure.subplots(rows, columns))
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=110)
+    figure.canvas.print_png(path)  # savefig would draw it twice
