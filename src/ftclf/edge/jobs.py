@@ -25,15 +25,7 @@ from ftclf.config import TrainConfig
 from ftclf.runs import Run, write_json
 from ftclf.stopping import SIGNALS, asked, stop_later
 
-PRELOADED = [
-    "torch",
-    "transformers.trainer",
-    "transformers.models.auto.modeling_auto",
-    "peft",
-    "sklearn.linear_model",
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-]
+PRELOADED = ["ftclf.edge.preloaded"]
 SERVER_GONE = 255  # what multiprocessing says of a process whose server is gone
 
 

@@ -1,0 +1,18 @@
+"""What every job of a sweep imports: the server does so once, and the jobs are forked from it."""
+
+from importlib import import_module
+
+from ftclf.console import quiet_libraries
+
+MODULES = (
+    "ftclf.trainer",
+    "transformers.models.auto.modeling_auto",
+    "scipy.optimize",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "joblib.externals.loky",  # a job that Hydra's joblib launcher starts must know it
+)
+
+quiet_libraries()  # first: it keeps transformers from importing what no job needs
+for module in MODULES:
+    import_module(module)
