@@ -439,6 +439,13 @@ print(*{"datasets", "pandas", "sklearn", "scipy"} & set(sys.modules))
 
 
 @pytest.mark.slow
+def test_the_server_of_a_sweep_imports_nothing_for_data_frames_or_other_models() -> None:
+    probe = "import sys, ftclf.edge.preloaded; print(*{'datasets', 'pandas', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.slow
 def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,83 @@ def test_labels_that_look_like_markup_or_paths_come_through(
     names = {row["label"] for row in read_json(Run(tmp_path / "run").metrics)["test"]["per_class"]}
     assert names == set(renamed.values())
     assert run(["compare", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_run_leaves_the_garbage_collector_as_it_was(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    """What was there before a run is not collected during it; afterwards it is, unless the caller had said the same."""
+    during: list[int] = []
+    collect = gc.collect
+    monkeypatch.setattr(gc, "collect", lambda *given: during.append(gc.get_freeze_count()) or collect(*given))
+    if frozen:
+        gc.freeze()
+    try:
+        train_tiny("training.max_steps=1")
+        assert min(during, default=0) > 10_000
+        assert bool(gc.get_freeze_count()) == frozen
+    finally:
+        gc.unfreeze()
+
+
+@pytest.fixture
+def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Trace networks as torch.compile does, without the C++ compiler, which takes half a minute. Returns which."""
+    import torch
+
+    compiled: list[Any] = []
+    whole = torch.nn.Module.compile
+
+    def traced(self: Any, **options: Any) -> None:
+        compiled.append(self)
+        whole(self, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    return compiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_compiled_run_differs_from_another_by_rounding_alone(
+    train_tiny: TrainTiny, quickly_compiled: list[Any], method: str
+) -> None:
+    words = [f"method={method}", "model.dropout=0", "training.average=0", "baselines=[]"]
+    words += ["method.dropout=0"] if method == "lora" else []
+    plain = train_tiny(*words, folder="plain")
+    assert not quickly_compiled
+    compiled = train_tiny(*words, "training.compile=true", folder="compiled")
+    assert len(quickly_compiled) == 1
+    names = [load_file(one).keys() for run in (plain, compiled) for one in run.checkpoint.glob("*model.safetensors")]
+    assert names[0] == names[1]
+    for score, value in read_json(plain.metrics)["test"].items():
+        if isinstance(value, float):
+            assert read_json(compiled.metrics)["test"][score] == pytest.approx(value, abs=1e-4), score
+
+
+@pytest.mark.slow
+def test_a_compiled_network_predicts_the_same_labels(
+    trained: Run, reviews: Path, tmp_path: Path, quickly_compiled: list[Any]
+) -> None:
+    def labels(*words: str) -> list[str]:
+        output = tmp_path / f"{len(words)}.parquet"
+        assert run(["predict", f"checkpoint={trained.folder}", f"input={reviews}", f"output={output}", *words]) == 0
+        return pq.read_table(output)["label"].to_pylist()  # type: ignore[no-any-return]
+
+    assert labels("compile=true") == labels()
+    assert len(quickly_compiled) == 1
+
+
+def test_nothing_is_compiled_without_a_compiler(
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.compile=true")) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "there is no C++ compiler (no-such-compiler); install one, or leave it out" in said
+    assert not (tmp_path / "run").exists()

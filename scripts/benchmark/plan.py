@@ -10,6 +10,8 @@ from benchmark.commands import answer, prediction
 from benchmark.record import AT_LEAST, AT_MOST, NO_WORSE, Figure, Goal, Spec
 from benchmark.scores import after_the_same_epochs, fasttext, setfit, tfidf
 from benchmark.training import (
+    COMPILED_FULL,
+    COMPILED_LORA,
     DYNAMIC,
     FULL,
     GROUPED,
@@ -61,6 +63,16 @@ TASKS = (
         short=True,
     ),
     task("lora", faster(LORA, FULL), times("lora", "LoRA, examples per second", "ftclf, full", 1.3), short=True),
+    task(
+        "compiled_full",
+        faster(FULL, COMPILED_FULL),
+        times("compiled_full", FULL_NAME, "ftclf, training.compile=true"),
+    ),
+    task(
+        "compiled_lora",
+        faster(LORA, COMPILED_LORA),
+        times("compiled_lora", "LoRA, examples per second", "ftclf, training.compile=true"),
+    ),
     task(
         "together",
         together,
@@ -136,6 +148,12 @@ TASKS = (
         "gpu_grouped_bf16",
         faster(FULL, GROUPED_BF16),
         times("gpu_grouped_bf16", FULL_NAME, "Trainer, grouped by length, bf16"),
+        device="cuda",
+    ),
+    task(
+        "gpu_compiled",
+        faster(COMPILED_FULL, FULL),
+        times("gpu_compiled", f"{FULL_NAME}, training.compile=true", "ftclf, full"),
         device="cuda",
     ),
     task(

@@ -50,6 +50,8 @@ def ours(*words: str) -> Callable[[Bench], Side]:
 
 
 FULL, LORA = ours("method=full"), ours("method=lora")
+COMPILED_FULL = ours("method=full", "training.compile=true")
+COMPILED_LORA = ours("method=lora", "training.compile=true")
 # Its speed does not vary with the texts: a few steps tell it.
 PADDED = trainer(warm_up=3, steps=20)
 DYNAMIC = trainer("--padding", "dynamic", steps=60)

@@ -6,9 +6,11 @@ import functools
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
+from ftclf.console import warn
 from ftclf.errors import ConfigError
 from ftclf.heap import keep_memory
 
@@ -44,17 +47,38 @@ class Compute:
 
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
 
-    def place(self, network: Any, seat: Seat | None = None) -> Any:
+    def place(self, network: Any, seat: Seat | None = None, *, compiled: bool = False) -> Any:
         """Return the network on the device, as fast as it can be there; call it when its layers are in place.
 
-        With a seat in a relay it trains together with others.
+        With a seat in a relay it trains together with others. Raises ConfigError where nothing can be compiled.
         """
         from ftclf.fused import can_fuse, fuse
 
         network.to(self.device)
-        if self.device == "cpu" and can_fuse(network):
+        if compiled:
+            _check_compiler(self.device)
+            if self.device == "cpu" and can_fuse(network):
+                warn("compile: on a CPU such a network is faster without")
+            network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
+        elif self.device == "cpu" and can_fuse(network):
             fuse(network, self.threads, seat)
         return network
+
+
+def not_compiled() -> Any:
+    """Return the context in which a compiled network computes as it stands: an evaluation is not worth a graph."""
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
+
+
+def _check_compiler(device: str) -> None:
+    """Refuse to compile where torch would find out in the first step that it has nothing to do so with."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device == "cuda" and find_spec("triton") is None:
+        raise ConfigError("compile: got true, and triton is not installed; pip install triton, or leave it out")
+    if shutil.which(compiler) is None:
+        raise ConfigError(f"compile: got true, and there is no C++ compiler ({compiler}); install one, or leave it out")
 
 
 def choose_compute(config: TrainingConfig) -> Compute:

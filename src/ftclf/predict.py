@@ -76,7 +76,7 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     compute = scoring_compute(info.device, info.precision)
-    network = scoring_network(checkpoint.network, compute)
+    network = scoring_network(checkpoint.network, compute, compiled=config.compile)
     while chunk:
         texts = [text for text, _ in chunk]
         tokens = tokenise(texts, checkpoint.tokenizer, info.dataset.max_length)

@@ -101,10 +101,10 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         start_at_log_odds(classifier.network, data.splits["train"].labels)
     faster = faster_parameters(classifier, config.method)
     network = apply_method(classifier, config.method)
-    if prepared.compute.device == "cpu":
+    if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
-        prepared.compute.place(network, current_seat())
+        prepared.compute.place(network, current_seat(), compiled=config.training.compile)
     parameters = count_parameters(network)
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(

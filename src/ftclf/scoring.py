@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def scoring_network(network: Any, compute: Compute) -> nn.Module:
+def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -> nn.Module:
     """Return a loaded network made ready to score: what costs time in every batch is done once.
 
     Adapters are merged, and the blocks' linear layers are held in the type that autocast would turn them into: both
@@ -35,7 +35,7 @@ def scoring_network(network: Any, compute: Compute) -> nn.Module:
             module.to(compute.dtype)
     network.eval().requires_grad_(False)
     hand_back_memory(collect=False)  # the weights that it was loaded with are too large for batches to fit in between
-    return compute.place(network)  # type: ignore[no-any-return]
+    return compute.place(network, compiled=compiled)  # type: ignore[no-any-return]
 
 
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:

@@ -72,7 +72,7 @@ def _shared(config: TrainConfig) -> dict[str, Any] | None:
     method, training = config.method, config.training
     if not isinstance(method, LoraConfig) or method.dora or method.init in ("pissa", "olora"):
         return None  # these change the base, which is shared
-    if training.trackers or training.gradient_checkpointing:
+    if training.trackers or training.gradient_checkpointing or training.compile:
         return None
     shared = asdict(config)
     for part, names in OWN.items():

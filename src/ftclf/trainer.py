@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
-from ftclf.compute import Compute
+from ftclf.compute import Compute, not_compiled
 from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
@@ -109,7 +109,7 @@ class ClassifierTrainer(ResumableTrainer):
         optimizer = super().create_optimizer(model)
         if fresh:
             _speed_up(optimizer, *self.faster)
-            if not self.args.torch_compile:  # it cannot trace what is kept of each row
+            if not self.config.compile:  # it cannot trace what is kept of each row
                 self.embedding_rows = train_by_rows(self.network, optimizer)
             spare_walks(self.network)
             if self.average:
@@ -161,7 +161,11 @@ class ClassifierTrainer(ResumableTrainer):
         start = time.perf_counter()
         tokens, split = self.validation
         hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
-        with self.average.in_place() if self.average else nullcontext(), self.breakable_evaluation():
+        with (
+            self.average.in_place() if self.average else nullcontext(),
+            self.breakable_evaluation(),
+            not_compiled() if self.config.compile else nullcontext(),
+        ):
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():
             raise DivergedError(

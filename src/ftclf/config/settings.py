@@ -244,6 +244,7 @@ class TrainingConfig:
         False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
     )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
+    compile: bool = setting(False, "torch.compile: a minute or two before the first steps, then faster ones on a GPU")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1, high=10**9)
     trackers: list[str] = setting([], "tensorboard, mlflow, wandb, trackio", choices=TRACKERS)
@@ -342,6 +343,7 @@ class PredictConfig:
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
     keep: list[str] = setting([], "columns of the input that are written beside the labels, as in [id,source]")
     batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
+    compile: bool = setting(False, "torch.compile: for many texts on a GPU; some half a minute before the first labels")
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)
 
