@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmark.bench import Bench
 from benchmark.commands import answer, prediction
 from benchmark.record import AT_LEAST, AT_MOST, NO_WORSE, Figure, Goal, Spec
-from benchmark.scores import after_the_same_epochs, fasttext, setfit, tfidf
+from benchmark.scores import after_the_same_epochs, by_ftclf, by_trainer, fasttext, setfit, tfidf
 from benchmark.training import (
     COMPILED_FULL,
     COMPILED_LORA,
@@ -125,7 +125,7 @@ TASKS = (
     ),
     task(
         "score",
-        after_the_same_epochs,
+        after_the_same_epochs(by_ftclf(), by_trainer),
         Spec(
             "score",
             "accuracy on test after 3 epochs of 6,000 rows, 3 seeds",
@@ -134,6 +134,14 @@ TASKS = (
             Goal(NO_WORSE, 0),
         ),
         Spec("score_macro_f1", "the same, macro F1", "points", "Trainer, grouped by length, bf16", Goal(NO_WORSE, 0)),
+    ),
+    task(
+        "frozen",
+        after_the_same_epochs(by_ftclf("method.freeze_embeddings=true"), by_ftclf()),
+        Spec(
+            "frozen", "accuracy on test after the same epochs, method.freeze_embeddings=true", "points", "ftclf, full"
+        ),
+        Spec("frozen_macro_f1", "the same, macro F1", "points", "ftclf, full"),
     ),
     task("tfidf", tfidf, times("tfidf", "seconds to the peer's accuracy on validation", "TF-IDF, logistic regression")),
     task("fasttext", fasttext, times("fasttext", "seconds to the peer's accuracy on validation", "fastText")),

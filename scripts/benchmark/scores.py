@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.bench import Bench, Side
 from benchmark.material import LABELS, Rows, few_a_label
+from benchmark.process import Done
 from benchmark.record import Figure, spread
 from benchmark.training import CLOCK, seconds_of
 
@@ -19,43 +21,59 @@ VALIDATION_ROWS = 2_000
 SHOTS = 8
 
 
-def after_the_same_epochs(bench: Bench) -> list[Figure]:
-    """Measure by how many points of accuracy and of macro F1 ftclf is better than the Trainer on all test rows."""
-    from ftclf.comparison import read_outcome
-    from ftclf.runs import Run
-    from ftclf.significance import Side as Compared
-    from ftclf.significance import difference
-
-    rows = bench.rows(SCORE_ROWS, 1_000, None)
-    ours: list[Outcome] = []
-    theirs: list[Outcome] = []
-    seconds: dict[str, list[Any]] = {"ours": [], "peer": []}
-    for seed in SEEDS:
-        run, output = bench.fresh("run"), bench.fresh("trainer")
-        words = ("dataset=go_emotions", "method=full", f"training.epochs={EPOCHS}", f"training.seed={seed}")
-        seconds["ours"].append(bench.run(bench.train(*words, rows=rows, folder=run)))
-        ours.append(read_outcome(Run(run)))
-        seconds["peer"].append(bench.run(_grouped_bf16(bench, rows, output, seed)))
-        theirs.append(_outcome(output / "test.npz"))
-    found = difference(Compared("ftclf", tuple(ours)), Compared("Trainer", tuple(theirs)), score="accuracy")
-    details = {name: seconds_of(done) for name, done in seconds.items()}
-    for name, side in (("ours", ours), ("peer", theirs)):
-        details[name] |= {
-            score: round(sum(one.draws.observed[score] for one in side) / len(side), 4)
-            for score in ("accuracy", "macro_f1")
-        }
-    figures = []
-    for score in ("accuracy", "macro_f1"):
-        value, low, high = (100 * number for number in found.scores[score])
-        figures.append(Figure(value, low, high, len(SEEDS), details))
-    return figures
+Trained = Callable[[Bench, Rows, int], tuple[Done, "Outcome"]]  # with a seed
 
 
-def _grouped_bf16(bench: Bench, rows: Rows, output: Path, seed: int) -> Side:
+def by_ftclf(*words: str) -> Trained:
+    """Return what trains with ftclf on the rows, fully, and scores all test rows."""
+
+    def train(bench: Bench, rows: Rows, seed: int) -> tuple[Done, Outcome]:
+        from ftclf.comparison import read_outcome
+        from ftclf.runs import Run
+
+        run = bench.fresh("run")
+        own = ("dataset=go_emotions", "method=full", f"training.epochs={EPOCHS}", f"training.seed={seed}", *words)
+        return bench.run(bench.train(*own, rows=rows, folder=run)), read_outcome(Run(run))
+
+    return train
+
+
+def by_trainer(bench: Bench, rows: Rows, seed: int) -> tuple[Done, Outcome]:
+    """Do it with the Trainer, at its defaults."""
+    output = bench.fresh("trainer")
     words = ["--model", str(bench.weights()), "--labels", str(LABELS), "--output", str(output), "--seed", str(seed)]
     words += ["--train", rows.file("train"), "--test", rows.file("test"), "--epochs", str(EPOCHS)]
     words += ["--padding", "dynamic", "--group-by-length", "--bf16", *([] if bench.device == "cuda" else ["--cpu"])]
-    return bench.peer("trainer.py", *words)
+    return bench.run(bench.peer("trainer.py", *words)), _outcome(output / "test.npz")
+
+
+def after_the_same_epochs(ours: Trained, theirs: Trained) -> Callable[[Bench], list[Figure]]:
+    """Return the measurement of the points of accuracy and of macro F1 by which the first is better on test."""
+
+    def measure(bench: Bench) -> list[Figure]:
+        from ftclf.significance import Side as Compared
+        from ftclf.significance import difference
+
+        rows = bench.rows(SCORE_ROWS, 1_000, None)
+        pairs = [(ours(bench, rows, seed), theirs(bench, rows, seed)) for seed in SEEDS]
+        details: dict[str, dict[str, Any]] = {}
+        sides: list[Compared] = []
+        for name, found in zip(("ours", "peer"), zip(*pairs, strict=True), strict=True):
+            outcomes = tuple(outcome for _, outcome in found)
+            scores = {
+                score: round(sum(one.draws.observed[score] for one in outcomes) / len(outcomes), 4)
+                for score in ("accuracy", "macro_f1")
+            }
+            details[name] = seconds_of([done for done, _ in found]) | scores
+            sides.append(Compared(name, outcomes))
+        differences = difference(*sides, score="accuracy").scores
+        figures = []
+        for score in ("accuracy", "macro_f1"):
+            value, low, high = (100 * number for number in differences[score])
+            figures.append(Figure(value, low, high, len(SEEDS), details))
+        return figures
+
+    return measure
 
 
 def _outcome(path: Path) -> Outcome:
