@@ -50,13 +50,12 @@ class Compute:
     def place(self, network: Any, seat: Seat | None = None, *, compiled: bool = False) -> Any:
         """Return the network on the device, as fast as it can be there; call it when its layers are in place.
 
-        With a seat in a relay it trains together with others. Raises ConfigError where nothing can be compiled.
+        With a seat in a relay it trains together with others.
         """
         from ftclf.fused import can_fuse, fuse
 
         network.to(self.device)
         if compiled:
-            _check_compiler(self.device)
             if self.device == "cpu" and can_fuse(network):
                 warn("compile: on a CPU such a network is faster without")
             network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
@@ -72,13 +71,16 @@ def not_compiled() -> Any:
     return torch.compiler.set_stance("force_eager")
 
 
-def _check_compiler(device: str) -> None:
-    """Refuse to compile where torch would find out in the first step that it has nothing to do so with."""
+def check_compiler(setting: str, device: str) -> None:
+    """Refuse to compile where torch would find out in the first step that it has nothing to do so with.
+
+    Raises ConfigError with the setting that asked for it.
+    """
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if device == "cuda" and find_spec("triton") is None:
-        raise ConfigError("compile: got true, and triton is not installed; pip install triton, or leave it out")
+        raise ConfigError(f"{setting}: got true, and triton is not installed; pip install triton, or leave it out")
     if shutil.which(compiler) is None:
-        raise ConfigError(f"compile: got true, and there is no C++ compiler ({compiler}); install one, or leave it out")
+        raise ConfigError(f"{setting}: got true, without a C++ compiler ({compiler}); install one, or leave it out")
 
 
 def choose_compute(config: TrainingConfig) -> Compute:

@@ -64,7 +64,7 @@ def predict(config: PredictConfig) -> None:
 def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
     """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
     from ftclf.checkpoint import load_checkpoint
-    from ftclf.compute import scoring_compute
+    from ftclf.compute import check_compiler, scoring_compute
     from ftclf.console import quiet_libraries
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
@@ -76,6 +76,8 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
     compute = scoring_compute(info.device, info.precision)
+    if config.compile:
+        check_compiler("compile", compute.device)
     network = scoring_network(checkpoint.network, compute, compiled=config.compile)
     while chunk:
         texts = [text for text, _ in chunk]

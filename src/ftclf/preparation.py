@@ -37,7 +37,7 @@ class Prepared:
 
 def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
-    from ftclf.compute import choose_attention, choose_compute
+    from ftclf.compute import check_compiler, choose_attention, choose_compute
     from ftclf.model import load_tokenizer, longest_text, read_settings
     from ftclf.tokens import cached_tokens
     from ftclf.weights import find_weights
@@ -45,6 +45,8 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     weights = find_weights(config.model)  # first: it needs no torch, and is where most mistakes are
     quiet_libraries()
     compute = choose_compute(config.training)
+    if config.training.compile:
+        check_compiler("training.compile", compute.device)
     longest = longest_text(read_settings(weights.folder))
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
