@@ -9,6 +9,7 @@ import resource
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,11 +65,11 @@ class Compute:
         return network
 
 
-def not_compiled() -> Any:
+def as_it_stands(*, compiled: bool) -> Any:
     """Return the context in which a compiled network computes as it stands: an evaluation is not worth a graph."""
     import torch
 
-    return torch.compiler.set_stance("force_eager")
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 def check_compiler(setting: str, device: str) -> None:

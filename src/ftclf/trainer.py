@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
-from ftclf.compute import Compute, not_compiled
+from ftclf.compute import Compute, as_it_stands
 from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
 from ftclf.data import Split
@@ -164,7 +164,7 @@ class ClassifierTrainer(ResumableTrainer):
         with (
             self.average.in_place() if self.average else nullcontext(),
             self.breakable_evaluation(),
-            not_compiled() if self.config.compile else nullcontext(),
+            as_it_stands(compiled=self.config.compile),
         ):
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
         if not np.isfinite(logits).all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,13 +157,13 @@ def _some_logits(prepared: Prepared, network: Any) -> tuple[dict[str, Any], Any]
     """Return rows of validation and the network's logits of them, which its checkpoint must give again."""
     import torch
 
-    from ftclf.compute import not_compiled
+    from ftclf.compute import as_it_stands
     from ftclf.scoring import model_inputs
 
     tokens = prepared.tokens["validation"]
     inputs = model_inputs(tokens, np.arange(min(16, len(tokens))), prepared.compute.device)
     network.eval()
-    with torch.inference_mode(), not_compiled() if prepared.config.training.compile else nullcontext():
+    with torch.inference_mode(), as_it_stands(compiled=prepared.config.training.compile):
         return inputs, network(**inputs).logits
 
 
