@@ -404,6 +404,18 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_a_process_that_leaves_waits_for_its_threads_and_calls_what_is_registered() -> None:
+    probe = """
+import atexit, threading, time
+from ftclf.leaving import leave
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+leave(3)
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "thread\nregistered\n", "")
+
+
 @pytest.mark.slow
 def test_help_is_fast_and_imports_nothing_heavy() -> None:
     code, _, err, seconds = fresh("--help")

@@ -24,6 +24,7 @@ LAYERS = [
     "errors",
     "config",
     "stopping",
+    "leaving",
     "console",
     "words",
     "tables",

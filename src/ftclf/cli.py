@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import sys
@@ -164,13 +163,6 @@ complete -o nosort -F _ftclf ftclf"""
 # What torch calls it on a CPU and on an accelerator; it has no class for the first.
 
 
-def main() -> None:
-    """Run one command and leave with its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks is spelt out
-    sys.exit(run(sys.argv[1:]))
-
-
 # What the libraries and trackers ask before they report to their makers.
 NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -191,7 +183,9 @@ def guarded(work: Callable[[], int]) -> int:
     """Do some work that signals may stop, and return its exit code, or that of whatever ended it."""
     try:
         with stoppable():
-            return work()
+            code = work()
+            sys.stdout.flush()  # here, where it may still fail
+            return code
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
     except Stopped as signal:

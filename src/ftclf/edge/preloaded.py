@@ -1,8 +1,10 @@
 """What every job of a sweep imports: the server does so once, and the jobs are forked from it."""
 
+import atexit
 from importlib import import_module
 
 from ftclf.console import quiet_libraries
+from ftclf.leaving import leave_at_once
 
 MODULES = (
     "ftclf.trainer",
@@ -16,3 +18,4 @@ MODULES = (
 quiet_libraries()  # first: it keeps transformers from importing what no job needs
 for module in MODULES:
     import_module(module)
+atexit.register(leave_at_once)  # the server has nothing of its own, and a pipe waits for its end
