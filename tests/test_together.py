@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,19 @@ def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: py
     monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 3, 5, 7})
 
-    def lanes(count: int, **changes: object) -> list[tuple[list[int], list[int], int]]:
+    def lanes(count: int, ranks: Sequence[int] = (), **changes: object) -> list[tuple[list[int], list[int], int]]:
         jobs = {number: Job(job(**changes), Path(str(number)), []) for number in range(count)}
+        for number, rank in enumerate(ranks):
+            jobs[number].config.method.r = rank
         return [(list(lane.jobs), sorted(lane.cores or ()), lane.alone) for lane in lanes_of(jobs)]
 
     assert lanes(1) == [([0], [], 0)]
     assert lanes(2) == [([0], [2, 3], 4), ([1], [5, 7], 4)]
     assert lanes(5) == [([0], [2], 4), ([1], [3], 4), ([2], [5], 4), ([3, 4], [7], 4)]
-    assert lanes(4, training__threads=2) == [([0, 1], [2, 3], 2), ([2, 3], [5, 7], 2)]
+    assert lanes(4, training__threads=2) == [([0, 3], [2, 3], 2), ([1, 2], [5, 7], 2)]
     assert lanes(2, training__threads=3) == [([0, 1], [], 0)]
+    ends = lanes(6, (4, 4, 8, 8, 32, 32), training__threads=2)
+    assert [sum((4, 4, 8, 8, 32, 32)[number] for number in numbers) for numbers, *_ in ends] == [44, 44]
     monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: True)
     assert lanes(2) == [([0, 1], [], 0)]
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import cycle
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ftclf.config import TrainConfig
+from ftclf.config import LoraConfig, TrainConfig
 from ftclf.runs import Run, write_json
 from ftclf.stopping import SIGNALS, asked, stop_later
 
@@ -56,7 +56,10 @@ class Lane:
 
 
 def lanes_of(jobs: dict[int, Job]) -> list[Lane]:
-    """Deal out jobs that can train in one pass to processes: a core for each uses both better than two for all."""
+    """Deal out jobs that can train in one pass to processes: a core for each uses both better than two for all.
+
+    The larger a job's rank the longer it takes: the sweep ends with the slowest process, so each gets large and small.
+    """
     from ftclf.compute import may_have_gpu, usable_cores
 
     cores = usable_cores()
@@ -64,12 +67,21 @@ def lanes_of(jobs: dict[int, Job]) -> list[Lane]:
     lanes = min(len(jobs), cores // (threads or 1))
     if lanes < 2 or not hasattr(os, "sched_getaffinity") or may_have_gpu():
         return [Lane(jobs)]
-    free, numbers = sorted(os.sched_getaffinity(0)), list(jobs)
-    bounds = [(index * len(numbers) // lanes, index * cores // lanes) for index in range(lanes + 1)]
+    free, by_rank = sorted(os.sched_getaffinity(0)), sorted(jobs, key=lambda number: _rank(jobs[number]), reverse=True)
+    there_and_back = cycle([*range(lanes), *reversed(range(lanes))])
+    dealt = dict(zip(by_rank, there_and_back, strict=False))
     return [
-        Lane({n: jobs[n] for n in numbers[first:last]}, frozenset(free[start:stop]), min(threads or cores, cores))
-        for (first, start), (last, stop) in pairwise(bounds)
+        Lane(
+            {number: job for number, job in jobs.items() if dealt[number] == lane},
+            frozenset(free[lane * cores // lanes : (lane + 1) * cores // lanes]),
+            min(threads or cores, cores),
+        )
+        for lane in range(lanes)
     ]
+
+
+def _rank(job: Job) -> int:
+    return job.config.method.r if isinstance(job.config.method, LoraConfig) else 0
 
 
 def train_apart(*lanes: Lane) -> None:

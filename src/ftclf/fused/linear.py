@@ -237,9 +237,10 @@ def gradients_of_adapters(products: list[Product], saved: list[list[Saved]], *, 
         shares = [[x for pair in pairs for x in pair] for pairs in zip(*(pairs for _, pairs in found), strict=True)]
         if not shares:
             continue
-        total = torch.zeros(sum(x.numel() for x in shares[0]))
-        for share in shares:
-            total += torch.cat([x.view(-1) for x in share])
+        flat = [torch.cat([x.view(-1) for x in share]) for share in shares]
+        total = flat[0].float()
+        for share in flat[1:]:
+            total += share
         pieces = torch.split(total, [x.numel() for x in shares[0]])
         downs, ups = pieces[::2], pieces[1::2]
         torch._foreach_mul_(ups, [model.factor(training=training) for model, _ in found])
