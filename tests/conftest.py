@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,19 @@ def real_data() -> Path:
     if not folder or not (Path(folder) / "go_emotions" / "train.tsv").is_file():
         pytest.skip("real data: set FTCLF_DATA to a folder with go_emotions/ and dbpedia_14/")
     return Path(folder)
+
+
+@pytest.fixture
+def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Trace networks as torch.compile does, without the C++ compiler, which takes half a minute. Returns which."""
+    import torch
+
+    compiled: list[Any] = []
+    whole = torch.nn.Module.compile
+
+    def traced(self: Any, **options: Any) -> None:
+        compiled.append(self)
+        whole(self, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    return compiled

@@ -51,6 +51,8 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
     ("words", "expected"),
     [
         (["dataset=go_emotion"], "error: dataset: got 'go_emotion', allowed: bbc_news"),
+        (["dataset=/a/new.csv"], "error: dataset: got '/a/new.csv', allowed: bbc_news"),
+        (["dataset=./new.csv"], "A file of your own is dataset=files dataset.train=FILE"),
         (["dataset=go_emotion"], "Did you mean 'go_emotions'?"),
         (["training.epochz=3"], "error: training.epochz: no such setting. Did you mean 'training.epochs'?"),
         (["+lrr=1"], "error: lrr: no such setting."),

@@ -117,6 +117,23 @@ def test_a_killed_run_goes_on_to_the_same_bits_from_its_last_checkpoint(
     assert same(whole, Run(tmp_path / "broken"))
 
 
+@pytest.mark.slow
+def test_a_compiled_run_goes_on_to_the_same_bits(
+    train_tiny: TrainTiny,
+    words: Words,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quickly_compiled: list[Any],
+) -> None:
+    settings = ("method=full", "training.compile=true")
+    whole = train_tiny(*settings, "baselines=[]", folder="whole")
+    at_step(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(words(*settings, folder="broken")) == 143
+    assert run(words(*settings, folder="broken")) == 0
+    assert same(whole, Run(tmp_path / "broken"))
+    assert len(quickly_compiled) == 3
+
+
 def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     train_tiny: TrainTiny, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

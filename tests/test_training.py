@@ -297,22 +297,6 @@ def test_a_run_leaves_the_garbage_collector_as_it_was(
         gc.unfreeze()
 
 
-@pytest.fixture
-def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Trace networks as torch.compile does, without the C++ compiler, which takes half a minute. Returns which."""
-    import torch
-
-    compiled: list[Any] = []
-    whole = torch.nn.Module.compile
-
-    def traced(self: Any, **options: Any) -> None:
-        compiled.append(self)
-        whole(self, backend="aot_eager", **options)
-
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
-    return compiled
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_compiled_run_differs_from_another_by_rounding_alone(

@@ -58,7 +58,7 @@ class Compute:
         network.to(self.device)
         if compiled:
             if self.device == "cpu" and can_fuse(network):
-                warn("compile: on a CPU such a network is faster without")
+                warn("torch.compile: on a CPU such a network is faster without; leave compile out")
             network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
         elif self.device == "cpu" and can_fuse(network):
             fuse(network, self.threads, seat)

@@ -21,10 +21,13 @@ def explain(error: BaseException, override: str, command: str) -> str:
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
     if found := re.search(r"Could not find '([\w/]+)/([^']+)'.*?Available options in '[\w/]+': ?(.*)", text):
-        group, name = found[1], found[2]
+        group, name = (key, value.strip("'\"")) if key in GROUPS and value else (found[1], found[2])
         options = re.findall(r"[\w.-]+", re.split(r"Config search path", found[3])[0])
         options = [option for option in options if not option.endswith("_schema")]
-        return f"{group}: got '{name}', allowed: {', '.join(options)}.{did_you_mean(name, options)}"
+        line = f"{group}: got '{name}', allowed: {', '.join(options)}.{did_you_mean(name, options)}"
+        if group == "dataset" and ("/" in name or "." in name):
+            line += f" A file of your own is dataset=files dataset.{'test' if command == 'eval' else 'train'}=FILE"
+        return line
     if found := re.search(r"Could not (?:override|append to config)[^']*'([^']+)'|Key '([^']+)' (?:is )?not in", text):
         name = _full_key(text) or key or found[1] or found[2]
         where = re.search(r"In '([^']+)'", text)
