@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -416,6 +417,13 @@ leave(3)
 """
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (3, "thread\nregistered\n", "")
+
+
+def test_nobody_need_read_what_a_command_prints() -> None:
+    command = f"{shlex.quote(sys.executable)} -m ftclf --version"
+    for output in (">&-", ">/dev/null", "| true"):
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{command} {output}"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), output
 
 
 @pytest.mark.slow

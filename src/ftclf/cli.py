@@ -184,7 +184,7 @@ def guarded(work: Callable[[], int]) -> int:
     try:
         with stoppable():
             code = work()
-            sys.stdout.flush()  # here, where it may still fail
+            print(end="", flush=True)  # here, where it may still fail
             return code
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
