@@ -109,7 +109,7 @@ def test_the_page_shows_figures_goals_sides_and_reasons() -> None:
     cpu, gpu = "\n".join(tables["cpu"]), "\n".join(tables["gpu"])
     assert "| **23.5×** | 22.5 to 24.5 | at least 20× | reached |" in cpu
     assert "| **−0.20 points** | 95 % interval −1.00 to 0.60 | no worse than 0 points | reached |" in cpu
-    assert "AMD EPYC, 2 cores, 2026-01-02, commit abc, torch 2.13." in cpu
+    assert "AMD EPYC, 2 cores, torch 2.13:\n\n* 2026-01-02, commit abc: `" in cpu
     assert r"| open | no \| GPU | at least 5× |  |" in gpu
     assert "Nothing of this was measured yet." in gpu
     assert "| `padded` | ftclf | 300 |" in "\n".join(tables["sides"])

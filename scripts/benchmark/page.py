@@ -137,10 +137,14 @@ def limit(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def provenance(rows: list[dict[str, Any]]) -> str:
-    """Return where and when the rows were measured."""
-    found = {
-        f"{one['machine']}, {one['date'][:10]}, commit {one['git_commit']}, {one['versions']}"
-        for row in rows
-        if (one := row["measured"])
-    }
-    return f"{'; '.join(sorted(found))}." if found else "Nothing of this was measured yet."
+    """Return where, when and of which commit the rows were measured."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if one := row["measured"]:
+            where, when = f"{one['machine']}, {one['versions']}", f"{one['date'][:10]}, commit {one['git_commit']}"
+            places.setdefault(where, {}).setdefault(when, []).append(f"`{row['name']}`")
+    lines: list[str] = []
+    for place, found in sorted(places.items()):
+        lines += ["", f"{place}:", ""] if lines else [f"{place}:", ""]
+        lines += [f"* {when}: {', '.join(names)}" for when, names in sorted(found.items())]
+    return "\n".join(lines) or "Nothing of this was measured yet."
