@@ -143,6 +143,14 @@ def test_a_typo_in_a_config_of_the_users_own_names_the_file(tmp_path: Path, caps
     assert "Did you mean 'dataset.text_column'?" in line
 
 
+def test_an_option_that_a_file_chooses_is_named_as_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    content = "# @package _global_\ndefaults:\n  - override /dataset: nope\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(content)
+    assert run(["train", "--config-dir", str(tmp_path), "experiment=mine"]) == 2
+    assert lines(capsys)[0].startswith("error: dataset: got 'nope', allowed: bbc_news")
+
+
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 RUNS = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
 LOGS = "handlers: {x: {class: os.system}}\n"

@@ -143,8 +143,8 @@ def provenance(rows: list[dict[str, Any]]) -> str:
         if one := row["measured"]:
             where, when = f"{one['machine']}, {one['versions']}", f"{one['date'][:10]}, commit {one['git_commit']}"
             places.setdefault(where, {}).setdefault(when, []).append(f"`{row['name']}`")
-    lines: list[str] = []
-    for place, found in sorted(places.items()):
-        lines += ["", f"{place}:", ""] if lines else [f"{place}:", ""]
-        lines += [f"* {when}: {', '.join(names)}" for when, names in sorted(found.items())]
-    return "\n".join(lines) or "Nothing of this was measured yet."
+    parts = [
+        "\n".join([f"{place}:", "", *(f"* {when}: {', '.join(names)}" for when, names in sorted(found.items()))])
+        for place, found in sorted(places.items())
+    ]
+    return "\n\n".join(parts) or "Nothing of this was measured yet."

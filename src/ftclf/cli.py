@@ -160,9 +160,6 @@ _ftclf() {
 complete -o nosort -F _ftclf ftclf"""
 
 
-# What torch calls it on a CPU and on an accelerator; it has no class for the first.
-
-
 # What the libraries and trackers ask before they report to their makers.
 NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -21,7 +21,9 @@ def explain(error: BaseException, override: str, command: str) -> str:
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
     if found := re.search(r"Could not find '([\w/]+)/([^']+)'.*?Available options in '[\w/]+': ?(.*)", text):
-        group, name = (key, value.strip("'\"")) if key in GROUPS and value else (found[1], found[2])
+        group, name, given = found[1], found[2], value.strip("'\"")
+        if f"{group}/{name}" == f"{key}/{given}":  # slashes in it are the name's
+            group, name = key, given
         options = re.findall(r"[\w.-]+", re.split(r"Config search path", found[3])[0])
         options = [option for option in options if not option.endswith("_schema")]
         line = f"{group}: got '{name}', allowed: {', '.join(options)}.{did_you_mean(name, options)}"
