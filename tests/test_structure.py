@@ -77,6 +77,7 @@ LAYERS = [
     "together",
     "eval",
     "predict",
+    "merge",
     "compare",
     "listing",
     "edge",

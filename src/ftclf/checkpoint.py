@@ -17,7 +17,7 @@ from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
 from ftclf.method import apply_method
 from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer
 from ftclf.runs import read_json, write_json
-from ftclf.weights import Weights, find_weights, read_weights
+from ftclf.weights import WEIGHTS, Weights, find_weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,10 +56,6 @@ class CheckpointInfo:
     version: str
     format: int = FORMAT
 
-    @property
-    def is_adapter(self) -> bool:
-        return bool(self.method["kind"] == "lora")
-
 
 @dataclass
 class Checkpoint:
@@ -71,6 +67,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, network: Any, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo) -> None:
     """Write the checkpoint into an empty folder; whoever made it puts it in its place when all of it is there."""
+    network.config.problem_type = f"{info.task}_classification"  # whether others take the softmax or sigmoids
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's template; ours is written from the metrics
@@ -125,6 +122,11 @@ def _refuse_other_lengths(info: CheckpointInfo) -> None:
             raise TypeError(f"decision has {len(decision.thresholds)} thresholds for {labels} labels")
 
 
+def has_adapter(folder: Path, info: CheckpointInfo) -> bool:
+    """Return whether the checkpoint is an adapter on a base: LoRA's is, unless it was merged into whole weights."""
+    return bool(info.method["kind"] == "lora") and not (folder / WEIGHTS).is_file()
+
+
 def decide_by(info: CheckpointInfo, name: str | None) -> None:
     """Put another of the checkpoint's decision rules in the usual one's place. Raises ConfigError for none such."""
     if name is None:
@@ -144,7 +146,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
-        network = _load_adapter(folder, info) if info.is_adapter else _load_whole(folder, info)
+        network = _load_adapter(folder, info) if has_adapter(folder, info) else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
     except (WeightsError, ConfigError) as error:
@@ -170,7 +172,7 @@ def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -
         difference = (logits - network(**inputs).logits).abs().max().item()
     if not np.isfinite(difference) or difference > 1e-4:
         raise CheckpointError(
-            f"{folder}: loaded again it gives other logits (by {difference:.2g}); the run is not finished, "
+            f"{folder}: loaded again it gives other logits (by {difference:.2g}) and is not kept; "
             "please report this with the config"
         )
     network.to("cpu")  # as it was loaded

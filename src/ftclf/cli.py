@@ -100,6 +100,18 @@ def report_command(words: list[str]) -> int:
     return 0
 
 
+def merge_command(words: list[str]) -> int:
+    """Write a LoRA checkpoint as whole weights."""
+    from ftclf.merge import merge
+
+    parser = Parser("ftclf merge", description=COMMANDS["merge"].about)
+    parser.add_argument("checkpoint", type=Path, help="folder of a run that LoRA trained, or of its checkpoint")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", required=True, help="a folder that is not there yet")
+    options = parser.parse_args(words)
+    merge(options.checkpoint, options.output)
+    return 0
+
+
 def ls_command(words: list[str]) -> int:
     """List what can be chosen in each group, one line each."""
     from ftclf.listing import list_groups
@@ -136,6 +148,7 @@ COMMANDS = {
     "predict": Command("label texts from a file or stdin", predict_command),
     "compare": Command("one table over many runs, best first", compare_command),
     "report": Command("one HTML file about a run, or about several", report_command),
+    "merge": Command("a LoRA checkpoint as whole weights, for whatever opens transformers' folders", merge_command),
     "ls": Command("data sets, models, methods, experiments and sweeps that can be chosen", ls_command),
     "completion": Command('tab completion: eval "$(ftclf completion bash)"', completion_command),
 }

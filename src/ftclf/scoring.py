@@ -27,8 +27,7 @@ def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -
 
     from ftclf.fused import can_fuse, layers_outside
 
-    if hasattr(network, "merge_and_unload"):
-        network = network.merge_and_unload()
+    network = merged(network)
     outside = layers_outside(network) if can_fuse(network) else []
     for module in network.modules():
         if isinstance(module, nn.Linear) and module not in outside:
@@ -36,6 +35,11 @@ def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -
     network.eval().requires_grad_(False)
     hand_back_memory(collect=False)  # the weights that it was loaded with are too large for batches to fit in between
     return compute.place(network, compiled=compiled)  # type: ignore[no-any-return]
+
+
+def merged(network: Any) -> Any:
+    """Return the network with its adapters added to its weights, or as it is where it has none."""
+    return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
 
 
 def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:

@@ -1,0 +1,56 @@
+"""`ftclf merge`: a LoRA checkpoint as whole weights, a folder that transformers opens without peft or the base."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ftclf.console import say, size
+from ftclf.durable import seal, sync_folder
+from ftclf.errors import RunError
+from ftclf.runs import checkpoint_of
+
+
+def merge(checkpoint: Path, output: Path) -> None:
+    """Write the checkpoint's network with its adapter added to the weights into a new folder, a checkpoint as well.
+
+    Raises RunError where there is no adapter or something stands at `output`, CheckpointError where the folder, read
+    again, does not give the logits of network and adapter.
+    """
+    folder = checkpoint_of(checkpoint.expanduser())
+    output = output.expanduser().absolute()
+    if output.exists():
+        raise RunError(f"--output: {output} exists; choose another name")
+    if not output.parent.is_dir():
+        raise RunError(f"--output: no folder {output.parent}; make it first")
+    from ftclf.checkpoint import has_adapter, load_checkpoint, prove_reload, read_info, save_checkpoint
+    from ftclf.console import quiet_libraries
+    from ftclf.scoring import merged, model_inputs
+    from ftclf.tokens import tokenise
+
+    info = read_info(folder)
+    if not has_adapter(folder, info):
+        raise RunError(f"merge: {folder} has no adapter: it is a folder of whole weights already")
+    quiet_libraries()
+    import torch
+
+    loaded = load_checkpoint(folder)
+    tokens = tokenise(info.label_names[:16], loaded.tokenizer, info.dataset.max_length)
+    inputs = model_inputs(tokens, np.arange(len(tokens)), "cpu")
+    with torch.inference_mode():
+        logits = loaded.network(**inputs).logits
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as room:
+        beside = Path(room) / output.name
+        beside.mkdir()
+        save_checkpoint(beside, merged(loaded.network), loaded.tokenizer, info)
+        if (card := folder / "README.md").is_file():
+            shutil.copyfile(card, beside / card.name)
+        seal(beside)
+        prove_reload(beside, inputs, logits, seed=0)
+        weights = sum(path.stat().st_size for path in beside.glob("*.safetensors"))
+        beside.rename(output)
+        sync_folder(output.parent)
+    say(f"merged: {output} ({size(weights)}; transformers opens it, and so do ftclf eval and predict)")
