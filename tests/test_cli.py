@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -114,7 +115,23 @@ def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
     found = lines(capsys)
     assert len(found) == 1
     assert expected in found[0]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_never_began_takes_back_the_folders_that_it_made_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ftclf.training
+
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "dataset=files", "dataset.train=nope.csv"]
+    Path("there").mkdir()
+    for more in (["run_dir=there/run"], ["run_dir=new/run"], ["runs_dir=there"], ["runs_dir=new"]):
+        assert run([*words, *more]) == 2
+        assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["there"]
+    monkeypatch.setattr(ftclf.training, "load_data", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(["train", "runs_dir=new"]) == 143
+    assert not Path("new").exists()
 
 
 def test_all_mistakes_of_a_config_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:

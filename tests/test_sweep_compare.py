@@ -165,9 +165,10 @@ def test_two_runs_never_share_a_folder_whatever_the_clock_says(tmp_path: Path, m
     times = [datetime(2026, 1, 1) + timedelta(microseconds=tick) for tick in (0, 0, 0, 1)]  # the clock stands still
     monkeypatch.setattr(commands, "datetime", SimpleNamespace(now=lambda: times.pop(0)))
     config = TrainConfig(name="n", runs_dir=str(tmp_path))
-    folders = [commands._run_folder(config, sweep=False) for _ in range(2)]
-    assert len(set(folders)) == 2
-    assert all(folder.is_dir() for folder in folders)
+    with commands._run_folder(config, sweep=False) as one, commands._run_folder(config, sweep=False) as another:
+        assert one != another
+        assert one.is_dir()
+        assert another.is_dir()
 
 
 def test_seeds_are_given_in_one_place(sweep_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

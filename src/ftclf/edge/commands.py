@@ -6,8 +6,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,17 +59,17 @@ def run_train(words: list[str]) -> int:
         args = parse(words)
         jobs = checked_jobs("train", args)
     if args.multirun:
-        return _sweep(words, args, jobs)
-    folder = _run_folder(jobs[0], sweep=False)
-    find_standing(jobs[0], folder)
-    return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+        with _run_folder(jobs[0], sweep=True) as folder:
+            return _sweep(words, args, jobs, folder)
+    with _run_folder(jobs[0], sweep=False) as folder:
+        find_standing(jobs[0], folder)
+        return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
 
 
-def _sweep(words: list[str], args: Any, jobs: list[TrainConfig]) -> int:
+def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
     together, chosen = jobs[0].training.together, chooses_sweeper(args.overrides)
     if together and chosen:
         raise ConfigError("training.together: got true, allowed without hydra/sweeper: it takes all jobs at once")
-    folder = _run_folder(jobs[0], sweep=True)
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
@@ -154,30 +154,26 @@ def train_task(cfg: DictConfig) -> float:
 
         return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
 
-    def give_up(error: Exception) -> None:
-        _remove_if_empty(folder)
-        _failures.append(error)
-
-    return _attempt(work, give_up)
+    return _attempt(work)
 
 
 def eval_task(cfg: DictConfig) -> None:
     from ftclf.eval import evaluate_checkpoint
 
-    _attempt(lambda: evaluate_checkpoint(to_dataclass(cfg, "eval")), _failures.append)
+    _attempt(lambda: evaluate_checkpoint(to_dataclass(cfg, "eval")))
 
 
 def predict_task(cfg: DictConfig) -> None:
     from ftclf.predict import predict
 
-    _attempt(lambda: predict(to_dataclass(cfg, "predict")), _failures.append)
+    _attempt(lambda: predict(to_dataclass(cfg, "predict")))
 
 
-def _attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float:
+def _attempt(work: Callable[[], float | None]) -> float:
     """Do the work of a task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
     from ftclf.cli import attempt
 
-    result = attempt(work, give_up)
+    result = attempt(work, _failures.append)
     return float("nan") if result is None else result
 
 
@@ -188,28 +184,43 @@ TASKS: dict[str, Any] = {"train": train_task, "eval": eval_task, "predict": pred
 # ---- folders
 
 
-def _run_folder(config: TrainConfig, *, sweep: bool) -> Path:
-    """Return the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>."""
+@contextmanager
+def _run_folder(config: TrainConfig, *, sweep: bool) -> Iterator[Path]:
+    """Give the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>.
+
+    Folders that are made for it and stay empty, since nothing began, are taken back; those that were there are not.
+    """
     if config.run_dir:
-        return Path(config.run_dir).expanduser().absolute()
-    name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
-    name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-    parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
-    parent.mkdir(parents=True, exist_ok=True)
-    while True:  # until it is no other process's
+        folder = Path(config.run_dir).expanduser().absolute()
+        made = _missing(folder)
+    else:
+        name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
+        name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
+        parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
+        made = _missing(parent)
+        folder = _new_folder(parent)
+        made.insert(0, folder)
+    try:
+        yield folder
+    finally:
+        for path in made:
+            with suppress(OSError):  # it holds something, or is gone
+                path.rmdir()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _new_folder(parent: Path) -> Path:
+    """Make a folder that is no other process's, named by the time."""
+    while True:
+        parent.mkdir(parents=True, exist_ok=True)
         folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-        with suppress(FileExistsError):
+        with suppress(FileExistsError, FileNotFoundError):  # another made it, or took the parent back
             folder.mkdir()
             return folder
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Take back the empty folders that a run which never began would leave behind."""
-    for path in (folder, folder.parent):
-        try:
-            path.rmdir()
-        except OSError:
-            return
 
 
 def _resume(name: str, overrides: list[str]) -> int:
