@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scipy.sparse import issparse
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf import baselines
@@ -34,6 +36,26 @@ def test_baselines_are_fitted_once_for_a_data_set(
         scores.append(read_json(tmp_path / folder / "metrics.json")["baselines"])
         assert ("kept for later runs" in capsys.readouterr().out) == (folder == "a")
     assert scores[0] == scores[1] | {}
+
+
+def test_no_fit_writes_into_the_features_that_others_read(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, shared = baselines._one_against_rest, []
+
+    def of_read_only_features(inputs: Any, truth: Any, others: dict[str, Any]) -> Any:
+        for features in (inputs, *others.values()):
+            for array in [features.data, features.indices, features.indptr] if issparse(features) else [features]:
+                array.setflags(write=False)
+                shared.append(array)
+        return fit(inputs, truth, others)
+
+    monkeypatch.setattr(baselines, "_one_against_rest", of_read_only_features)
+    monkeypatch.setattr(baselines, "CACHE_FORMAT", "of read-only features")
+    finished = train_tiny("training.max_steps=1")
+    assert list(read_json(finished.metrics)["baselines"]) == ["majority", "tfidf", "frozen_encoder"]
+    assert "left out" not in capsys.readouterr().err
+    assert shared
 
 
 def test_baselines_can_be_left_out(train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]) -> None:
