@@ -126,6 +126,15 @@ def test_what_cannot_be_merged_is_one_line_and_nothing_is_touched(
     assert "--output" in capsys.readouterr().err
 
 
+def test_whole_weights_beside_an_adapter_are_not_taken_for_it(
+    trained: Run, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(trained.checkpoint, tmp_path / "copy"))
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(tiny_models["bert"] / name, copy / name)
+    assert predicted(copy, tmp_path) == predicted(trained.folder, tmp_path)
+
+
 def test_a_merged_run_that_gives_other_logits_is_not_left_behind(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
 from ftclf.method import apply_method
 from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer
 from ftclf.runs import read_json, write_json
-from ftclf.weights import WEIGHTS, Weights, find_weights, read_weights
+from ftclf.weights import Weights, find_weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,11 +122,6 @@ def _refuse_other_lengths(info: CheckpointInfo) -> None:
             raise TypeError(f"decision has {len(decision.thresholds)} thresholds for {labels} labels")
 
 
-def has_adapter(folder: Path, info: CheckpointInfo) -> bool:
-    """Return whether the checkpoint is an adapter on a base: LoRA's is, unless it was merged into whole weights."""
-    return bool(info.method["kind"] == "lora") and not (folder / WEIGHTS).is_file()
-
-
 def decide_by(info: CheckpointInfo, name: str | None) -> None:
     """Put another of the checkpoint's decision rules in the usual one's place. Raises ConfigError for none such."""
     if name is None:
@@ -146,7 +141,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
-        network = _load_adapter(folder, info) if has_adapter(folder, info) else _load_whole(folder, info)
+        adapted = info.method["kind"] == "lora" and (folder / ADAPTER).is_file()  # else it was merged
+        network = _load_adapter(folder, info) if adapted else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
     except (WeightsError, ConfigError) as error:

@@ -26,18 +26,18 @@ def merge(checkpoint: Path, output: Path) -> None:
         raise RunError(f"--output: {output} exists; choose another name")
     if not output.parent.is_dir():
         raise RunError(f"--output: no folder {output.parent}; make it first")
-    from ftclf.checkpoint import has_adapter, load_checkpoint, prove_reload, read_info, save_checkpoint
+    from ftclf.checkpoint import load_checkpoint, prove_reload, save_checkpoint
     from ftclf.console import quiet_libraries
     from ftclf.scoring import merged, model_inputs
     from ftclf.tokens import tokenise
 
-    info = read_info(folder)
-    if not has_adapter(folder, info):
-        raise RunError(f"merge: {folder} has no adapter: it is a folder of whole weights already")
     quiet_libraries()
     import torch
 
     loaded = load_checkpoint(folder)
+    info = loaded.info
+    if not hasattr(loaded.network, "merge_and_unload"):
+        raise RunError(f"merge: {folder} has no adapter: it is a folder of whole weights already")
     tokens = tokenise(info.label_names[:16], loaded.tokenizer, info.dataset.max_length)
     inputs = model_inputs(tokens, np.arange(len(tokens)), "cpu")
     with torch.inference_mode():
