@@ -6,6 +6,7 @@ scripts/bench --only lora,padded     some rows, as thoroughly as --full
 scripts/bench --json FILE            also write the rows to FILE, after each one; rows that are not measured stay
 scripts/bench --docs                 write docs/benchmarks.md from results/bench*.json, and measure nothing
 scripts/bench --device cuda          the rows for a GPU
+scripts/bench --weights FOLDER       train these weights instead of the default model's
 
 A row that cannot be measured says why, and the others go on; the exit code is 1 then. Goals that are missed are shown
 and fail nothing.
@@ -55,7 +56,7 @@ def main(words: list[str]) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ftclf-bench-") as folder:
         rounds = options.rounds or (ROUNDS if options.thorough else 1)
-        bench = Bench(Path(folder), options.device, rounds, not options.thorough, say)
+        bench = Bench(Path(folder), options.device, rounds, not options.thorough, say, options.weights)
         for task in chosen(options):
             keep(measured(task, bench, measured_where(head)))
     print(f"{time.monotonic() - start:.0f} seconds")
@@ -74,6 +75,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
     parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md and measure nothing")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="train these weights, not the default model's")
     parser.add_argument("--rounds", type=int, help=f"times that each pair is run; {ROUNDS}, or 1 in the short form")
     options = parser.parse_args(words)
     options.names = options.only.split(",") if options.only else None

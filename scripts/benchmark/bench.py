@@ -40,10 +40,12 @@ class Bench:
     rounds: int
     quick: bool  # the short form: less of everything
     say: Callable[[str], None]
+    given: Path | None = None  # weights to use instead of the default's
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
-        self.times = 8 if self.device == "cuda" else 1  # as much work: on a GPU a few steps take no time
+        # On a GPU a few steps take no time: all rows of train, and the peers so many times as many steps.
+        self.train_rows, self.times, self.epochs = (None, 8, 3) if self.device == "cuda" else (TRAIN_ROWS, 1, 1)
         self.rows = cache(self._rows)
         self.weights = cache(self._weights)
         self.distilbert_size = cache(self._distilbert_size)
@@ -62,10 +64,12 @@ class Bench:
 
     def _rows(self, *counts: int | None) -> material.Rows:
         """Return GoEmotions with so many rows of train, validation and test; what a timed training has if none are."""
-        return material.go_emotions(self.fresh("rows"), *(counts or (self.times * TRAIN_ROWS, FEW_ROWS, FEW_ROWS)))
+        return material.go_emotions(self.fresh("rows"), *(counts or (self.train_rows, FEW_ROWS, FEW_ROWS)))
 
     def _weights(self) -> Path:
         """Return the folder of the weights that ftclf would take, for the peers to load the same."""
+        if self.given:
+            return self.given
         from ftclf.edge.compose import checked_jobs, parse, register
         from ftclf.weights import find_weights
 
@@ -101,8 +105,10 @@ class Bench:
 
     def train(self, *words: str, rows: material.Rows | None = None, folder: Path | None = None) -> Side:
         """Return `ftclf train` as a user types it, without the baselines, which belong to no training."""
-        where = f"run_dir={folder or self.fresh('run')}"
-        return self.ftclf("train", "baselines=[]", where, *words, rows=rows)
+        where = [f"run_dir={folder or self.fresh('run')}"]
+        if self.given and not any(word.startswith("model.name=") for word in words):
+            where.append(f"model.name={self.given}")
+        return self.ftclf("train", "baselines=[]", *where, *words, rows=rows)
 
     def peer(self, script: str, *words: str, warm_up: int = 10, python: str = sys.executable) -> Side:
         """Return a peer's script. Everything it loads is a folder: without this it would ask the hub all the same."""

@@ -14,14 +14,19 @@ from benchmark.training import (
     COMPILED_LORA,
     DYNAMIC,
     FULL,
+    FULL_DISTILBERT,
     GROUPED,
     GROUPED_BF16,
     LORA,
     PADDED,
+    PADDED_DISTILBERT,
+    UNRECORDED,
     dbpedia_epoch,
+    distilbert,
     faster,
     first_step,
     memory,
+    minilm,
     share_of_limit,
     ten_million,
     together,
@@ -40,16 +45,19 @@ class Task:
     device: str = "cpu"
 
 
-def task(
-    name: str, measure: Callable[[Bench], list[Figure]], *specs: Spec, short: bool = False, device: str = "cpu"
-) -> Task:
-    return Task(name, measure, specs, short, device)
+def task(name: str, measure: Callable[[Bench], list[Figure]], *specs: Spec, short: bool = False) -> Task:
+    return Task(name, measure, specs, short)
 
 
 def times(name: str, about: str, peer: str, goal: float | None = None) -> Spec:
     return Spec(name, about, "times", peer, None if goal is None else Goal(AT_LEAST, goal))
 
 
+def on_gpu(name: str, measure: Callable[[Bench], list[Figure]], *specs: Spec) -> Task:
+    return Task(name, measure, specs, device="cuda")
+
+
+GPU_SHARE = "full fine-tuning at DistilBERT's size, of the measured bf16 rate"
 FULL_NAME = "full fine-tuning, examples per second"
 PADDED_NAME = "Trainer, padded to 128"
 TASKS = (
@@ -77,10 +85,11 @@ TASKS = (
         "together",
         together,
         times("together", "4 LoRA ranks together, whole command", "ftclf, one after the other", 1.3),
+        times("together_training", "the same, training alone", "ftclf, one after the other"),
     ),
     task(
         "share",
-        share_of_limit(lambda bench: bench.weights()),
+        share_of_limit(minilm),
         Spec("share", "full fine-tuning, of the measured matrix-product rate", "%", None, Goal(AT_LEAST, 50)),
     ),
     task(
@@ -146,47 +155,50 @@ TASKS = (
     task("tfidf", tfidf, times("tfidf", "seconds to the peer's accuracy on validation", "TF-IDF, logistic regression")),
     task("fasttext", fasttext, times("fasttext", "seconds to the peer's accuracy on validation", "fastText")),
     task("setfit", setfit, times("setfit", "the same, 8 rows a label to train on", "SetFit")),
-    task(
-        "gpu_padded",
-        faster(FULL, PADDED),
-        times("gpu_padded", FULL_NAME, PADDED_NAME, 5),
-        device="cuda",
+    on_gpu("gpu_padded", faster(FULL, PADDED), times("gpu_padded", FULL_NAME, PADDED_NAME, 5)),
+    on_gpu(
+        "gpu_padded_distilbert",
+        faster(FULL_DISTILBERT, PADDED_DISTILBERT),
+        times("gpu_padded_distilbert", f"{FULL_NAME}, DistilBERT's size", PADDED_NAME, 5),
     ),
-    task(
+    on_gpu("gpu_dynamic", faster(FULL, DYNAMIC), times("gpu_dynamic", FULL_NAME, "Trainer, dynamic padding")),
+    on_gpu(
         "gpu_grouped_bf16",
         faster(FULL, GROUPED_BF16),
         times("gpu_grouped_bf16", FULL_NAME, "Trainer, grouped by length, bf16"),
-        device="cuda",
     ),
-    task(
+    on_gpu("gpu_graphs", faster(FULL, UNRECORDED), times("gpu_graphs", FULL_NAME, "ftclf, training.graphs=false")),
+    on_gpu("gpu_lora", faster(LORA, FULL), times("gpu_lora", "LoRA, examples per second", "ftclf, full")),
+    on_gpu(
         "gpu_compiled",
         faster(COMPILED_FULL, FULL),
         times("gpu_compiled", f"{FULL_NAME}, training.compile=true", "ftclf, full"),
-        device="cuda",
     ),
-    task(
+    on_gpu(
+        "gpu_share_32",
+        share_of_limit(distilbert),
+        Spec("gpu_share_32", f"{GPU_SHARE}, 32 examples a batch", "%", None, Goal(AT_LEAST, 40)),
+    ),
+    on_gpu(
         "gpu_share",
-        share_of_limit(lambda bench: bench.distilbert_size()),
-        Spec(
-            "gpu_share",
-            "full fine-tuning at DistilBERT's size, of the measured bf16 rate",
-            "%",
-            None,
-            Goal(AT_LEAST, 40),
-        ),
-        device="cuda",
+        share_of_limit(distilbert, batch_size=256),
+        Spec("gpu_share", f"{GPU_SHARE}, 256 examples a batch", "%", None, Goal(AT_LEAST, 40)),
     ),
-    task(
+    on_gpu(
+        "gpu_share_compiled",
+        share_of_limit(distilbert, "training.compile=true", batch_size=256),
+        Spec("gpu_share_compiled", "the same, training.compile=true", "%", None, Goal(AT_LEAST, 40)),
+    ),
+    on_gpu(
         "gpu_together",
         together,
-        times("gpu_together", "4 LoRA ranks together, whole command", "ftclf, one after the other", 3),
-        device="cuda",
+        times("gpu_together_command", "4 LoRA ranks together, whole command", "ftclf, one after the other"),
+        times("gpu_together", "the same, training alone", "ftclf, one after the other", 3),
     ),
-    task(
+    on_gpu(
         "gpu_dbpedia",
         dbpedia_epoch,
         Spec("gpu_dbpedia", "one epoch of 560,000 rows", "s", None, Goal(AT_MOST, 60)),
-        device="cuda",
     ),
 )
 ORDER = [spec.name for one in TASKS for spec in one.specs]

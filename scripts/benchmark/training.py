@@ -25,11 +25,24 @@ MANY, FEW_MANY = 10_000_000, 43_410
 FLOP_A_WEIGHT = 6  # and token, in full fine-tuning: two forward, four backward
 
 
-def trainer(*options: str, warm_up: int = 10, steps: int | None = None) -> Callable[[Bench], Side]:
+Model = Callable[[Bench], Path]
+
+
+def minilm(bench: Bench) -> Path:
+    return bench.weights()
+
+
+def distilbert(bench: Bench) -> Path:
+    return bench.distilbert_size()
+
+
+def trainer(
+    *options: str, warm_up: int = 10, steps: int | None = None, model: Model = minilm
+) -> Callable[[Bench], Side]:
     """Return what makes a side of the Trainer's usual script; without `steps` it passes once over the rows."""
 
     def side(bench: Bench) -> Side:
-        words = ["--model", str(bench.weights()), "--train", bench.rows().file("train"), "--labels", str(LABELS)]
+        words = ["--model", str(model(bench)), "--train", bench.rows().file("train"), "--labels", str(LABELS)]
         words += ["--output", str(bench.fresh("trainer")), "--epochs", "1", *options]
         if steps is not None:
             words += ["--max-steps", str(min(steps, QUICK_STEPS) if bench.quick else bench.times * steps)]
@@ -39,22 +52,27 @@ def trainer(*options: str, warm_up: int = 10, steps: int | None = None) -> Calla
     return side
 
 
-def ours(*words: str) -> Callable[[Bench], Side]:
-    """Return what makes a side of ftclf: one epoch of the same rows, or its first steps."""
+def ours(*words: str, model: Model | None = None) -> Callable[[Bench], Side]:
+    """Return what makes a side of ftclf: one epoch of the same rows (three on a GPU), or its first steps."""
 
     def side(bench: Bench) -> Side:
         few = [f"training.max_steps={QUICK_STEPS}"] if bench.quick else []
-        return bench.train("dataset=go_emotions", "training.epochs=1", *few, *words, rows=bench.rows())
+        named = [f"model.name={model(bench)}"] if model else []
+        epochs = f"training.epochs={bench.epochs}"
+        return bench.train("dataset=go_emotions", epochs, *few, *named, *words, rows=bench.rows())
 
     return side
 
 
 FULL, LORA = ours("method=full"), ours("method=lora")
 COMPILED_FULL = ours("method=full", "training.compile=true")
+UNRECORDED = ours("method=full", "training.graphs=false")
+FULL_DISTILBERT = ours("method=full", model=distilbert)
 COMPILED_LORA = ours("method=lora", "training.compile=true")
 # Its speed does not vary with the texts: a few steps tell it.
 PADDED = trainer(warm_up=3, steps=20)
 DYNAMIC = trainer("--padding", "dynamic", steps=60)
+PADDED_DISTILBERT = trainer(warm_up=3, steps=20, model=distilbert)
 # It sorts pools of 50 batches by length, the longest batch first. The second pool alone is timed: whole, not cut short.
 GROUPED = trainer("--padding", "dynamic", "--group-by-length", warm_up=POOL)
 GROUPED_BF16 = trainer("--padding", "dynamic", "--group-by-length", "--bf16", warm_up=POOL)
@@ -83,7 +101,7 @@ def described(done: list[Done]) -> dict[str, Any]:
     }
 
 
-def share_of_limit(model: Callable[[Bench], Path]) -> Callable[[Bench], list[Figure]]:
+def share_of_limit(model: Model, *options: str, batch_size: int = 32) -> Callable[[Bench], list[Figure]]:
     """Return the measurement of the real tokens' arithmetic in full fine-tuning, in % of what the machine can do.
 
     That is the rate of the model's own matrix products, measured right after each run in its precision.
@@ -93,19 +111,20 @@ def share_of_limit(model: Callable[[Bench], Path]) -> Callable[[Bench], list[Fig
         shares, rates = [], []
         for _ in range(bench.rounds):
             run = bench.fresh("run")
-            words = (f"model.name={model(bench)}", "dataset=go_emotions", "method=full", "training.epochs=1")
+            words = [f"model.name={model(bench)}", "dataset=go_emotions", "method=full", *options]
+            words += [f"training.epochs={bench.epochs}", f"training.batch_size={batch_size}"]
             side = bench.train(*words, rows=bench.rows(), folder=run)
             tokens = bench.run(side, clock=CLOCK).speed.tokens
             precision = read_json(run / "manifest.json")["compute"]["precision"]
-            rates.append(bench.run(hardware(bench, model(bench))).answer)
+            rates.append(bench.run(hardware(bench, model(bench), batch_size)).answer)
             shares.append(100 * tokens * FLOP_A_WEIGHT * rates[-1]["weights"] / rates[-1][precision]["mix"])
         return [spread(shares, precision=precision, **limits(rates, precision))]
 
     return measure
 
 
-def hardware(bench: Bench, model: Path) -> Side:
-    return Side((sys.executable, "-m", "benchmark.hardware", str(model), bench.device))
+def hardware(bench: Bench, model: Path, batch_size: int) -> Side:
+    return Side((sys.executable, "-m", "benchmark.hardware", str(model), bench.device, str(batch_size)))
 
 
 def limits(rates: list[dict[str, Any]], precision: str) -> dict[str, Any]:
@@ -173,16 +192,28 @@ def ten_million(bench: Bench) -> list[Figure]:
 
 
 def together(bench: Bench) -> list[Figure]:
-    """Measure a sweep of four ranks side by side against the same sweep one after the other: the whole command."""
+    """Measure a sweep of four ranks side by side against the same sweep one after the other: the whole command.
+
+    And the training alone: from the first step of a job to the last one of all, against the sum of what each takes.
+    """
 
     def sweep(*words: str) -> Callable[[], Side]:
         ranks = ("-m", "dataset=go_emotions", "method=lora", "method.r=4,8,16,32", f"training.epochs={SWEEP_EPOCHS}")
         return lambda: bench.train(*ranks, *words, rows=bench.rows())
 
     bench.run(sweep("training.max_steps=1")())  # fills the caches
-    found = bench.in_turn(sweep("training.together=true"), sweep())
+    found = bench.in_turn(sweep("training.together=true"), sweep(), clock=CLOCK)
     ours, apart = ([one.seconds for one in side] for side in found)
-    return [spread(adjacent_ratios(apart, ours), ours=seconds_of(found[0]), peer=seconds_of(found[1]))]
+    window = [max(one.ends[-1] for one in run.trainings) - min(one.began for one in run.trainings) for run in found[0]]
+    each = [sum(one.ends[-1] - one.began for one in run.trainings) for run in found[1]]
+    return [
+        spread(adjacent_ratios(apart, ours), ours=seconds_of(found[0]), peer=seconds_of(found[1])),
+        spread(
+            adjacent_ratios(each, window),
+            ours={"seconds": round(median(window), 2)},
+            peer={"seconds": round(median(each), 2)},
+        ),
+    ]
 
 
 def seconds_of(done: list[Done]) -> dict[str, Any]:

@@ -53,10 +53,13 @@ class Compute:
 
         With a seat in a relay it trains together with others.
         """
-        from ftclf.fused import can_fuse, fuse
+        from ftclf.fused import can_fuse, encoder_of, fuse
 
         network.to(self.device)
-        if compiled:
+        if compiled and self.device == "cuda" and can_fuse(network):
+            for block in encoder_of(network).layer:  # all are the same to torch, so that one graph is enough
+                block.compile(dynamic=True)
+        elif compiled:
             if self.device == "cpu" and can_fuse(network):
                 warn("torch.compile: on a CPU such a network is faster without; leave compile out")
             network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
@@ -148,13 +151,16 @@ def bf16_is_fast(device: str) -> bool:
     """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32.
 
     The answer changes every number of a run, so it must not depend on what else the machine does: in turn, the fastest
-    of many, on one core, which waits for no other.
+    of many, on one core, which waits for no other. A GPU has larger ones to do: such a small one tells how long it
+    takes to ask for it.
     """
     import torch
 
+    rows, width = (640, 384) if device == "cpu" else (8192, 1024)
+
     def seconds(dtype: torch.dtype) -> float:
-        a = torch.ones(640, 384, dtype=dtype, device=device)
-        b = torch.ones(384, 1536, dtype=dtype, device=device)
+        a = torch.ones(rows, width, dtype=dtype, device=device)
+        b = torch.ones(width, 4 * width, dtype=dtype, device=device)
         start = time.perf_counter()
         (a @ b)[0, 0].item()
         return time.perf_counter() - start

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
+
 
 class CrossEntropy:
     """Mean cross entropy over all rows of an optimizer step.
@@ -26,9 +28,13 @@ class CrossEntropy:
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
         total = functional.cross_entropy(
-            outputs.logits.float(), labels, reduction="sum", label_smoothing=self.label_smoothing
+            outputs.logits.float(),
+            labels,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+            ignore_index=IGNORED,
         )
-        return total / (self.rows or (len(labels) if num_items_in_batch is None else num_items_in_batch))
+        return total / (self.rows or (_known(labels).sum() if num_items_in_batch is None else num_items_in_batch))
 
 
 class BinaryCrossEntropy:
@@ -41,10 +47,17 @@ class BinaryCrossEntropy:
         self.rows = rows
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        total = functional.binary_cross_entropy_with_logits(outputs.logits.float(), labels, reduction="sum")
+        known = _known(labels)
+        total = functional.binary_cross_entropy_with_logits(
+            outputs.logits.float(), labels, weight=known.float(), reduction="sum"
+        )
         if self.rows:
             return total / (self.rows * labels.shape[1])
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        return total / (known.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def _known(labels: Tensor) -> Tensor:
+    return labels != IGNORED
 
 
 def start_at_log_odds(network: nn.Module, targets: NDArray[np.bool_]) -> None:

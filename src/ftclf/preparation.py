@@ -118,5 +118,6 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         train=TokenRows(tokens["train"], data.splits["train"]),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
+        packs=config.model.attention == "sdpa",
     )
     return trainer, parameters

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
@@ -25,8 +27,12 @@ from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import DivergedError
 from ftclf.evaluation import choosing_scores
+from ftclf.fused import current_seat
 from ftclf.heap import hand_back_memory
-from ftclf.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.losses import IGNORED, BinaryCrossEntropy, CrossEntropy
+from ftclf.low_precision import LowPrecisionWeights
+from ftclf.packed import LONGEST, can_pack, first_position, pack, packed_attention
+from ftclf.recorded import RecordedSteps, apart_from_the_default_stream, can_record, rounded_up
 from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
@@ -37,10 +43,16 @@ ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: 
 
 
 class TokenRows(Dataset[Any]):
-    """A split as the Trainer wants it; one call gives a whole padded batch."""
+    """A split as the Trainer wants it; one call gives a whole padded batch.
+
+    With `few_shapes` it is filled up to one of a few shapes, with rows that no loss counts; with `first_position` it is
+    packed instead, and that is the position of each text's first token.
+    """
 
     def __init__(self, tokens: Tokens, split: Split) -> None:
         self.tokens, self.labels = tokens, split.labels
+        self.few_shapes = False
+        self.first_position: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,8 +62,15 @@ class TokenRows(Dataset[Any]):
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         index = np.asarray(rows)
+        if self.first_position is not None:
+            return pack(self.tokens, index, self.labels, self.first_position, self.longest)
         labels = torch.from_numpy(self.labels[index])
-        return {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
+        batch = {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
+        return filled_up(batch, self.tokens.pad_id, self.longest) if self.few_shapes else batch
+
+    @cached_property
+    def longest(self) -> int:
+        return int(self.tokens.lengths.max())
 
 
 class ClassifierTrainer(ResumableTrainer):
@@ -68,11 +87,19 @@ class ClassifierTrainer(ResumableTrainer):
         train: TokenRows,
         validation: tuple[Tokens, Split],
         faster: tuple[list[torch.nn.Parameter], float],
+        packs: bool = False,
     ) -> None:
+        """Build it; `packs`: where steps are recorded, batches may be packed."""
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
+        self.records = train.few_shapes = can_record(config, compute.device, compute.precision)
+        self.packs = self.records and packs and compute.precision == "bf16" and can_pack(network)
+        if self.packs:
+            train.first_position = first_position(network, train.tokens.pad_id)
+        self.recorded: RecordedSteps | None = None
+        self.seat = current_seat()
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
@@ -101,7 +128,8 @@ class ClassifierTrainer(ResumableTrainer):
             kind=self.config.batches,
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        # Recorded steps copy it themselves, without waiting for the device.
+        return self.accelerator.prepare(loader, device_placement=[not self.records])  # type: ignore[no-any-return]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Build the Trainer's optimizer and give the faster parameters groups of their own."""
@@ -118,6 +146,8 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
+        if self.recorded:  # the whole step is made
+            return self.recorded.norm
         optimizer = self._fused_on_cpu()
         if optimizer is None:
             return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
@@ -131,14 +161,13 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        if self.recorded:
+            return self.recorded.norm
         if grad_norm is None and self._fused_on_cpu():  # nothing is clipped
             grad_norm = self._clip_grad_norm(model)
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
-        if self.compute.precision != "fp16" and not math.isfinite(norm):
-            raise DivergedError(
-                f"training: the gradient's norm is {float(norm)} in step {self.state.global_step + 1}; "
-                "lower training.learning_rate or raise training.warmup"
-            )
+        if self.compute.precision != "fp16":
+            _refuse_infinite("gradient's norm", float(norm), self.state.global_step + 1)
         return norm
 
     def _fused_on_cpu(self) -> Any:
@@ -149,7 +178,12 @@ class ClassifierTrainer(ResumableTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            result = super().train(*args, **kwargs)
+            with (
+                apart_from_the_default_stream() if self.records else nullcontext(),
+                packed_attention(self.network) if self.packs else nullcontext(),
+            ):
+                result = super().train(*args, **kwargs)
+                self._check_steps(ahead=0)
             if self.average:  # of the best evaluation, or of the end where there was none
                 self.average.keep()
             return result
@@ -159,6 +193,7 @@ class ClassifierTrainer(ResumableTrainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
+        self._check_steps(ahead=0)
         tokens, split = self.validation
         hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
         with (
@@ -206,14 +241,43 @@ class ClassifierTrainer(ResumableTrainer):
             with self.trusting_nothing():
                 self.average.load(Path(str(self.state.best_model_checkpoint)))
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"training: the loss is {loss.item()} in step {self.state.global_step + 1}; "
-                "lower training.learning_rate or raise training.warmup"
-            )
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        number = self.state.global_step + 1
+        if not self.records:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            _refuse_infinite("loss", loss.item(), number)
+            return loss
+        self.recorded = self.recorded or self._start_recording(model)
+        model.train()
+        loss = self.recorded.step(inputs, number)
+        if self.seat:
+            self.seat.pass_on()
+        self._check_steps()
         return loss
+
+    def _start_recording(self, model: Any) -> RecordedSteps:
+        """Take the optimizer's steps from the Trainer: they are part of what is recorded."""
+        optimizer: Any = self.optimizer  # accelerate's, around torch's
+        known = {LONGEST: self.rows.longest} if self.packs else {}
+        weights = LowPrecisionWeights(self.network, torch.bfloat16) if self.compute.precision == "bf16" else None
+        recorded = RecordedSteps(
+            lambda inputs: self.compute_loss(model, {**inputs, **known}),  # type: ignore[return-value]
+            optimizer.optimizer,
+            self.args.max_grad_norm,
+            self.args.device,
+            weights,
+        )
+        optimizer.step = lambda *_: None
+        return recorded
+
+    def _check_steps(self, **ahead: int) -> None:
+        for number, loss, norm in self.recorded.checked(**ahead) if self.recorded else ():
+            _refuse_infinite("loss", loss, number)
+            _refuse_infinite("gradient's norm", norm, number)
+
+    def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Count nothing where steps are recorded, which the count would wait for: the loss counts its rows."""
+        return None if self.records else super()._get_num_items_in_batch(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
@@ -223,6 +287,27 @@ class ClassifierTrainer(ResumableTrainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the Trainer would walk all parameters every step for a number that nobody reads."""
         return 0
+
+
+def filled_up(batch: dict[str, torch.Tensor], pad_id: int, longest: int) -> dict[str, torch.Tensor]:
+    """Return the batch in one of a few shapes: more padding, and more rows, of a single token that no loss counts.
+
+    No text of the split has more than `longest` tokens, and some networks can take no more.
+    """
+    rows, length = batch["input_ids"].shape
+    more_rows, more = rounded_up(rows) - rows, min(rounded_up(length), longest) - length
+    fill = {"input_ids": pad_id, "attention_mask": 0}
+    filled = {name: functional.pad(batch[name], (0, more, 0, more_rows), value=value) for name, value in fill.items()}
+    filled["attention_mask"][rows:, 0] = 1  # no row may be without any token
+    sides = (0, more_rows) if batch["labels"].ndim == 1 else (0, 0, 0, more_rows)
+    return {**filled, "labels": functional.pad(batch["labels"], sides, value=IGNORED)}
+
+
+def _refuse_infinite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"training: the {what} is {value} in step {step}; lower training.learning_rate or raise training.warmup"
+        )
 
 
 def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:

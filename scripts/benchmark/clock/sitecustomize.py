@@ -45,7 +45,6 @@ def watch(trainer: Any) -> None:
     spawned = float(os.environ["BENCH_SPAWNED"])
     warm_up = int(os.environ.get("BENCH_WARM_UP") or 0)
     until = float(os.environ.get("BENCH_UNTIL") or "inf")
-    clocks: list[Any] = []
 
     def now() -> float:
         return time.monotonic() - spawned
@@ -56,7 +55,6 @@ def watch(trainer: Any) -> None:
             self.ends: list[float] = []
             self.batches: list[list[Any]] = [[0, 0, 0]]  # rows, real tokens and places of each step
             self.evaluations: list[tuple[float, float | None]] = []
-            clocks[:] = [self]
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self.began is None:
@@ -87,17 +85,25 @@ def watch(trainer: Any) -> None:
             with Path(os.environ["BENCH_CLOCK"]).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
-    step = trainer.Trainer.training_step
+    fetch = trainer.Trainer.get_batch_samples
 
-    def counted_step(self: Any, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
-        batch = clocks[0].batches[-1]
-        batch[0] += len(ids)
-        batch[1] = batch[1] + (ids.numel() if mask is None else mask.sum())
-        batch[2] += ids.numel()
-        return step(self, model, inputs, *rest, **named)
+    def counted(self: Any, *rest: Any, **named: Any) -> Any:
+        found = fetch(self, *rest, **named)
+        clock = next(one for one in self.callback_handler.callbacks if isinstance(one, StepClock))
+        for inputs in found[0]:
+            ids, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs["labels"]
+            batch = clock.batches[-1]
+            if (bounds := inputs.get("cu_seq_lens_q")) is not None:  # texts lie end to end, those that fill up last
+                rows = int((labels != -100).sum())
+                tokens = bounds[rows]
+            else:
+                rows, tokens = len(ids), ids.numel() if mask is None else mask.sum()
+            batch[0] += rows
+            batch[1] = batch[1] + tokens
+            batch[2] += ids.numel()
+        return found
 
-    trainer.Trainer.training_step = counted_step
+    trainer.Trainer.get_batch_samples = counted
     trainer.DEFAULT_CALLBACKS.append(StepClock)
 
 

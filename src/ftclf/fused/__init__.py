@@ -5,8 +5,17 @@ asks for; here the backward pass is written out, weights are copied once a step,
 cores. The modules, parameters and names stay those of transformers and peft; tests compare values and gradients.
 """
 
-from ftclf.fused.architectures import can_fuse, layers_outside
+from ftclf.fused.architectures import can_fuse, encoder_of, layers_outside, reads_first_token
 from ftclf.fused.encoder import fuse
 from ftclf.fused.relay import Relay, Seat, current_seat
 
-__all__ = ["Relay", "Seat", "can_fuse", "current_seat", "fuse", "layers_outside"]
+__all__ = [
+    "Relay",
+    "Seat",
+    "can_fuse",
+    "current_seat",
+    "encoder_of",
+    "fuse",
+    "layers_outside",
+    "reads_first_token",
+]

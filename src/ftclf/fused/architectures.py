@@ -42,11 +42,11 @@ def blocks_of(networks: list[nn.Module]) -> list[Block]:
     config = _core(networks[0]).config
     block = _distilbert_block if config.model_type == "distilbert" else _bert_block
     layers = list(zip(*(encoder_of(one).layer for one in networks), strict=True))
-    last = len(layers) - 1 if _reads_first_token(networks[0]) else None
+    last = len(layers) - 1 if reads_first_token(networks[0]) else None
     return [block(list(one), config, first_token=index == last) for index, one in enumerate(layers)]
 
 
-def _reads_first_token(network: Any) -> bool:
+def reads_first_token(network: Any) -> bool:
     """Return whether the network reads the first token alone of its last block, as all classifiers fused here do."""
     outermost = network.get_base_model() if hasattr(network, "get_base_model") else network
     return type(outermost).__name__.endswith("ForSequenceClassification")

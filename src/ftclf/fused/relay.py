@@ -3,13 +3,17 @@
 One runs at a time, each in a thread with random states of its own, so that it does what it would do alone. Where its
 batch enters the blocks, and where the gradient comes back to them, it waits until all others are there too; the blocks
 are then passed once, with the rows of all.
+
+On a GPU each has a stream of its own, and hands on the turn when it has launched a step: the GPU computes those of all
+at once.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,15 +70,21 @@ class Relay:
 
     def meet(self, seat: int, offer: Offer, work: Work) -> Any:
         """Bring an offer, hand on the turn, and return this training's part of what the last to come works out."""
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        with self.condition:
-            self.offers[seat], self.work = offer, work
-            self._hand_on()
-        self.wait(seat)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        with _own_random_states():
+            with self.condition:
+                self.offers[seat], self.work = offer, work
+                self._hand_on()
+            self.wait(seat)
         return self.answers.pop(seat)
+
+    def pass_on(self, seat: int) -> None:
+        """Hand on the turn, and wait until it has gone round."""
+        with _own_random_states():
+            with self.condition:
+                later = [other for other in self.active if other > seat]
+                self.turn = min(later or self.active)
+                self.condition.notify_all()
+            self.wait(seat)
 
     def leave(self, seat: int) -> None:
         """Take out a training that is done or has failed; the others go on without it."""
@@ -149,6 +159,23 @@ class Relay:
         self.condition.notify_all()
 
 
+@contextmanager
+def _own_random_states() -> Iterator[None]:
+    """Keep this training's random states while others have the turn."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpu = torch.cuda.is_initialized()
+    if on_gpu:  # recorded steps know their state as an object: it is set aside whole, and the others begin with a copy
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        own = generator.graphsafe_get_state()
+        generator.graphsafe_set_state(generator.clone_state())
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    if on_gpu:
+        generator.graphsafe_set_state(own)
+
+
 _seat: ContextVar[Seat | None] = ContextVar("seat", default=None)
 
 
@@ -168,6 +195,10 @@ class Seat:
         """Take the place for the training that this thread is about to run, and wait for its turn."""
         _seat.set(self)
         self.relay.wait(self.number)
+
+    def pass_on(self) -> None:
+        """Let the others go on for a while: what this training has asked of the GPU takes time."""
+        self.relay.pass_on(self.number)
 
     def take(self, network: nn.Module) -> None:
         """Say which network trains here."""
