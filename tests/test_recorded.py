@@ -17,8 +17,8 @@ from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
 from ftclf.config import TrainingConfig
 from ftclf.edge.jobs import Lane, _train
+from ftclf.gpu.recorded import RecordedSteps, can_record, rounded_up
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.recorded import RecordedSteps, can_record, rounded_up
 from ftclf.runs import Run
 from ftclf.together import train_side_by_side
 from ftclf.trainer import filled_up

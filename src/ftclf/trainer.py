@@ -28,11 +28,12 @@ from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import DivergedError
 from ftclf.evaluation import choosing_scores
 from ftclf.fused import current_seat
+from ftclf.gpu.blocks import PackedEncoder, can_pack
+from ftclf.gpu.packed import first_position, pack
+from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record, rounded_up
+from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.heap import hand_back_memory
 from ftclf.losses import IGNORED, BinaryCrossEntropy, CrossEntropy
-from ftclf.low_precision import LowPrecisionWeights
-from ftclf.packed import LONGEST, can_pack, first_position, pack, packed_attention
-from ftclf.recorded import RecordedSteps, apart_from_the_default_stream, can_record, rounded_up
 from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
@@ -57,13 +58,13 @@ class TokenRows(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, row: int) -> dict[str, Any]:
         return self.__getitems__([row])
 
-    def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
+    def __getitems__(self, rows: list[int]) -> dict[str, Any]:
         index = np.asarray(rows)
         if self.first_position is not None:
-            return pack(self.tokens, index, self.labels, self.first_position, self.longest)
+            return pack(self.tokens, index, self.labels, self.first_position)
         labels = torch.from_numpy(self.labels[index])
         batch = {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
         return filled_up(batch, self.tokens.pad_id, self.longest) if self.few_shapes else batch
@@ -95,7 +96,8 @@ class ClassifierTrainer(ResumableTrainer):
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
         self.records = train.few_shapes = can_record(config, compute.device, compute.precision)
-        self.packs = self.records and packs and compute.precision == "bf16" and can_pack(network)
+        packs = packs and not config.compile and compute.precision == "bf16"
+        self.packs = self.records and packs and can_pack(network)
         if self.packs:
             train.first_position = first_position(network, train.tokens.pad_id)
         self.recorded: RecordedSteps | None = None
@@ -178,10 +180,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            with (
-                apart_from_the_default_stream() if self.records else nullcontext(),
-                packed_attention(self.network) if self.packs else nullcontext(),
-            ):
+            with apart_from_the_default_stream() if self.records else nullcontext():
                 result = super().train(*args, **kwargs)
                 self._check_steps(ahead=0)
             if self.average:  # of the best evaluation, or of the end where there was none
@@ -258,10 +257,17 @@ class ClassifierTrainer(ResumableTrainer):
     def _start_recording(self, model: Any) -> RecordedSteps:
         """Take the optimizer's steps from the Trainer: they are part of what is recorded."""
         optimizer: Any = self.optimizer  # accelerate's, around torch's
-        known = {LONGEST: self.rows.longest} if self.packs else {}
-        weights = LowPrecisionWeights(self.network, torch.bfloat16) if self.compute.precision == "bf16" else None
+        encoder = PackedEncoder(self.network, self.compute.dtype) if self.packs else None
+        products = encoder.products if encoder else ()
+        low = self.compute.precision == "bf16"
+        weights = LowPrecisionWeights(self.network, self.compute.dtype, products) if low else None
+
+        def loss_of(inputs: dict[str, Any]) -> torch.Tensor:
+            with encoder.in_place() if encoder else nullcontext():
+                return self.compute_loss(model, inputs)  # type: ignore[return-value]
+
         recorded = RecordedSteps(
-            lambda inputs: self.compute_loss(model, {**inputs, **known}),  # type: ignore[return-value]
+            loss_of,
             optimizer.optimizer,
             self.args.max_grad_norm,
             self.args.device,

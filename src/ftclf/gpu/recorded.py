@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ftclf.config import TrainingConfig
-from ftclf.low_precision import LowPrecisionWeights
+from ftclf.gpu.weights import LowPrecisionWeights
 
 AHEAD = 2  # steps that may be on their way while the next is made ready
 FEWEST = 4  # rows and tokens a row that sizes go up by, at least
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 
 
 def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
@@ -58,12 +58,13 @@ class Shape:
     """
 
     def __init__(self, batch: Batch, device: Any) -> None:
-        self.order = sorted(batch, key=lambda name: -batch[name].element_size())  # so that each begins where it may
+        tensors = {name: one for name, one in batch.items() if isinstance(one, Tensor)}
+        self.order = sorted(tensors, key=lambda name: -batch[name].element_size())  # so that each begins where it may
         ends = list(accumulate(batch[name].nbytes for name in self.order))
         self.parts = [slice(start, end) for start, end in pairwise([0, *ends])]
         self.rooms = deque(torch.empty(ends[-1], dtype=torch.uint8, pin_memory=True) for _ in range(AHEAD + 2))
         self.there = torch.empty(ends[-1], dtype=torch.uint8, device=device)
-        self.inputs = {
+        self.inputs = batch | {
             name: self.there[part].view(batch[name].dtype).view(batch[name].shape)
             for name, part in zip(self.order, self.parts, strict=True)
         }
@@ -108,7 +109,7 @@ class RecordedSteps:
 
         `number` is what `checked` calls the step.
         """
-        key = tuple((name, tensor.shape) for name, tensor in batch.items())
+        key = tuple((name, one.shape if isinstance(one, Tensor) else one) for name, one in batch.items())
         shape = self.shapes.get(key)
         if new := shape is None:
             shape = self.shapes[key] = Shape(batch, self.device)

@@ -1,0 +1,7 @@
+"""Training steps for a GPU, which waits for Python while a small encoder trains kernel by kernel.
+
+Texts lie end to end (`packed`), the encoder's blocks are a few large kernels (`blocks`, `attention`, `elementwise`,
+`products`), weights are copied to the type of products all at once (`weights`), and a whole step is recorded and
+replayed (`recorded`). The modules, parameters and names stay those of transformers and peft. What uses triton is
+imported only where there is a GPU.
+"""

@@ -1,0 +1,127 @@
+"""Attention of short texts that lie end to end, for a GPU: a text's whole attention matrix in one block, per head.
+
+Kernels for long texts cut them into blocks of 128 tokens: where a text has 20, they compute 40 times what is needed.
+Longer texts go to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+LONGEST = 128  # tokens of a text: a larger matrix does not fit
+NARROWEST, WIDEST = 16, 128  # a head that the matrix unit takes
+
+
+def can_attend(width: int) -> bool:
+    """Return whether the kernels know heads of this width."""
+    return NARROWEST <= width <= WIDEST and width & (width - 1) == 0
+
+
+def attend(x: Tensor, bounds: Tensor, longest: int, rate: float) -> Tensor:
+    """Return softmax(query @ key.T / sqrt(width)), dropped out at a rate, @ value within each text.
+
+    x has the shape (tokens, 3, heads, width), of queries, keys and values; the answer (tokens, heads, width). Text i
+    has the tokens from `bounds[i]` to `bounds[i + 1]`, `longest` at most, and every token is of a text. (Vaswani et al.
+    2017; the probabilities are computed again in backward, as Dao et al. 2022 do)
+    """
+    if longest > LONGEST:
+        query, key, value = x.unbind(1)
+        flash = torch.ops.aten._flash_attention_forward
+        return flash(query, key, value, bounds, bounds, longest, longest, rate, False, False)[0]  # type: ignore[no-any-return]
+    return _Attention.apply(x, bounds, longest, rate)  # type: ignore[no-any-return]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bounds: Tensor, longest: int, rate: float) -> Tensor:
+        x = x.contiguous()
+        tokens, _, heads, width = x.shape
+        y = x.new_empty(tokens, heads, width)
+        seed = torch.randint(2**31 - 1, (1,), device=x.device) if rate else bounds
+        ctx.grid, ctx.options = (len(bounds) - 1, heads), _options(longest, width, rate)
+        ctx.numbers = (width**-0.5, rate)
+        _forward[ctx.grid](x, y, bounds, seed, *ctx.numbers, **ctx.options)
+        ctx.save_for_backward(x, bounds, seed)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, bounds, seed = ctx.saved_tensors
+        dx = torch.empty_like(x)
+        _backward[ctx.grid](x, gradients[0].contiguous(), dx, bounds, seed, *ctx.numbers, **ctx.options)
+        return dx, None, None, None
+
+
+def _options(longest: int, width: int, rate: float) -> dict[str, Any]:
+    size = max(16, 1 << (longest - 1).bit_length())
+    return {"WIDTH": width, "SIZE": size, "DROPS": rate > 0, "num_warps": {16: 1, 32: 2, 64: 4, 128: 8}[size]}
+
+
+@triton.jit
+def _places(start, length, which, parts, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+    """Return where the rows of a text lie, of one head and of one part of each token, and which of them there are."""
+    row, column = tl.arange(0, SIZE)[:, None], tl.arange(0, WIDTH)[None, :]
+    head, heads = tl.program_id(1), tl.num_programs(1)
+    return (((start + row).to(tl.int64) * parts + which) * heads + head) * WIDTH + column, row < length
+
+
+@triton.jit
+def _probabilities(q, k, scale, length, SIZE: tl.constexpr):
+    scores = tl.dot(q, tl.trans(k)) * scale
+    scores = tl.where(tl.arange(0, SIZE)[None, :] < length, scores, float("-inf"))
+    weights = tl.exp(scores - tl.max(scores, 1)[:, None])
+    return weights / tl.sum(weights, 1)[:, None]
+
+
+@triton.jit
+def _kept(seed, rate, SIZE: tl.constexpr):
+    """Return what each probability is multiplied by: 0, or what makes up for those that are 0."""
+    place = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+    element = tl.arange(0, SIZE)[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
+    return tl.where(tl.rand(tl.load(seed), place * SIZE * SIZE + element) < rate, 0.0, 1 / (1 - rate))
+
+
+@triton.jit
+def _forward(x, y, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.constexpr, DROPS: tl.constexpr):
+    start = tl.load(bounds + tl.program_id(0))
+    length = tl.load(bounds + tl.program_id(0) + 1) - start
+    if length > 0:
+        at_q, there = _places(start, length, 0, 3, WIDTH, SIZE)
+        at_k, _ = _places(start, length, 1, 3, WIDTH, SIZE)
+        at_v, _ = _places(start, length, 2, 3, WIDTH, SIZE)
+        q, k, v = tl.load(x + at_q, there, 0.0), tl.load(x + at_k, there, 0.0), tl.load(x + at_v, there, 0.0)
+        weights = _probabilities(q, k, scale, length, SIZE)
+        if DROPS:
+            weights *= _kept(seed, rate, SIZE)
+        at_y, _ = _places(start, length, 0, 1, WIDTH, SIZE)
+        tl.store(y + at_y, tl.dot(weights.to(v.dtype), v).to(v.dtype), there)
+
+
+@triton.jit
+def _backward(x, dy, dx, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.constexpr, DROPS: tl.constexpr):
+    start = tl.load(bounds + tl.program_id(0))
+    length = tl.load(bounds + tl.program_id(0) + 1) - start
+    if length > 0:
+        at_q, there = _places(start, length, 0, 3, WIDTH, SIZE)
+        at_k, _ = _places(start, length, 1, 3, WIDTH, SIZE)
+        at_v, _ = _places(start, length, 2, 3, WIDTH, SIZE)
+        at_y, _ = _places(start, length, 0, 1, WIDTH, SIZE)
+        q, k, v = tl.load(x + at_q, there, 0.0), tl.load(x + at_k, there, 0.0), tl.load(x + at_v, there, 0.0)
+        g = tl.load(dy + at_y, there, 0.0)
+        weights = _probabilities(q, k, scale, length, SIZE)
+        dweights = tl.dot(g, tl.trans(v))
+        dropped = weights
+        if DROPS:
+            kept = _kept(seed, rate, SIZE)
+            dweights *= kept
+            dropped = weights * kept
+        dscores = weights * (dweights - tl.sum(dweights * weights, 1)[:, None]) * scale
+        dscores = dscores.to(q.dtype)
+        tl.store(dx + at_q, tl.dot(dscores, k).to(q.dtype), there)
+        tl.store(dx + at_k, tl.dot(tl.trans(dscores), q).to(q.dtype), there)
+        tl.store(dx + at_v, tl.dot(tl.trans(dropped.to(g.dtype)), g).to(q.dtype), there)

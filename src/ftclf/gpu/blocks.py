@@ -1,0 +1,126 @@
+"""The blocks of BERT's and DistilBERT's encoders on packed batches, from a few large kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from ftclf.fused import can_fuse, encoder_of, reads_first_token
+from ftclf.gpu.packed import BOUNDS, LONGEST
+from ftclf.gpu.products import Product
+
+Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
+NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
+
+
+def can_pack(network: Any) -> bool:
+    """Return whether the encoder's blocks can be computed here, and the network reads their first tokens alone."""
+    if find_spec("triton") is None or not can_fuse(network) or not reads_first_token(network):
+        return False
+    from ftclf.gpu.attention import can_attend
+
+    config = network.config
+    return can_attend(config.hidden_size // config.num_attention_heads)
+
+
+class Block:
+    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm."""
+
+    def __init__(self, layer: Any, parts: Parts, dtype: torch.dtype) -> None:
+        (inward, self.norms, self.dropouts), layers = parts(layer)[:3], parts(layer)[3:]
+        self.inward = Product(inward, dtype)
+        self.outward, self.up, self.down = (Product([one], dtype) for one in layers)
+
+    @property
+    def products(self) -> list[Product]:
+        return [self.inward, self.outward, self.up, self.down]
+
+    def forward(self, x: Pair, heads: int, bounds: Tensor, longest: int, firsts: Tensor | None) -> Pair:
+        """Return the block's output; with `firsts`, the places of the texts' first tokens, that of these alone."""
+        from ftclf.gpu.attention import attend
+        from ftclf.gpu.elementwise import add_norm, gelu
+
+        rates = [float(getattr(one, "p", 0.0)) if one is not None and one.training else 0.0 for one in self.dropouts]
+        y = attend(self.inward(x.low).unflatten(1, (3, heads, -1)), bounds, longest, rates[0]).flatten(1)
+        wide = x.wide
+        if firsts is not None:
+            y, wide = y.index_select(0, firsts), wide.index_select(0, firsts)
+
+        def normed(product: Product, inputs: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float) -> Pair:
+            h = product(inputs, biased=False)
+            return Pair(*add_norm(h, product.bias, residual, norm.weight, norm.bias, rate, norm.eps))
+
+        x = normed(self.outward, y, wide, self.norms[0], rates[1])
+        h = gelu(self.up(x.low, biased=False), self.up.bias)
+        return normed(self.down, h, x.wide, self.norms[1], rates[2])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Tokens, (tokens, width), in float32, in which they are added, and in the type of products."""
+
+    wide: Tensor
+    low: Tensor
+
+
+class PackedEncoder:
+    """The blocks of a network's encoder, which take packed batches while `in_place`."""
+
+    def __init__(self, network: Any, dtype: torch.dtype) -> None:
+        self.encoder, self.config, self.dtype = encoder_of(network), network.config, dtype
+        parts = _distilbert if self.config.model_type == "distilbert" else _bert
+        self.blocks = [Block(layer, parts, dtype) for layer in self.encoder.layer]
+
+    @property
+    def products(self) -> list[Product]:
+        return [product for block in self.blocks for product in block.products]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        before, self.config._attn_implementation = self.config._attn_implementation, NO_MASK
+        self.encoder.forward = self._forward
+        try:
+            yield
+        finally:
+            del self.encoder.forward
+            self.config._attn_implementation = before
+
+    def _forward(self, hidden_states: Tensor, *_: Any, **options: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        wide, bounds = hidden_states.flatten(0, 1), options[BOUNDS]
+        x = Pair(wide, wide.to(self.dtype))
+        firsts = bounds[:-1].long().clamp(max=len(wide) - 1)
+        for block in self.blocks:
+            chosen = firsts if block is self.blocks[-1] else None
+            x = block.forward(x, self.config.num_attention_heads, bounds, options[LONGEST], chosen)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=x.wide[:, None])
+
+
+def _bert(layer: Any) -> tuple[Any, ...]:
+    attention, output = layer.attention, layer.output
+    return (
+        [attention.self.query, attention.self.key, attention.self.value],
+        (attention.output.LayerNorm, output.LayerNorm),
+        (attention.self.dropout, attention.output.dropout, output.dropout),
+        attention.output.dense,
+        layer.intermediate.dense,
+        output.dense,
+    )
+
+
+def _distilbert(layer: Any) -> tuple[Any, ...]:
+    attention, inner = layer.attention, layer.ffn
+    return (
+        [attention.q_lin, attention.k_lin, attention.v_lin],
+        (layer.sa_layer_norm, layer.output_layer_norm),
+        (attention.dropout, None, inner.dropout),
+        attention.out_lin,
+        inner.lin1,
+        inner.lin2,
+    )

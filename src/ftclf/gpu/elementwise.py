@@ -1,0 +1,229 @@
+"""What lies between the products of a block, in one kernel each, for a GPU: dropout, sum and norm; bias and GELU.
+
+Backward, some programs go through all rows in turn: each sums what its rows give to the parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+PROGRAMS = 512  # that share the rows in backward
+
+
+def add_norm(
+    h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, rate: float, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Return layer_norm(dropout(h + bias) + x), in the type of x and in that of h.
+
+    h and x have the shape (tokens, width), the others (width,). Sums are in float32. (Ba et al. 2016)
+    """
+    found: tuple[Tensor, Tensor] = _AddNorm.apply(h, bias, x, weight, shift, rate, epsilon)
+    return found
+
+
+def gelu(h: Tensor, bias: Tensor) -> Tensor:
+    """Return gelu(h + bias) in the type of h, by the error function. (Hendrycks and Gimpel 2016)"""
+    return _Gelu.apply(h, bias)  # type: ignore[no-any-return]
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, rate: float, epsilon: float
+    ) -> tuple[Tensor, Tensor]:
+        h, x = h.contiguous(), x.contiguous()
+        rows, width = h.shape
+        wide, low = torch.empty_like(x), torch.empty_like(h)
+        moments = torch.empty(rows, 2, device=h.device)
+        seed = torch.randint(2**31 - 1, (1,), device=h.device) if rate else moments
+        ctx.options = {**_options(width), "DROPS": rate > 0}
+        _norm_forward[(rows,)](
+            h, bias, x, weight, shift, wide, low, moments, seed, rate, epsilon, WIDTH=width, **ctx.options
+        )
+        ctx.save_for_backward(h, bias, x, weight, moments, seed)
+        ctx.rate = rate
+        ctx.set_materialize_grads(False)
+        return wide, low
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        h, bias, x, weight, moments, seed = ctx.saved_tensors
+        dwide, dlow = (None if one is None else one.contiguous() for one in gradients)
+        rows, width = h.shape
+        dh, dx = torch.empty_like(h), torch.empty_like(x)
+        summed = any(ctx.needs_input_grad[place] for place in (1, 3, 4))
+        programs = min(PROGRAMS, rows) if summed else rows
+        sums = torch.empty(programs if summed else 1, 3, width, device=h.device)
+        _norm_backward[(programs,)](
+            *(h, bias, x, weight, moments, seed, moments if dwide is None else dwide, h if dlow is None else dlow),
+            *(dh, dx, sums, rows, ctx.rate),
+            HAS_WIDE=dwide is not None,
+            HAS_LOW=dlow is not None,
+            SUMS=summed,
+            WIDTH=width,
+            **ctx.options,
+        )
+        dweight, dshift, dbias = sums.sum(0) if summed else (None, None, None)
+        return dh, dbias if dbias is None else dbias.to(bias.dtype), dx, dweight, dshift, None, None
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, bias: Tensor) -> Tensor:
+        h = h.contiguous()
+        y = torch.empty_like(h)
+        _gelu_forward[(len(h),)](h, bias, y, WIDTH=h.shape[1], **_options(h.shape[1]))
+        ctx.save_for_backward(h, bias)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        h, bias = ctx.saved_tensors
+        rows, width = h.shape
+        dh, summed = torch.empty_like(h), ctx.needs_input_grad[1]
+        programs = min(PROGRAMS, rows) if summed else rows
+        sums = torch.empty(programs if summed else 1, width, device=h.device)
+        _gelu_backward[(programs,)](
+            h, bias, gradients[0].contiguous(), dh, sums, rows, SUMS=summed, WIDTH=width, **_options(width)
+        )
+        return dh, sums.sum(0).to(bias.dtype) if summed else None
+
+
+def _options(width: int) -> dict[str, Any]:
+    size = triton.next_power_of_2(width)
+    return {"SIZE": size, "num_warps": max(1, min(8, size // 256))}
+
+
+@triton.jit
+def _kept(seed, row, at, rate, WIDTH: tl.constexpr):
+    """Return what each element is multiplied by: 0, or what makes up for those that are 0."""
+    return tl.where(tl.rand(tl.load(seed), row * WIDTH + at) < rate, 0.0, 1 / (1 - rate))
+
+
+@triton.jit
+def _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH: tl.constexpr, DROPS: tl.constexpr):
+    """Return dropout(h + bias) + x of one row, and what dropout multiplied by."""
+    branch = tl.load(h + row * WIDTH + at, there, 0.0).to(tl.float32) + tl.load(bias + at, there, 0.0).to(tl.float32)
+    kept = tl.full(branch.shape, 1.0, tl.float32)
+    if DROPS:
+        kept = _kept(seed, row, at, rate, WIDTH)
+    return branch * kept + tl.load(x + row * WIDTH + at, there, 0.0).to(tl.float32), kept
+
+
+@triton.jit
+def _norm_forward(
+    h,
+    bias,
+    x,
+    weight,
+    shift,
+    wide,
+    low,
+    moments,
+    seed,
+    rate,
+    epsilon,
+    WIDTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    DROPS: tl.constexpr,
+):
+    row, at = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    there = at < WIDTH
+    both, _ = _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH, DROPS)
+    mean = tl.sum(both, 0) / WIDTH
+    apart = tl.where(there, both - mean, 0.0)
+    inverse = 1 / tl.sqrt(tl.sum(apart * apart, 0) / WIDTH + epsilon)
+    y = apart * inverse * tl.load(weight + at, there, 0.0) + tl.load(shift + at, there, 0.0)
+    tl.store(wide + row * WIDTH + at, y.to(wide.dtype.element_ty), there)
+    tl.store(low + row * WIDTH + at, y.to(low.dtype.element_ty), there)
+    tl.store(moments + 2 * row, mean)
+    tl.store(moments + 2 * row + 1, inverse)
+
+
+@triton.jit
+def _norm_backward(
+    h,
+    bias,
+    x,
+    weight,
+    moments,
+    seed,
+    dwide,
+    dlow,
+    dh,
+    dx,
+    sums,
+    rows,
+    rate,
+    HAS_WIDE: tl.constexpr,
+    HAS_LOW: tl.constexpr,
+    SUMS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    DROPS: tl.constexpr,
+):
+    at = tl.arange(0, SIZE)
+    there = at < WIDTH
+    factor = tl.load(weight + at, there, 0.0).to(tl.float32)
+    dweight, dshift, dbias = (
+        tl.zeros([SIZE], tl.float32),
+        tl.zeros([SIZE], tl.float32),
+        tl.zeros([SIZE], tl.float32),
+    )
+    row = tl.program_id(0).to(tl.int64)
+    while row < rows:
+        both, kept = _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH, DROPS)
+        inverse = tl.load(moments + 2 * row + 1)
+        normed = tl.where(there, (both - tl.load(moments + 2 * row)) * inverse, 0.0)
+        g = tl.zeros([SIZE], tl.float32)
+        if HAS_WIDE:
+            g += tl.load(dwide + row * WIDTH + at, there, 0.0).to(tl.float32)
+        if HAS_LOW:
+            g += tl.load(dlow + row * WIDTH + at, there, 0.0).to(tl.float32)
+        dweight += g * normed
+        dshift += g
+        g *= factor
+        g = inverse * (g - tl.sum(g, 0) / WIDTH - normed * (tl.sum(g * normed, 0) / WIDTH))
+        tl.store(dx + row * WIDTH + at, g.to(dx.dtype.element_ty), there)
+        g *= kept
+        dbias += tl.where(there, g, 0.0)
+        tl.store(dh + row * WIDTH + at, g.to(dh.dtype.element_ty), there)
+        row += tl.num_programs(0)
+    if SUMS:
+        mine = sums + tl.program_id(0) * 3 * WIDTH + at
+        tl.store(mine, dweight, there)
+        tl.store(mine + WIDTH, dshift, there)
+        tl.store(mine + 2 * WIDTH, dbias, there)
+
+
+@triton.jit
+def _gelu_forward(h, bias, y, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+    row, at = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    there = at < WIDTH
+    u = tl.load(h + row * WIDTH + at, there, 0.0).to(tl.float32) + tl.load(bias + at, there, 0.0).to(tl.float32)
+    below = 0.5 * (1 + tl.erf(u * 0.7071067811865476))
+    tl.store(y + row * WIDTH + at, (u * below).to(y.dtype.element_ty), there)
+
+
+@triton.jit
+def _gelu_backward(h, bias, dy, dh, sums, rows, SUMS: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+    at = tl.arange(0, SIZE)
+    there = at < WIDTH
+    shift = tl.load(bias + at, there, 0.0).to(tl.float32)
+    dbias = tl.zeros([SIZE], tl.float32)
+    row = tl.program_id(0).to(tl.int64)
+    while row < rows:
+        u = tl.load(h + row * WIDTH + at, there, 0.0).to(tl.float32) + shift
+        below = 0.5 * (1 + tl.erf(u * 0.7071067811865476))
+        slope = below + u * 0.3989422804014327 * tl.exp(-0.5 * u * u)
+        g = tl.load(dy + row * WIDTH + at, there, 0.0).to(tl.float32) * slope
+        dbias += g
+        tl.store(dh + row * WIDTH + at, g.to(dh.dtype.element_ty), there)
+        row += tl.num_programs(0)
+    if SUMS:
+        tl.store(sums + tl.program_id(0) * WIDTH + at, dbias, there)

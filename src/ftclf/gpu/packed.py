@@ -1,0 +1,63 @@
+"""Batches whose texts lie end to end, without padding: all are of a few sizes, whatever the lengths of their texts.
+
+A GPU chooses and loads a kernel for every size of product that it meets first, and a step is recorded for each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ftclf.losses import IGNORED
+from ftclf.tokens import Tokens
+
+BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
+TOKENS, TEXTS = 64, 32  # sizes are multiples of these, at least
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
+
+
+def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_position: int) -> dict[str, Tensor | int]:
+    """Return the rows end to end, as the network takes them, filled up to one of a few sizes.
+
+    Ids and positions have the shape (1, tokens); text i reaches from `bounds[i]` to `bounds[i + 1]`; labels have a row
+    for each text. What fills up are texts of padding that no loss counts; no text is longer than `longest`.
+    """
+    lengths = tokens.lengths_of(rows)
+    total = int(lengths.sum())
+    size, longest = rounded_tokens(total), max(16, 1 << (int(lengths.max()) - 1).bit_length())
+    filling = np.diff(np.append(np.arange(total, size, longest), size))
+    bounds = np.cumsum(np.concatenate([[0], lengths, filling]))
+    within = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))
+    ids = np.full(size, tokens.pad_id, dtype=np.int64)
+    ids[:total] = tokens.ids[np.repeat(tokens.offsets[rows], lengths) + within[:total]]
+    texts = rounded_texts(len(bounds) - 1)
+    more = [(0, texts - len(rows)), *[(0, 0)] * (labels.ndim - 1)]
+    labels = np.pad(labels[rows], more, constant_values=IGNORED)
+    return {
+        "input_ids": torch.from_numpy(ids)[None],
+        "position_ids": torch.from_numpy(within + first_position)[None],
+        LONGEST: longest,
+        BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
+        "labels": torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels),
+    }
+
+
+def rounded_tokens(count: int) -> int:
+    """Return the next size: a multiple of 64, or of a sixteenth of the next power of two where that is more."""
+    step = max(TOKENS, (1 << count.bit_length()) >> 5)
+    return -(-count // step) * step
+
+
+def rounded_texts(count: int) -> int:
+    """Return the next power of two: texts without a token cost nothing but their place in the head."""
+    return max(TEXTS, 1 << (count - 1).bit_length())
+
+
+def first_position(network: Any, pad_id: int) -> int:
+    """Return the position that the network gives to the first token of a text."""
+    config = network.config
+    return pad_id + 1 if config.model_type in COUNTED_FROM_PADDING else 0

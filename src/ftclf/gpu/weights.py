@@ -1,0 +1,61 @@
+"""The weights of linear layers in the type that products are computed in, all copied at once before a step.
+
+Autocast casts them one by one in the forward pass, and each gradient in the backward pass: two small kernels a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ftclf.gpu.products import WHOLE, Copy, Product
+
+
+class LowPrecisionWeights:
+    """Copies of a network's linear weights; those that do not train are made once.
+
+    Those of `products` are theirs; all others take the place of their parameters during a step.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, products: Sequence[Product] = ()) -> None:
+        copies = [copy for product in products for copy in product.copies]
+        known = {id(copy.source) for copy in copies}
+        self.places: list[tuple[nn.Module, str, Copy]] = []
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                for name, weight in module.named_parameters(recurse=False):
+                    if id(weight) not in known:
+                        leaf = nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad)
+                        self.places.append((module, name, Copy(weight, leaf, WHOLE)))
+        self.trained = [copy for copy in [*copies, *(copy for *_, copy in self.places)] if copy.source.requires_grad]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the network compute with fresh copies, and give their gradients to the weights at the end."""
+        if self.trained:
+            targets = [copy.leaf.data[copy.rows] for copy in self.trained]
+            torch._foreach_copy_(targets, [copy.source.data for copy in self.trained])
+        for module, name, copy in self.places:
+            module._parameters[name] = copy.leaf
+        try:
+            yield
+        finally:
+            for module, name, copy in self.places:
+                module._parameters[name] = copy.source
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        targets: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for copy in self.trained:
+            if copy.leaf.grad is not None:
+                copy.source.grad = torch.empty_like(copy.source)
+                targets.append(copy.source.grad)
+                gradients.append(copy.leaf.grad[copy.rows])
+        if targets:
+            torch._foreach_copy_(targets, gradients)
+        for copy in self.trained:
+            copy.leaf.grad = None

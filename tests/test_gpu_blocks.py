@@ -1,0 +1,232 @@
+"""The blocks that a GPU computes from a few kernels of their own are those of transformers and peft.
+
+Without a GPU the kernels run in triton's interpreter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conftest import MODELS
+from ftclf.gpu.packed import first_position, pack, rounded_texts, rounded_tokens
+from ftclf.losses import IGNORED
+from ftclf.tokens import Tokens
+
+pytest.importorskip("triton", reason="needs triton")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CLOSE = {"rtol": 2e-2, "atol": 2e-2} if DEVICE == "cuda" else {"rtol": 1e-4, "atol": 1e-5}  # a GPU rounds to tf32
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, device=DEVICE).requires_grad_()
+
+
+def made_tokens(lengths: list[int], pad_id: int = 0) -> Tokens:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.random.default_rng(0).integers(4, 40, offsets[-1]).astype(np.int32)
+    return Tokens(ids, offsets, 0, pad_id)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=60), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -> None:
+    tokens = made_tokens(lengths, pad_id=1)
+    rows = np.random.default_rng(1).permutation(len(lengths))
+    labels = np.arange(len(lengths))
+    batch = pack(tokens, rows, labels, first)
+    ids, positions, bounds = (
+        np.asarray(batch[name]).ravel() for name in ("input_ids", "position_ids", "cu_seq_lens_q")
+    )
+    total, longest = sum(lengths), batch["max_length_q"]
+    assert len(ids) == len(positions) == bounds[-1] == rounded_tokens(total)
+    assert len(bounds) - 1 == len(batch["labels"]) == rounded_texts(len(bounds) - 1)
+    assert np.diff(bounds).max() <= longest
+    assert longest >= max(lengths)
+    for number, row in enumerate(rows):
+        text = slice(bounds[number], bounds[number + 1])
+        assert (ids[text] == tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]).all()
+        assert (positions[text] == np.arange(lengths[row]) + first).all()
+    assert (np.asarray(batch["labels"])[: len(rows)] == rows).all()
+    assert (np.asarray(batch["labels"])[len(rows) :] == IGNORED).all()
+    assert (ids[total:] == 1).all()
+
+
+def test_packed_batches_have_few_sizes() -> None:
+    assert {rounded_tokens(count) for count in range(577, 769)} == {640, 704, 768}
+    assert len({rounded_tokens(count) for count in range(8193, 16385)}) == 16
+    assert {rounded_texts(count) for count in range(1, 130)} == {32, 64, 128, 256}
+
+
+@pytest.mark.parametrize(("lengths", "heads", "width"), [([3, 1, 16, 0, 7], 2, 16), ([20, 33, 64, 0], 3, 32)])
+def test_attention_is_that_of_torch_within_each_text(lengths: list[int], heads: int, width: int) -> None:
+    from ftclf.gpu.attention import attend
+
+    torch.manual_seed(0)
+    bounds = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32, device=DEVICE)
+    x, g = random(sum(lengths), 3, heads, width), torch.randn(sum(lengths), heads, width, device=DEVICE)
+    y = attend(x, bounds, max(lengths), 0.0)
+    (dx,) = torch.autograd.grad(y, x, g)
+    texts = [
+        x[start:end].permute(1, 2, 0, 3) for start, end in zip(bounds[:-1], bounds[1:], strict=True) if end > start
+    ]
+    wanted = torch.cat([functional.scaled_dot_product_attention(*text[:, None])[0].transpose(0, 1) for text in texts])
+    torch.testing.assert_close(y, wanted, **CLOSE)
+    torch.testing.assert_close(dx, torch.autograd.grad(wanted, x, g)[0], **CLOSE)
+
+
+def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the_same_draw() -> None:
+    from ftclf.gpu.attention import attend
+
+    torch.manual_seed(0)
+    bounds = torch.tensor([0, 9, 23], dtype=torch.int32, device=DEVICE)
+    x, g = random(23, 3, 2, 16), torch.randn(23, 2, 16, device=DEVICE)
+    whole = attend(x, bounds, 14, 0.0)
+    several = torch.stack([attend(x, bounds, 14, 0.3).detach() for _ in range(60)])
+    assert (several.mean(0) - whole).abs().mean() < 1.5 * several.std(0).mean() / 60**0.5
+    refuse_wrong_slope(lambda: attend(x, bounds, 14, 0.3), x, g)
+
+
+def refuse_wrong_slope(compute: Any, x: Tensor, g: Tensor) -> None:
+    """Compare a gradient with differences along one direction, all with the same random draw."""
+
+    def drawn() -> Tensor:
+        torch.manual_seed(5)
+        return (compute() * g).sum()
+
+    (dx,) = torch.autograd.grad(drawn(), x)
+    along, step = torch.randn_like(x), 1e-2 if DEVICE == "cuda" else 1e-3
+    with torch.no_grad():
+        x += step * along
+        above = drawn()
+        x -= 2 * step * along
+        below = drawn()
+        x += step * along
+    assert float((above - below) / (2 * step)) == pytest.approx(float((dx * along).sum()), rel=0.05, abs=0.05)
+
+
+def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
+    from ftclf.gpu.elementwise import add_norm
+
+    torch.manual_seed(0)
+    h, x, bias, weight, shift = random(9, 24), random(9, 24), random(24), random(24), random(24)
+    both, inputs = [torch.randn(9, 24, device=DEVICE) for _ in range(2)], (h, bias, x, weight, shift)
+    found = add_norm(h, bias, x, weight, shift, 0.0, 1e-5)
+    wanted = functional.layer_norm(h + bias + x, (24,), weight, shift, 1e-5)
+    for one in found:
+        torch.testing.assert_close(one, wanted)
+    for used in ((0, 1), (0,), (1,)):
+        mine = torch.autograd.grad([found[i] for i in used], inputs, [both[i] for i in used], retain_graph=True)
+        theirs = torch.autograd.grad(wanted, inputs, sum(both[i] for i in used), retain_graph=True)
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    for one in inputs:
+        refuse_wrong_slope(lambda: add_norm(h, bias, x, weight, shift, 0.4, 1e-5)[0], one, both[0])
+
+
+def test_bias_and_gelu_in_one_are_those_of_torch() -> None:
+    from ftclf.gpu.elementwise import gelu
+
+    torch.manual_seed(0)
+    h, bias, g = random(9, 24), random(24), torch.randn(9, 24, device=DEVICE)
+    found, wanted = gelu(h, bias), functional.gelu(h + bias)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    mine, theirs = (torch.autograd.grad(one, (h, bias), g) for one in (found, wanted))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("adapted", [False, True, "some"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
+    adapted: bool | str, model: str, tiny_models: dict[str, Path]
+) -> None:
+    from ftclf.gpu.blocks import PackedEncoder, can_pack
+    from ftclf.gpu.weights import LowPrecisionWeights
+
+    network = classifier(tiny_models[model], adapted).to(DEVICE).eval()
+    tokens = made_tokens([5, 29, 2, 17, 9, 3], network.config.pad_token_id)
+    rows, labels = np.array([3, 0, 5, 1]), np.array([0, 1, 2, 0, 1, 2])
+    ids, mask = (torch.from_numpy(one).to(DEVICE) for one in tokens.padded(rows))
+    wanted = network(input_ids=ids, attention_mask=mask).logits
+    wanted_gradients = gradients(network, wanted, torch.from_numpy(labels[rows]).to(DEVICE))
+
+    assert can_pack(network)
+    packed = pack(tokens, rows, labels, first_position(network, network.config.pad_token_id))
+    inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
+    encoder = PackedEncoder(network, torch.float32)
+    weights = LowPrecisionWeights(network, torch.float32, encoder.products)
+    known = inputs.pop("labels")
+    with weights.in_place(), encoder.in_place():
+        found = network(**inputs).logits
+        functional.cross_entropy(found, known, reduction="sum", ignore_index=IGNORED).backward()
+    found_gradients = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+    torch.testing.assert_close(found[: len(rows)], wanted, **CLOSE)
+    assert found_gradients.keys() == wanted_gradients.keys()
+    for name, gradient in wanted_gradients.items():
+        torch.testing.assert_close(found_gradients[name], gradient, msg=name, **CLOSE)
+    torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
+
+
+def classifier(folder: Path, adapted: bool | str) -> Any:
+    import peft
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(1)
+    network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3, attn_implementation="sdpa")
+    if not adapted:
+        return network
+    layers = [name for name, one in network.named_modules() if isinstance(one, nn.Linear) and ".layer." in name]
+    if adapted == "some":
+        layers = [name for name in layers if name.endswith(("query", "value", "q_lin", "v_lin"))]
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=layers, modules_to_save=["classifier"])
+    network = peft.get_peft_model(network, config)
+    for name, weight in network.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight, std=0.1)  # it starts at 0, and adapters change nothing
+    return network
+
+
+def gradients(network: nn.Module, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    functional.cross_entropy(logits, labels, reduction="sum").backward()
+    found = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+    network.zero_grad()
+    return found
+
+
+def test_copies_of_weights_give_what_autocast_gives() -> None:
+    from ftclf.gpu.weights import LowPrecisionWeights
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 3)).to(DEVICE)
+    network[0].bias.requires_grad_(False)
+    x = torch.randn(5, 8, device=DEVICE)
+
+    def loss() -> Tensor:
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            return network(x).float().square().sum()
+
+    wanted = loss()
+    wanted.backward()
+    wanted_gradients = [one.grad for one in network.parameters()]
+    network.zero_grad()
+    weights = LowPrecisionWeights(network, torch.bfloat16)
+    for _ in range(2):  # what a step leaves behind does not reach the next
+        for one in network.parameters():
+            one.grad = None
+        with weights.in_place():
+            found = loss()
+            found.backward()
+        assert torch.equal(found, wanted)
+        for one, gradient in zip(network.parameters(), wanted_gradients, strict=True):
+            assert one.dtype == torch.float32
+            assert (one.grad is None) == (gradient is None)
+            assert gradient is None or torch.equal(one.grad, gradient)  # type: ignore[arg-type]
