@@ -17,11 +17,11 @@ from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
 from ftclf.config import TrainingConfig
 from ftclf.edge.jobs import Lane, _train
-from ftclf.gpu.recorded import RecordedSteps, can_record, rounded_up
+from ftclf.gpu.recorded import RecordedSteps, can_record
+from ftclf.gpu.shapes import filled_up, rounded_up
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.runs import Run
 from ftclf.together import train_side_by_side
-from ftclf.trainer import filled_up
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -143,7 +143,7 @@ def test_a_learning_rate_that_is_too_large_is_told_with_its_step(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "method=full", *WORDS)
-    assert run([*words, "training.learning_rate=10", "training.weight_decay=10", "training.epochs=50"]) == 1
+    assert run([*words, "training.learning_rate=10", "training.weight_decay=10", "training.epochs=50"]) == 4
     assert "in step" in capsys.readouterr().err
 
 

@@ -44,8 +44,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
-        # On a GPU a few steps take no time: all rows of train, and the peers so many times as many steps.
-        self.train_rows, self.times, self.epochs = (None, 8, 3) if self.device == "cuda" else (TRAIN_ROWS, 1, 1)
+        on_gpu = self.device == "cuda"  # a few steps take no time there: all rows of train, and more steps
+        self.train_rows: int | None = None if on_gpu else TRAIN_ROWS
+        self.times = 8 if on_gpu else 1
         self.rows = cache(self._rows)
         self.weights = cache(self._weights)
         self.distilbert_size = cache(self._distilbert_size)

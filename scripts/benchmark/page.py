@@ -37,13 +37,15 @@ def filled(text: str, results: dict[str, Any], others: Sequence[dict[str, Any]] 
 def tables(results: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict[str, list[str]]:
     rows = results.get("rows", [])
     cpu = [row for row in rows if not row["name"].startswith("gpu_")]
-    gpu = [row for row in rows if row["name"].startswith("gpu_")]
+    gpu = [row for one in (results, *others) for row in one.get("rows", []) if row["name"].startswith("gpu_")]
+    every = (results, *others)
+    others = [one for one in others if any(not row["name"].startswith("gpu_") for row in one["rows"])]
     return {
         "cpu": [*figures(cpu), "", provenance(cpu)],
         "others": [line for other in others for line in (*figures(other["rows"]), "", provenance(other["rows"]), "")],
         "gpu": [*figures(gpu), "", provenance(gpu)],
-        "sides": sides(rows),
-        "limit": [line for one in (results, *others) for line in limit(one.get("rows", []))],
+        "sides": sides([*cpu, *gpu]),
+        "limit": [line for one in every for line in limit(one.get("rows", []))],
     }
 
 

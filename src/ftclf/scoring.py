@@ -46,12 +46,17 @@ def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_s
     """Return the logits of every row, shape (rows, labels), in the order of the rows."""
     import torch
 
+    from ftclf.gpu.shapes import filled_up
+
     was_training = network.training
     network.eval()
     found: NDArray[np.float32] | None = None
     with torch.inference_mode(), compute.autocast():
         for rows in eval_batches(tokens.lengths, batch_size):
-            logits = network(**model_inputs(tokens, rows, compute.device)).logits.float().cpu().numpy()
+            inputs = model_inputs(tokens, rows, compute.device)
+            if compute.device == "cuda":
+                inputs = filled_up(inputs, tokens.pad_id, int(tokens.lengths.max()))
+            logits = network(**inputs).logits[: len(rows)].float().cpu().numpy()
             if found is None:
                 found = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)
             found[rows] = logits

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
@@ -30,10 +29,11 @@ from ftclf.evaluation import choosing_scores
 from ftclf.fused import current_seat
 from ftclf.gpu.blocks import PackedEncoder, can_pack
 from ftclf.gpu.packed import first_position, pack
-from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record, rounded_up
+from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
+from ftclf.gpu.shapes import filled_up
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.heap import hand_back_memory
-from ftclf.losses import IGNORED, BinaryCrossEntropy, CrossEntropy
+from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.resumable import ResumableTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
@@ -293,20 +293,6 @@ class ClassifierTrainer(ResumableTrainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the Trainer would walk all parameters every step for a number that nobody reads."""
         return 0
-
-
-def filled_up(batch: dict[str, torch.Tensor], pad_id: int, longest: int) -> dict[str, torch.Tensor]:
-    """Return the batch in one of a few shapes: more padding, and more rows, of a single token that no loss counts.
-
-    No text of the split has more than `longest` tokens, and some networks can take no more.
-    """
-    rows, length = batch["input_ids"].shape
-    more_rows, more = rounded_up(rows) - rows, min(rounded_up(length), longest) - length
-    fill = {"input_ids": pad_id, "attention_mask": 0}
-    filled = {name: functional.pad(batch[name], (0, more, 0, more_rows), value=value) for name, value in fill.items()}
-    filled["attention_mask"][rows:, 0] = 1  # no row may be without any token
-    sides = (0, more_rows) if batch["labels"].ndim == 1 else (0, 0, 0, more_rows)
-    return {**filled, "labels": functional.pad(batch["labels"], sides, value=IGNORED)}
 
 
 def _refuse_infinite(what: str, value: float, step: int) -> None:

@@ -241,7 +241,7 @@ class TrainingConfig:
     )
     early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1, high=10**6)
     together: bool = setting(
-        False, "sweeps on a CPU: LoRA jobs that differ in rank, alpha, learning rate or seed train in one pass"
+        False, "sweeps: LoRA jobs that differ in rank, alpha, learning rate or seed train side by side"
     )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     compile: bool = setting(False, "torch.compile: a minute or two before the first steps, then faster ones on a GPU")

@@ -163,7 +163,7 @@ class Relay:
 def _own_random_states() -> Iterator[None]:
     """Keep this training's random states while others have the turn."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpu = torch.cuda.is_initialized()
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     if on_gpu:  # recorded steps know their state as an object: it is set aside whole, and the others begin with a copy
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         own = generator.graphsafe_get_state()

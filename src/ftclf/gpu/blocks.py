@@ -48,7 +48,7 @@ class Block:
         from ftclf.gpu.elementwise import add_norm, gelu
 
         rates = [float(getattr(one, "p", 0.0)) if one is not None and one.training else 0.0 for one in self.dropouts]
-        y = attend(self.inward(x.low).unflatten(1, (3, heads, -1)), bounds, longest, rates[0]).flatten(1)
+        y = attend(self.inward(x.low).view(len(x.low), 3, heads, -1), bounds, longest, rates[0]).flatten(1)
         wide = x.wide
         if firsts is not None:
             y, wide = y.index_select(0, firsts), wide.index_select(0, firsts)

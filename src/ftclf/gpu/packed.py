@@ -1,7 +1,4 @@
-"""Batches whose texts lie end to end, without padding: all are of a few sizes, whatever the lengths of their texts.
-
-A GPU chooses and loads a kernel for every size of product that it meets first, and a step is recorded for each.
-"""
+"""Batches whose texts lie end to end, without padding: all are of a few sizes, whatever the lengths of their texts."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ftclf.losses import IGNORED
 from ftclf.tokens import Tokens
 
 BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
-TOKENS, TEXTS = 64, 32  # sizes are multiples of these, at least
+TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
 
 
@@ -28,7 +25,7 @@ def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_po
     """
     lengths = tokens.lengths_of(rows)
     total = int(lengths.sum())
-    size, longest = rounded_tokens(total), max(16, 1 << (int(lengths.max()) - 1).bit_length())
+    size, longest = rounded_tokens(total), max(LENGTH, 1 << (int(lengths.max()) - 1).bit_length())
     filling = np.diff(np.append(np.arange(total, size, longest), size))
     bounds = np.cumsum(np.concatenate([[0], lengths, filling]))
     within = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))

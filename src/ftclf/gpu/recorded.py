@@ -19,7 +19,6 @@ from ftclf.config import TrainingConfig
 from ftclf.gpu.weights import LowPrecisionWeights
 
 AHEAD = 2  # steps that may be on their way while the next is made ready
-FEWEST = 4  # rows and tokens a row that sizes go up by, at least
 
 Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 
@@ -30,19 +29,10 @@ def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
     return device == "cuda" and config.graphs and same and not config.gradient_checkpointing
 
 
-def rounded_up(count: int) -> int:
-    """Return the next of a few sizes: eight to an octave, and fewer of small ones.
-
-    GoEmotions has 46 shapes at 32 rows a batch, 12 % of which is padding; with half as many shapes it would be 25 %.
-    """
-    step = max(FEWEST, (1 << count.bit_length()) >> 4)
-    return -(-count // step) * step
-
-
 @contextmanager
 def apart_from_the_default_stream() -> Iterator[None]:
     """Compute the block in a stream of its own: the default one cannot be recorded."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     try:
         with torch.cuda.stream(stream):
@@ -97,7 +87,8 @@ class RecordedSteps:
         self.loss_of, self.optimizer, self.max_norm, self.device = loss_of, optimizer, max_norm, device
         self.weights = weights
         self.found = torch.zeros(2, device=device)
-        self.loss, self.norm = self.found
+        self.loss: Tensor = self.found[0]
+        self.norm: Tensor = self.found[1]
         self.rates = torch.zeros(len(optimizer.param_groups), device=device)
         self.rooms = deque(torch.empty(len(self.rates), pin_memory=True) for _ in range(AHEAD + 2))
         self.shapes: dict[tuple[Any, ...], Shape] = {}
@@ -125,7 +116,7 @@ class RecordedSteps:
                 shape.graph = self._recorded(shape.inputs)
             shape.graph.replay()
         found = torch.empty(2, pin_memory=True).copy_(self.found, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self.under_way.append((number, found, event))
         return self.loss
