@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
 from ftclf.config import TrainingConfig
 from ftclf.edge.jobs import Lane, _train
-from ftclf.gpu.recorded import RecordedSteps, can_record
+from ftclf.gpu.recorded import RecordedSteps, can_record, take_step
 from ftclf.gpu.shapes import filled_up, rounded_up
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.runs import Run
@@ -78,8 +79,68 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
         {"accumulation": 2},
         {"optimizer": "sgd"},
         {"gradient_checkpointing": True},
+        {"compile": True},
     ):
         assert not can_record(settings(**changes), "cuda", "bf16"), changes
+
+
+class OnCPU(RecordedSteps):
+    """Steps that are trained and never recorded, without a GPU."""
+
+    def __init__(self, loss_of: Any, optimizer: Any, max_norm: float, device: Any, weights: Any) -> None:
+        self.loss_of, self.optimizer, self.max_norm, self.weights = loss_of, optimizer, max_norm, weights
+        self.loss, self.norm = torch.zeros(()), torch.zeros(())
+        self.update = take_step(optimizer)
+        self.shapes: Any = set()
+        self.done: list[tuple[int, float, float]] = []
+
+    def step(self, batch: Any, number: int) -> torch.Tensor:
+        self.rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups])
+        self._train(batch)
+        self.shapes.add(batch["input_ids"].shape)
+        self.done.append((number, float(self.loss), float(self.norm)))
+        return self.loss
+
+    def checked(self, ahead: int = 0) -> list[tuple[int, float, float]]:
+        done, self.done = self.done, []
+        return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("method=full",), ("method=lora", "training.batches=random")])
+def test_steps_made_as_for_a_gpu_train_what_others_train(
+    words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="needs triton")
+    few = ("training.batch_size=4", "training.max_steps=3", "training.log_steps=1", "baselines=[]", *words)
+    monkeypatch.setattr("ftclf.dropout.use_byte_dropout", without_dropout)
+    usual = lines(train_tiny(*few, folder="usual"))
+    monkeypatch.setattr("ftclf.recording.RecordingTrainer.choose_steps", as_on_a_gpu)
+    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 16)
+    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 8)
+    monkeypatch.setattr("ftclf.recording.apart_from_the_default_stream", nullcontext)
+    monkeypatch.setattr("ftclf.recording.RecordedSteps", OnCPU)
+    monkeypatch.setattr("ftclf.trainer.train_by_rows", lambda *_: None)
+    monkeypatch.setattr("ftclf.compute.Compute.place", lambda self, network, *_, **__: network)
+    padded = lines(train_tiny(*few, "model.attention=eager", folder="padded"))
+    packed = lines(train_tiny(*few, "model.attention=sdpa", folder="packed"))
+    for found in (padded, packed):
+        assert len(found) == len(usual)
+        for one, wanted in zip(found, usual, strict=True):
+            assert one.keys() == wanted.keys()
+            for name in ("loss", "grad_norm"):
+                assert one.get(name, 0) == pytest.approx(wanted.get(name, 0), rel=1e-3)
+            assert one.get("learning_rate") == wanted.get("learning_rate")
+
+
+def as_on_a_gpu(trainer: Any, config: TrainingConfig, *, attention: str) -> None:
+    trainer.records, trainer.packs, trainer.seat = True, attention == "sdpa", None
+
+
+def without_dropout(network: torch.nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 WORDS = ("training.log_steps=1", "training.epochs=3", "baselines=[]")

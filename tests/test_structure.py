@@ -66,6 +66,7 @@ LAYERS = [
     "significance",
     "comparison",
     "resumable",
+    "recording",
     "trainer",
     "preparation",
     "starting",

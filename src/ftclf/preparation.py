@@ -47,6 +47,8 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     compute = choose_compute(config.training)
     if config.training.compile:
         check_compiler("training.compile", compute.device)
+        if compute.device == "cuda":
+            warn("training.compile: steps that are compiled are not recorded, and slower; leave it out")
     longest = longest_text(read_settings(weights.folder))
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
@@ -118,6 +120,6 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         train=TokenRows(tokens["train"], data.splits["train"]),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
-        packs=config.model.attention == "sdpa",
+        attention=config.model.attention,
     )
     return trainer, parameters

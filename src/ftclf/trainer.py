@@ -26,15 +26,11 @@ from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import DivergedError
 from ftclf.evaluation import choosing_scores
-from ftclf.fused import current_seat
-from ftclf.gpu.blocks import PackedEncoder, can_pack
 from ftclf.gpu.packed import first_position, pack
-from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
 from ftclf.gpu.shapes import filled_up
-from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.heap import hand_back_memory
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.resumable import ResumableTrainer
+from ftclf.recording import RecordingTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
 from ftclf.tokens import Tokens
@@ -74,7 +70,7 @@ class TokenRows(Dataset[Any]):
         return int(self.tokens.lengths.max())
 
 
-class ClassifierTrainer(ResumableTrainer):
+class ClassifierTrainer(RecordingTrainer):
     """Trainer whose batches, loss and evaluation are ftclf's."""
 
     def __init__(
@@ -88,20 +84,15 @@ class ClassifierTrainer(ResumableTrainer):
         train: TokenRows,
         validation: tuple[Tokens, Split],
         faster: tuple[list[torch.nn.Parameter], float],
-        packs: bool = False,
+        attention: str,
     ) -> None:
-        """Build it; `packs`: where steps are recorded, batches may be packed."""
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
-        self.records = train.few_shapes = can_record(config, compute.device, compute.precision)
-        packs = packs and not config.compile and compute.precision == "bf16"
-        self.packs = self.records and packs and can_pack(network)
-        if self.packs:
-            train.first_position = first_position(network, train.tokens.pad_id)
-        self.recorded: RecordedSteps | None = None
-        self.seat = current_seat()
+        self.choose_steps(config, attention=attention)
+        train.few_shapes = self.records
+        train.first_position = first_position(network, train.tokens.pad_id) if self.packs else None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
@@ -148,11 +139,9 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
-        if self.recorded:  # the whole step is made
-            return self.recorded.norm
         optimizer = self._fused_on_cpu()
         if optimizer is None:
-            return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+            return super()._clip_grad_norm(model)
         held = (parameter for group in optimizer.param_groups for parameter in group["params"])
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         rows = self.embedding_rows.gradient() if self.embedding_rows else None
@@ -162,15 +151,9 @@ class ClassifierTrainer(ResumableTrainer):
         return norm
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
-        if self.recorded:
-            return self.recorded.norm
         if grad_norm is None and self._fused_on_cpu():  # nothing is clipped
             grad_norm = self._clip_grad_norm(model)
-        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
-        if self.compute.precision != "fp16":
-            _refuse_infinite("gradient's norm", float(norm), self.state.global_step + 1)
-        return norm
+        return super()._get_grad_norm(model, grad_norm)
 
     def _fused_on_cpu(self) -> Any:
         """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
@@ -180,9 +163,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            with apart_from_the_default_stream() if self.records else nullcontext():
-                result = super().train(*args, **kwargs)
-                self._check_steps(ahead=0)
+            result = super().train(*args, **kwargs)
             if self.average:  # of the best evaluation, or of the end where there was none
                 self.average.keep()
             return result
@@ -192,7 +173,7 @@ class ClassifierTrainer(ResumableTrainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
-        self._check_steps(ahead=0)
+        self.check_steps(ahead=0)
         tokens, split = self.validation
         hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
         with (
@@ -240,51 +221,6 @@ class ClassifierTrainer(ResumableTrainer):
             with self.trusting_nothing():
                 self.average.load(Path(str(self.state.best_model_checkpoint)))
 
-    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        number = self.state.global_step + 1
-        if not self.records:
-            loss = super().training_step(model, inputs, *args, **kwargs)
-            _refuse_infinite("loss", loss.item(), number)
-            return loss
-        self.recorded = self.recorded or self._start_recording(model)
-        model.train()
-        loss = self.recorded.step(inputs, number)
-        if self.seat:
-            self.seat.pass_on()
-        self._check_steps()
-        return loss
-
-    def _start_recording(self, model: Any) -> RecordedSteps:
-        """Take the optimizer's steps from the Trainer: they are part of what is recorded."""
-        optimizer: Any = self.optimizer  # accelerate's, around torch's
-        encoder = PackedEncoder(self.network, self.compute.dtype) if self.packs else None
-        products = encoder.products if encoder else ()
-        low = self.compute.precision == "bf16"
-        weights = LowPrecisionWeights(self.network, self.compute.dtype, products) if low else None
-
-        def loss_of(inputs: dict[str, Any]) -> torch.Tensor:
-            with encoder.in_place() if encoder else nullcontext():
-                return self.compute_loss(model, inputs)  # type: ignore[return-value]
-
-        recorded = RecordedSteps(
-            loss_of,
-            optimizer.optimizer,
-            self.args.max_grad_norm,
-            self.args.device,
-            weights,
-        )
-        optimizer.step = lambda *_: None
-        return recorded
-
-    def _check_steps(self, **ahead: int) -> None:
-        for number, loss, norm in self.recorded.checked(**ahead) if self.recorded else ():
-            _refuse_infinite("loss", loss, number)
-            _refuse_infinite("gradient's norm", norm, number)
-
-    def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Count nothing where steps are recorded, which the count would wait for: the loss counts its rows."""
-        return None if self.records else super()._get_num_items_in_batch(*args, **kwargs)
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
@@ -293,13 +229,6 @@ class ClassifierTrainer(ResumableTrainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the Trainer would walk all parameters every step for a number that nobody reads."""
         return 0
-
-
-def _refuse_infinite(what: str, value: float, step: int) -> None:
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"training: the {what} is {value} in step {step}; lower training.learning_rate or raise training.warmup"
-        )
 
 
 def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:

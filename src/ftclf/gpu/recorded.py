@@ -26,7 +26,8 @@ Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
     """Return whether training with these settings does the same in every step, and on a device that can record it."""
     same = config.accumulation == 1 and config.optimizer == "adamw_torch_fused" and precision != "fp16"
-    return device == "cuda" and config.graphs and same and not config.gradient_checkpointing
+    own = config.compile or config.gradient_checkpointing  # these have ways of their own
+    return device == "cuda" and config.graphs and same and not own
 
 
 @contextmanager
@@ -69,9 +70,17 @@ class Shape:
         self.there.copy_(room, non_blocking=True)
 
 
+def take_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """Return the optimizer's step, and leave one in its place that does nothing."""
+    step = optimizer.step
+    optimizer.step = lambda *_: None  # type: ignore[method-assign,assignment]
+    return step
+
+
 class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
+    The optimizer's own `step` does nothing from then on: whoever calls it after a step would make another.
     The first batch of a shape is trained without one, which also loads every kernel that it needs. `loss` and `norm`
     are those of the last step, on the device, and overwritten by the next.
     """
@@ -86,6 +95,7 @@ class RecordedSteps:
     ) -> None:
         self.loss_of, self.optimizer, self.max_norm, self.device = loss_of, optimizer, max_norm, device
         self.weights = weights
+        self.update = take_step(optimizer)
         self.found = torch.zeros(2, device=device)
         self.loss: Tensor = self.found[0]
         self.norm: Tensor = self.found[1]
@@ -149,7 +159,7 @@ class RecordedSteps:
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"], group["capturable"] = rate, True
         try:
-            self.optimizer.step()
+            self.update()
         finally:
             for group, own in zip(groups, known, strict=True):
                 group["lr"], group["capturable"] = own, False

@@ -1,0 +1,102 @@
+"""A Trainer that hands its steps to a GPU as a recording, where they can be recorded."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from ftclf.compute import Compute
+from ftclf.config import TrainingConfig
+from ftclf.errors import DivergedError
+from ftclf.fused import can_fuse, current_seat
+from ftclf.gpu.blocks import PackedEncoder, can_pack
+from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
+from ftclf.gpu.weights import LowPrecisionWeights
+from ftclf.resumable import ResumableTrainer
+
+
+class RecordingTrainer(ResumableTrainer):
+    """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
+
+    What comes before a step and after it is the Trainer's. Jobs that train together take turns with each step.
+    """
+
+    compute: Compute
+    records = packs = False
+    recorded: RecordedSteps | None = None
+
+    def choose_steps(self, config: TrainingConfig, *, attention: str) -> None:
+        """Settle whether steps are recorded, and whether their batches are packed."""
+        self.records = can_record(config, self.compute.device, self.compute.precision) and can_fuse(self.network)
+        packs = attention == "sdpa" and self.compute.precision == "bf16"
+        self.packs = self.records and packs and can_pack(self.network)
+        self.seat = current_seat()
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        with apart_from_the_default_stream() if self.records else nullcontext():
+            result = super().train(*args, **kwargs)
+            self.check_steps(ahead=0)
+        return result
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        number = self.state.global_step + 1
+        if not self.records:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            refuse_infinite("loss", loss.item(), number)
+            return loss
+        if self.recorded is None:
+            self.recorded = self._start_recording(model)
+        model.train()
+        loss = self.recorded.step(inputs, number)
+        if self.seat:
+            self.seat.pass_on()
+        self.check_steps()
+        return loss
+
+    def check_steps(self, **ahead: int) -> None:
+        """Stop where a step has not been finite; its number is told, though some more were begun."""
+        for number, loss, norm in self.recorded.checked(**ahead) if self.recorded else ():
+            refuse_infinite("loss", loss, number)
+            refuse_infinite("gradient's norm", norm, number)
+
+    def _start_recording(self, model: Any) -> RecordedSteps:
+        """Build what records a step."""
+        dtype = self.compute.dtype
+        encoder = PackedEncoder(self.network, dtype) if self.packs else None
+        products = encoder.products if encoder else ()
+        as_they_are = encoder is None and dtype == torch.float32
+        weights = None if as_they_are else LowPrecisionWeights(self.network, dtype, products)
+
+        def loss_of(inputs: dict[str, Any]) -> Any:
+            with encoder.in_place() if encoder else nullcontext():
+                return self.compute_loss(model, inputs)
+
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
+        return RecordedSteps(loss_of, inner, self.args.max_grad_norm, self.args.device, weights)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return self.recorded.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        if self.recorded:  # the step is made
+            return self.recorded.norm
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if self.compute.precision != "fp16":
+            refuse_infinite("gradient's norm", float(norm), self.state.global_step + 1)
+        return norm
+
+    def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Count nothing where steps are recorded, which the count would wait for: the loss counts its rows."""
+        return None if self.records else super()._get_num_items_in_batch(*args, **kwargs)
+
+
+def refuse_infinite(what: str, value: float, step: int) -> None:
+    """Raise DivergedError for a number of a step that is not finite."""
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"training: the {what} is {value} in step {step}; lower training.learning_rate or raise training.warmup"
+        )
