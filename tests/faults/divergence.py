@@ -84,11 +84,12 @@ def grow() -> None:
 
 def inject(step: int, place: str, value: str) -> None:
     """Put a number that is not finite into one place of a training step. Runs in the trial."""
+    from ftclf.resumable import ResumableTrainer
     from ftclf.trainer import ClassifierTrainer
 
-    original: Any = ClassifierTrainer.training_step
-    if place == "loss":
-        original = ClassifierTrainer.__mro__[1].training_step  # under the check, as a network's own loss is
+    # A loss is broken under the check, as a network's own would be.
+    owner: Any = ResumableTrainer if place == "loss" else ClassifierTrainer
+    original = owner.training_step
 
     def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
         here = self.state.global_step + 1 == step
@@ -100,5 +101,4 @@ def inject(step: int, place: str, value: str) -> None:
             next(one.grad for one in self.network.parameters() if one.grad is not None).view(-1)[0] = float(value)
         return loss * float(value) if here and place == "loss" else loss
 
-    owner: Any = ClassifierTrainer.__mro__[1] if place == "loss" else ClassifierTrainer
     owner.training_step = broken
