@@ -54,6 +54,7 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     assert len(bounds) - 1 == len(batch["labels"]) == rounded_texts(len(bounds) - 1)
     assert np.diff(bounds).max() <= longest
     assert longest >= max(lengths)
+    assert positions.max() == first + max(lengths) - 1
     for number, row in enumerate(rows):
         text = slice(bounds[number], bounds[number + 1])
         assert (ids[text] == tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]).all()
@@ -61,6 +62,12 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     assert (np.asarray(batch["labels"])[: len(rows)] == rows).all()
     assert (np.asarray(batch["labels"])[len(rows) :] == IGNORED).all()
     assert (ids[total:] == 1).all()
+
+    several = np.random.default_rng(2).random((len(lengths), 3)) < 0.5
+    found = np.asarray(pack(tokens, rows, several, first)["labels"])
+    assert found.dtype == np.float32
+    assert (found[: len(rows)] == several[rows]).all()
+    assert (found[len(rows) :] == IGNORED).all()
 
 
 def test_packed_batches_have_few_sizes() -> None:
@@ -143,15 +150,39 @@ def test_bias_and_gelu_in_one_are_those_of_torch() -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_kernels_that_do_not_run_are_told_in_a_line(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ftclf.gpu.blocks import kernels_run
+
+    def without_compiler(*_: Any) -> None:
+        raise RuntimeError("Failed to find C compiler.\nSet CC")
+
+    network = classifier(tiny_models["bert"], False)
+    monkeypatch.setattr("ftclf.gpu.attention.attend", without_compiler)
+    assert not kernels_run(network, DEVICE)
+    assert "do not run here (Failed to find C compiler.)" in capsys.readouterr().err
+
+
+def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_models: dict[str, Path]) -> None:
+    import peft
+
+    from ftclf.gpu.blocks import can_pack
+
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["key"], modules_to_save=["query", "classifier"])
+    assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
+
+
 @pytest.mark.parametrize("adapted", [False, True, "some"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "electra"])
 def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
-    adapted: bool | str, model: str, tiny_models: dict[str, Path]
+    adapted: bool | str, model: str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     from ftclf.gpu.blocks import PackedEncoder, can_pack
     from ftclf.gpu.weights import LowPrecisionWeights
 
-    network = classifier(tiny_models[model], adapted).to(DEVICE).eval()
+    folder = small_electra(tmp_path) if model == "electra" else tiny_models[model]
+    network = classifier(folder, adapted).to(DEVICE).eval()
     tokens = made_tokens([5, 29, 2, 17, 9, 3], network.config.pad_token_id)
     rows, labels = np.array([3, 0, 5, 1]), np.array([0, 1, 2, 0, 1, 2])
     ids, mask = (torch.from_numpy(one).to(DEVICE) for one in tokens.padded(rows))
@@ -159,7 +190,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     wanted_gradients = gradients(network, wanted, torch.from_numpy(labels[rows]).to(DEVICE))
 
     assert can_pack(network)
-    packed = pack(tokens, rows, labels, first_position(network, network.config.pad_token_id))
+    packed = pack(tokens, rows, labels, first_position(network))
     inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
     encoder = PackedEncoder(network, torch.float32)
     weights = LowPrecisionWeights(network, torch.float32, encoder.products)
@@ -173,6 +204,15 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     for name, gradient in wanted_gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, msg=name, **CLOSE)
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
+
+
+def small_electra(folder: Path) -> Path:
+    """Write an encoder whose embeddings are narrower than its blocks."""
+    from transformers import ElectraConfig, ElectraModel
+
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ElectraModel(ElectraConfig(vocab_size=40, embedding_size=16, **size)).save_pretrained(folder)
+    return folder
 
 
 def classifier(folder: Path, adapted: bool | str) -> Any:

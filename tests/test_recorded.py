@@ -71,6 +71,7 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
 
     assert can_record(settings(), "cuda", "bf16")
     assert can_record(settings(), "cuda", "fp32")
+    assert can_record(settings(extra={"adam_beta2": 0.98}), "cuda", "bf16")
     assert not can_record(settings(), "cpu", "bf16")
     assert not can_record(settings(), "mps", "fp32")
     assert not can_record(settings(), "cuda", "fp16")
@@ -80,6 +81,7 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
         {"optimizer": "sgd"},
         {"gradient_checkpointing": True},
         {"compile": True},
+        {"extra": {"optim": "adafactor"}},
     ):
         assert not can_record(settings(**changes), "cuda", "bf16"), changes
 
@@ -106,8 +108,11 @@ class OnCPU(RecordedSteps):
         return done
 
 
+SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_length")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("method=full",), ("method=lora", "training.batches=random")])
+@pytest.mark.parametrize("words", [("method=full",), ("method=lora", "training.batches=random"), SEVERAL])
 def test_steps_made_as_for_a_gpu_train_what_others_train(
     words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

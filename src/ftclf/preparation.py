@@ -47,8 +47,6 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     compute = choose_compute(config.training)
     if config.training.compile:
         check_compiler("training.compile", compute.device)
-        if compute.device == "cuda":
-            warn("training.compile: steps that are compiled are not recorded, and slower; leave it out")
     longest = longest_text(read_settings(weights.folder))
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(

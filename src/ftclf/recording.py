@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ftclf.compute import Compute
 from ftclf.config import TrainingConfig
+from ftclf.console import warn
 from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse, current_seat
-from ftclf.gpu.blocks import PackedEncoder, can_pack
+from ftclf.gpu.blocks import PackedEncoder, can_pack, kernels_run
 from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.resumable import ResumableTrainer
@@ -30,9 +32,12 @@ class RecordingTrainer(ResumableTrainer):
 
     def choose_steps(self, config: TrainingConfig, *, attention: str) -> None:
         """Settle whether steps are recorded, and whether their batches are packed."""
-        self.records = can_record(config, self.compute.device, self.compute.precision) and can_fuse(self.network)
-        packs = attention == "sdpa" and self.compute.precision == "bf16"
-        self.packs = self.records and packs and can_pack(self.network)
+        device, precision, known = self.compute.device, self.compute.precision, can_fuse(self.network)
+        self.records = known and can_record(config, device, precision)
+        if known and config.compile and can_record(replace(config, compile=False), device, precision):
+            warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
+        packs = self.records and attention == "sdpa" and precision == "bf16"
+        self.packs = packs and can_pack(self.network) and kernels_run(self.network, device)
         self.seat = current_seat()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

@@ -92,7 +92,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.embedding_rows: RowEmbedding | None = None
         self.choose_steps(config, attention=attention)
         train.few_shapes = self.records
-        train.first_position = first_position(network, train.tokens.pad_id) if self.packs else None
+        train.first_position = first_position(network) if self.packs else None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
@@ -222,6 +222,7 @@ class ClassifierTrainer(RecordingTrainer):
                 self.average.load(Path(str(self.state.best_model_checkpoint)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        self.check_steps(ahead=0)
         super().log(logs, start_time)
         record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
         append_json_line(self.run.history, {"step": self.state.global_step, "epoch": self.state.epoch, **record})

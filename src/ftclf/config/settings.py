@@ -244,7 +244,7 @@ class TrainingConfig:
         False, "sweeps: LoRA jobs that differ in rank, alpha, learning rate or seed train side by side"
     )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
-    compile: bool = setting(False, "torch.compile: a minute or two before the first steps, then faster ones on a GPU")
+    compile: bool = setting(False, "torch.compile the network: a minute or two before the first steps")
     graphs: bool = setting(True, "on a GPU: record the step of each shape of batch once, and replay it")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
     log_steps: int = setting(50, "optimizer steps between logged losses", low=1, high=10**9)

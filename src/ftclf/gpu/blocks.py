@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from ftclf.console import warn
 from ftclf.fused import can_fuse, encoder_of, reads_first_token
 from ftclf.gpu.packed import BOUNDS, LONGEST
 from ftclf.gpu.products import Product
@@ -24,10 +25,30 @@ def can_pack(network: Any) -> bool:
     """Return whether the encoder's blocks can be computed here, and the network reads their first tokens alone."""
     if find_spec("triton") is None or not can_fuse(network) or not reads_first_token(network):
         return False
+    if any(hasattr(module, "modules_to_save") for module in encoder_of(network).modules()):
+        return False  # a layer that is trained whole beside others that are adapted
     from ftclf.gpu.attention import can_attend
 
-    config = network.config
-    return can_attend(config.hidden_size // config.num_attention_heads)
+    return can_attend(_width(network))
+
+
+def kernels_run(network: Any, device: str) -> bool:
+    """Return whether the machine can compile the kernels and has room for the largest; a warning says why not."""
+    from ftclf.gpu.attention import LONGEST as LARGEST
+    from ftclf.gpu.attention import attend
+
+    try:
+        x = torch.zeros(LARGEST, 3, 1, _width(network), dtype=torch.bfloat16, device=device, requires_grad=True)
+        attend(x, torch.tensor([0, LARGEST], dtype=torch.int32, device=device), LARGEST, 0.0).sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # of triton, its C compiler or the driver
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warn(f"batches are padded, which is slower: kernels of triton do not run here ({reason[:200]})")
+        return False
+    return True
+
+
+def _width(network: Any) -> int:
+    return int(network.config.hidden_size // network.config.num_attention_heads)
 
 
 class Block:
@@ -93,7 +114,7 @@ class PackedEncoder:
             self.config._attn_implementation = before
 
     def _forward(self, hidden_states: Tensor, *_: Any, **options: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        wide, bounds = hidden_states.flatten(0, 1), options[BOUNDS]
+        wide, bounds = hidden_states.flatten(0, 1).float(), options[BOUNDS]
         x = Pair(wide, wide.to(self.dtype))
         firsts = bounds[:-1].long().clamp(max=len(wide) - 1)
         for block in self.blocks:

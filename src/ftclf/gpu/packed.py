@@ -21,25 +21,26 @@ def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_po
     """Return the rows end to end, as the network takes them, filled up to one of a few sizes.
 
     Ids and positions have the shape (1, tokens); text i reaches from `bounds[i]` to `bounds[i + 1]`; labels have a row
-    for each text. What fills up are texts of padding that no loss counts; no text is longer than `longest`.
+    for each text. What fills up are texts of padding that no loss counts, no longer than the others: a network may know
+    no more positions. `longest` is the next power of two, or 32.
     """
     lengths = tokens.lengths_of(rows)
     total = int(lengths.sum())
-    size, longest = rounded_tokens(total), max(LENGTH, 1 << (int(lengths.max()) - 1).bit_length())
-    filling = np.diff(np.append(np.arange(total, size, longest), size))
+    size, most = rounded_tokens(total), int(lengths.max())
+    filling = np.diff(np.append(np.arange(total, size, most), size))
     bounds = np.cumsum(np.concatenate([[0], lengths, filling]))
     within = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))
     ids = np.full(size, tokens.pad_id, dtype=np.int64)
     ids[:total] = tokens.ids[np.repeat(tokens.offsets[rows], lengths) + within[:total]]
     texts = rounded_texts(len(bounds) - 1)
     more = [(0, texts - len(rows)), *[(0, 0)] * (labels.ndim - 1)]
-    labels = np.pad(labels[rows], more, constant_values=IGNORED)
+    known = labels[rows].astype(np.float32 if labels.ndim == 2 else np.int64)  # several labels come as bool
     return {
         "input_ids": torch.from_numpy(ids)[None],
         "position_ids": torch.from_numpy(within + first_position)[None],
-        LONGEST: longest,
+        LONGEST: max(LENGTH, 1 << (most - 1).bit_length()),
         BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
-        "labels": torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels),
+        "labels": torch.from_numpy(np.pad(known, more, constant_values=IGNORED)),
     }
 
 
@@ -54,7 +55,7 @@ def rounded_texts(count: int) -> int:
     return max(TEXTS, 1 << (count - 1).bit_length())
 
 
-def first_position(network: Any, pad_id: int) -> int:
+def first_position(network: Any) -> int:
     """Return the position that the network gives to the first token of a text."""
     config = network.config
-    return pad_id + 1 if config.model_type in COUNTED_FROM_PADDING else 0
+    return int(config.pad_token_id) + 1 if config.model_type in COUNTED_FROM_PADDING else 0

@@ -18,6 +18,7 @@ from torch import Tensor
 from ftclf.config import TrainingConfig
 from ftclf.gpu.weights import LowPrecisionWeights
 
+SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArguments may ask for steps of another kind
 AHEAD = 2  # steps that may be on their way while the next is made ready
 
 Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
@@ -26,7 +27,7 @@ Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
     """Return whether training with these settings does the same in every step, and on a device that can record it."""
     same = config.accumulation == 1 and config.optimizer == "adamw_torch_fused" and precision != "fp16"
-    own = config.compile or config.gradient_checkpointing  # these have ways of their own
+    own = config.compile or config.gradient_checkpointing or set(config.extra) - SAME_STEPS
     return device == "cuda" and config.graphs and same and not own
 
 
@@ -81,8 +82,8 @@ class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
     The optimizer's own `step` does nothing from then on: whoever calls it after a step would make another.
-    The first batch of a shape is trained without one, which also loads every kernel that it needs. `loss` and `norm`
-    are those of the last step, on the device, and overwritten by the next.
+    The first batch of a shape is trained without one, which also loads the kernels. `loss` and `norm` are those of the
+    last step, on the device, and overwritten by the next. Call `checked` after every step.
     """
 
     def __init__(
@@ -115,8 +116,6 @@ class RecordedSteps:
         if new := shape is None:
             shape = self.shapes[key] = Shape(batch, self.device)
         assert shape is not None
-        if len(self.under_way) > AHEAD:
-            self.under_way[-1 - AHEAD][2].synchronize()
         shape.take(batch)
         self._take_rates()
         if new:
@@ -171,6 +170,7 @@ class RecordedSteps:
     def _recorded(self, inputs: Batch) -> Any:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # a recording has memory of its own, and cannot take what lies unused
         graph.capture_begin(pool=self.pool)  # what it needs besides is given back at its end, and all graphs share it
         try:
             self._train(inputs)
