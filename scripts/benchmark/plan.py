@@ -185,11 +185,6 @@ TASKS = (
         Spec("gpu_share", f"{GPU_SHARE}, 256 examples a batch", "%", None, Goal(AT_LEAST, 40)),
     ),
     on_gpu(
-        "gpu_share_compiled",
-        share_of_limit(distilbert, "training.compile=true", batch_size=256),
-        Spec("gpu_share_compiled", "the same, training.compile=true", "%", None, Goal(AT_LEAST, 40)),
-    ),
-    on_gpu(
         "gpu_dbpedia",
         dbpedia_epoch,
         Spec("gpu_dbpedia", "one epoch of 560,000 rows", "s", None, Goal(AT_MOST, 60)),

@@ -119,7 +119,7 @@ def described(done: list[Done]) -> dict[str, Any]:
     }
 
 
-def share_of_limit(model: Model, *options: str, batch_size: int = 32) -> Callable[[Bench], list[Figure]]:
+def share_of_limit(model: Model, *, batch_size: int = 32) -> Callable[[Bench], list[Figure]]:
     """Return the measurement of the real tokens' arithmetic in full fine-tuning, in % of what the machine can do.
 
     That is the rate of the model's own matrix products, measured right after each run in its precision.
@@ -129,7 +129,7 @@ def share_of_limit(model: Model, *options: str, batch_size: int = 32) -> Callabl
         shares, rates = [], []
         for _ in range(bench.rounds):
             run = bench.fresh("run")
-            words = [f"model.name={model(bench)}", "method=full", *options]
+            words = [f"model.name={model(bench)}", "method=full"]
             if bench.device == "cuda":
                 side, precision = many_steps(bench, *words, batch_size=batch_size), "bf16"
                 tokens = bench.run(side, clock=TRAIN_ONLY).speed.tokens
