@@ -98,8 +98,8 @@ def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the
     bounds = torch.tensor([0, 9, 23], dtype=torch.int32, device=DEVICE)
     x, g = random(23, 3, 2, 16), torch.randn(23, 2, 16, device=DEVICE)
     whole = attend(x, bounds, 14, 0.0)
-    several = torch.stack([attend(x, bounds, 14, 0.3).detach() for _ in range(60)])
-    assert (several.mean(0) - whole).abs().mean() < 1.5 * several.std(0).mean() / 60**0.5
+    several = torch.stack([attend(x, bounds, 14, 0.3).detach() for _ in range(25)])
+    assert (several.mean(0) - whole).abs().mean() < 1.5 * several.std(0).mean() / 25**0.5
     refuse_wrong_slope(lambda: attend(x, bounds, 14, 0.3), x, g)
 
 
@@ -173,10 +173,12 @@ def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_mo
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
 
 
-@pytest.mark.parametrize("adapted", [False, True, "some"])
-@pytest.mark.parametrize("model", [*MODELS, "electra"])
+@pytest.mark.parametrize(
+    ("model", "adapted"),
+    [*((model, adapted) for model in (*MODELS, "electra") for adapted in (False, True)), ("bert", "some")],
+)
 def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
-    adapted: bool | str, model: str, tiny_models: dict[str, Path], tmp_path: Path
+    model: str, adapted: bool | str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     from ftclf.gpu.blocks import PackedEncoder, can_pack
     from ftclf.gpu.weights import LowPrecisionWeights
