@@ -103,7 +103,7 @@ def faster(first: Callable[[Bench], Side], second: Callable[[Bench], Side]) -> C
 
 
 def clock_of(bench: Bench) -> dict[str, str]:
-    """Return the clock's options for a training that is timed: a machine that is lent is asked for nothing else."""
+    """Return the clock's options for a training that is timed: on a GPU the process ends with it."""
     return TRAIN_ONLY if bench.device == "cuda" else CLOCK
 
 

@@ -55,7 +55,7 @@ class Block:
     """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm."""
 
     def __init__(self, layer: Any, parts: Parts, dtype: torch.dtype) -> None:
-        (inward, self.norms, self.dropouts), layers = parts(layer)[:3], parts(layer)[3:]
+        inward, self.norms, self.dropouts, *layers = parts(layer)
         self.inward = Product(inward, dtype)
         self.outward, self.up, self.down = (Product([one], dtype) for one in layers)
 

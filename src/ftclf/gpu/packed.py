@@ -45,7 +45,7 @@ def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_po
 
 
 def rounded_tokens(count: int) -> int:
-    """Return the next size: a multiple of 64, or of a sixteenth of the next power of two where that is more."""
+    """Return the next size: a multiple of 64, or of a thirty-second of the next power of two if that is more."""
     step = max(TOKENS, (1 << count.bit_length()) >> 5)
     return -(-count // step) * step
 
