@@ -45,7 +45,7 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     tokens = made_tokens(lengths, pad_id=1)
     rows = np.random.default_rng(1).permutation(len(lengths))
     labels = np.arange(len(lengths))
-    batch = pack(tokens, rows, labels, first)
+    batch = pack(tokens, rows, first, labels)
     ids, positions, bounds = (
         np.asarray(batch[name]).ravel() for name in ("input_ids", "position_ids", "cu_seq_lens_q")
     )
@@ -64,7 +64,7 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     assert (ids[total:] == 1).all()
 
     several = np.random.default_rng(2).random((len(lengths), 3)) < 0.5
-    found = np.asarray(pack(tokens, rows, several, first)["labels"])
+    found = np.asarray(pack(tokens, rows, first, several)["labels"])
     assert found.dtype == np.float32
     assert (found[: len(rows)] == several[rows]).all()
     assert (found[len(rows) :] == IGNORED).all()
@@ -158,9 +158,8 @@ def test_kernels_that_do_not_run_are_told_in_a_line(
     def without_compiler(*_: Any) -> None:
         raise RuntimeError("Failed to find C compiler.\nSet CC")
 
-    network = classifier(tiny_models["bert"], False)
     monkeypatch.setattr("ftclf.gpu.attention.attend", without_compiler)
-    assert not kernels_run(network, DEVICE)
+    assert not kernels_run.__wrapped__(16, DEVICE)
     assert "do not run here (Failed to find C compiler.)" in capsys.readouterr().err
 
 
@@ -192,7 +191,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     wanted_gradients = gradients(network, wanted, torch.from_numpy(labels[rows]).to(DEVICE))
 
     assert can_pack(network)
-    packed = pack(tokens, rows, labels, first_position(network))
+    packed = pack(tokens, rows, first_position(network), labels)
     inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
     encoder = PackedEncoder(network, torch.float32)
     weights = LowPrecisionWeights(network, torch.float32, encoder.products)
@@ -206,6 +205,47 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     for name, gradient in wanted_gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, msg=name, **CLOSE)
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_packed_batches_are_scored_as_padded_ones(
+    adapted: bool, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftclf.gpu.scoring import batches_on_gpu
+
+    network = classifier(tiny_models["bert"], adapted).to(DEVICE).eval()
+    tokens = made_tokens([5, 29, 2, 17, 9, 3, 11, 11], network.config.pad_token_id)
+    found = []
+    for packed in (False, True):
+        monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_, packed=packed: packed)
+        monkeypatch.setattr("ftclf.gpu.scoring.AT_ONCE", 2)
+        logits = torch.zeros(len(tokens), 3)
+        with (
+            torch.inference_mode(),
+            batches_on_gpu(network, tokens, 2, DEVICE, torch.float32) as (batches, inputs_of),
+        ):
+            assert len(batches) > 1
+            assert sorted(np.concatenate(batches)) == list(range(len(tokens)))
+            for rows in batches:
+                logits[rows] = network(**inputs_of(rows)).logits[: len(rows)].cpu()
+        found.append(logits)
+    torch.testing.assert_close(*found, **CLOSE)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@pytest.mark.parametrize("model", MODELS)
+def test_a_gpu_scores_packed_what_it_scores_padded(
+    model: str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftclf.compute import Compute
+    from ftclf.scoring import compute_logits, scoring_network
+
+    compute = Compute("cuda", "bf16", 2)
+    network = scoring_network(classifier(tiny_models[model], True), compute)
+    tokens = made_tokens([3 + number % 37 for number in range(300)], network.config.pad_token_id)  # type: ignore[union-attr,arg-type]
+    packed = compute_logits(network, tokens, compute, 8)
+    monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_: False)
+    np.testing.assert_allclose(packed, compute_logits(network, tokens, compute, 8), rtol=0.05, atol=0.05)
 
 
 def small_electra(folder: Path) -> Path:

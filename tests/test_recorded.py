@@ -18,7 +18,7 @@ from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
 from ftclf.config import TrainingConfig
 from ftclf.edge.jobs import Lane, _train
-from ftclf.gpu.recorded import RecordedSteps, can_record, take_step
+from ftclf.gpu.recorded import RecordedSteps, can_record
 from ftclf.gpu.shapes import filled_up, rounded_up
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.runs import Run
@@ -92,7 +92,6 @@ class OnCPU(RecordedSteps):
     def __init__(self, loss_of: Any, optimizer: Any, max_norm: float, device: Any, weights: Any) -> None:
         self.loss_of, self.optimizer, self.max_norm, self.weights = loss_of, optimizer, max_norm, weights
         self.loss, self.norm = torch.zeros(()), torch.zeros(())
-        self.update = take_step(optimizer)
         self.shapes: Any = set()
         self.done: list[tuple[int, float, float]] = []
 
@@ -138,8 +137,9 @@ def test_steps_made_as_for_a_gpu_train_what_others_train(
             assert one.get("learning_rate") == wanted.get("learning_rate")
 
 
-def as_on_a_gpu(trainer: Any, config: TrainingConfig, *, attention: str) -> None:
-    trainer.records, trainer.packs, trainer.seat = True, attention == "sdpa", None
+def as_on_a_gpu(trainer: Any, config: TrainingConfig) -> None:
+    trainer.records, trainer.seat = True, None
+    trainer.packs = trainer.network.config._attn_implementation == "sdpa"
 
 
 def without_dropout(network: torch.nn.Module) -> None:

@@ -118,6 +118,5 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         train=TokenRows(tokens["train"], data.splits["train"]),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
-        attention=config.model.attention,
     )
     return trainer, parameters

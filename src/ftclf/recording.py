@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,8 +15,8 @@ from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse, current_seat
-from ftclf.gpu.blocks import PackedEncoder, can_pack, kernels_run
-from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
+from ftclf.gpu.blocks import PackedEncoder, packs
+from ftclf.gpu.recorded import AHEAD, RecordedSteps, apart_from_the_default_stream, can_record
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.resumable import ResumableTrainer
 
@@ -30,17 +31,18 @@ class RecordingTrainer(ResumableTrainer):
     records = packs = False
     recorded: RecordedSteps | None = None
 
-    def choose_steps(self, config: TrainingConfig, *, attention: str) -> None:
+    def choose_steps(self, config: TrainingConfig) -> None:
         """Settle whether steps are recorded, and whether their batches are packed."""
         device, precision, known = self.compute.device, self.compute.precision, can_fuse(self.network)
         self.records = known and can_record(config, device, precision)
         if known and config.compile and can_record(replace(config, compile=False), device, precision):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
-        packs = self.records and attention == "sdpa" and precision == "bf16"
-        self.packs = packs and can_pack(self.network) and kernels_run(self.network, device)
+        self.packs = self.records and packs(self.network, device, self.compute.dtype)
         self.seat = current_seat()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
+        if self.seat:
+            self.seat.pass_on()  # until all others are as far
         with apart_from_the_default_stream() if self.records else nullcontext():
             result = super().train(*args, **kwargs)
             self.check_steps(ahead=0)
@@ -56,7 +58,7 @@ class RecordingTrainer(ResumableTrainer):
             self.recorded = self._start_recording(model)
         model.train()
         loss = self.recorded.step(inputs, number)
-        if self.seat:
+        if self.seat and (number % AHEAD == 0 or number == self.state.max_steps):
             self.seat.pass_on()
         self.check_steps()
         return loss
@@ -79,8 +81,9 @@ class RecordingTrainer(ResumableTrainer):
             with encoder.in_place() if encoder else nullcontext():
                 return self.compute_loss(model, inputs)
 
-        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
-        return RecordedSteps(loss_of, inner, self.args.max_grad_norm, self.args.device, weights)
+        return RecordedSteps(
+            loss_of, _without_steps(self.optimizer), self.args.max_grad_norm, self.args.device, weights
+        )
 
     def _clip_grad_norm(self, model: Any) -> Any:
         return self.recorded.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
@@ -97,6 +100,16 @@ class RecordingTrainer(ResumableTrainer):
     def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Count nothing where steps are recorded, which the count would wait for: the loss counts its rows."""
         return None if self.records else super()._get_num_items_in_batch(*args, **kwargs)
+
+
+def _without_steps(wrapper: Any) -> torch.optim.Optimizer:
+    """Return the optimizer within accelerate's wrapper, whose own `step` does nothing from now on.
+
+    The Trainer calls that one after each step, which is made by then. Accelerate's looks on the disk for a package.
+    """
+    wrapper.step = functools.wraps(wrapper.step)(lambda *_: None)
+    wrapper._opt_called = True  # the schedule warns of steps that it has not seen
+    return wrapper.optimizer  # type: ignore[no-any-return]
 
 
 def refuse_infinite(what: str, value: float, step: int) -> None:

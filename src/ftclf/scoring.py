@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,23 +48,34 @@ def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_s
     """Return the logits of every row, shape (rows, labels), in the order of the rows."""
     import torch
 
-    from ftclf.gpu.shapes import filled_up
-
     was_training = network.training
     network.eval()
     found: NDArray[np.float32] | None = None
-    with torch.inference_mode(), compute.autocast():
-        for rows in eval_batches(tokens.lengths, batch_size):
-            inputs = model_inputs(tokens, rows, compute.device)
-            if compute.device == "cuda":
-                inputs = filled_up(inputs, tokens.pad_id, int(tokens.lengths.max()))
-            logits = network(**inputs).logits[: len(rows)].float().cpu().numpy()
+    with (
+        torch.inference_mode(),
+        compute.autocast(),
+        _batches(network, tokens, compute, batch_size) as (batches, inputs_of),
+    ):
+        for rows in batches:
+            logits = network(**inputs_of(rows)).logits[: len(rows)].float().cpu().numpy()
             if found is None:
                 found = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)
             found[rows] = logits
     network.train(was_training)
     assert found is not None
     return found
+
+
+@contextmanager
+def _batches(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> Iterator[Any]:
+    """Give batches of rows, and what makes one into the network's inputs."""
+    if compute.device == "cuda":
+        from ftclf.gpu.scoring import batches_on_gpu
+
+        with batches_on_gpu(network, tokens, batch_size, compute.device, compute.dtype) as found:
+            yield found
+    else:
+        yield eval_batches(tokens.lengths, batch_size), lambda rows: model_inputs(tokens, rows, compute.device)
 
 
 def milliseconds_per_text(network: nn.Module, tokens: Tokens, compute: Compute) -> float:

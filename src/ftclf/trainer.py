@@ -60,7 +60,7 @@ class TokenRows(Dataset[Any]):
     def __getitems__(self, rows: list[int]) -> dict[str, Any]:
         index = np.asarray(rows)
         if self.first_position is not None:
-            return pack(self.tokens, index, self.labels, self.first_position)
+            return pack(self.tokens, index, self.first_position, self.labels)
         labels = torch.from_numpy(self.labels[index])
         batch = {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
         return filled_up(batch, self.tokens.pad_id, self.longest) if self.few_shapes else batch
@@ -84,13 +84,12 @@ class ClassifierTrainer(RecordingTrainer):
         train: TokenRows,
         validation: tuple[Tokens, Split],
         faster: tuple[list[torch.nn.Parameter], float],
-        attention: str,
     ) -> None:
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
-        self.choose_steps(config, attention=attention)
+        self.choose_steps(config)
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out

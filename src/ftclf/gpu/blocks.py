@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,24 +22,34 @@ Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts;
 NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
 
 
+def packs(network: Any, device: str, dtype: torch.dtype) -> bool:
+    """Return whether batches of a network on a GPU are packed; a warning says so where kernels do not run."""
+    asked = device == "cuda" and dtype == torch.bfloat16 and network.config._attn_implementation == "sdpa"
+    return asked and can_pack(network) and kernels_run(_width(network), device)
+
+
 def can_pack(network: Any) -> bool:
     """Return whether the encoder's blocks can be computed here, and the network reads their first tokens alone."""
     if find_spec("triton") is None or not can_fuse(network) or not reads_first_token(network):
         return False
-    if any(hasattr(module, "modules_to_save") for module in encoder_of(network).modules()):
+    encoder = encoder_of(network)
+    if any(hasattr(module, "modules_to_save") for module in encoder.modules()):
         return False  # a layer that is trained whole beside others that are adapted
+    if any(block._compiled_call_impl for block in encoder.layer):
+        return False
     from ftclf.gpu.attention import can_attend
 
     return can_attend(_width(network))
 
 
-def kernels_run(network: Any, device: str) -> bool:
-    """Return whether the machine can compile the kernels and has room for the largest; a warning says why not."""
+@functools.cache
+def kernels_run(width: int, device: str) -> bool:
+    """Return whether the machine can compile the kernels for heads of a width, and has room for the largest."""
     from ftclf.gpu.attention import LONGEST as LARGEST
     from ftclf.gpu.attention import attend
 
     try:
-        x = torch.zeros(LARGEST, 3, 1, _width(network), dtype=torch.bfloat16, device=device, requires_grad=True)
+        x = torch.zeros(LARGEST, 3, 1, width, dtype=torch.bfloat16, device=device, requires_grad=True)
         attend(x, torch.tensor([0, LARGEST], dtype=torch.int32, device=device), LARGEST, 0.0).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # of triton, its C compiler or the driver
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

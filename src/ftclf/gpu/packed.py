@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ftclf.losses import IGNORED
 from ftclf.tokens import Tokens
@@ -17,12 +16,14 @@ TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
 
 
-def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_position: int) -> dict[str, Tensor | int]:
+def pack(
+    tokens: Tokens, rows: NDArray[np.int64], first_position: int, labels: NDArray[Any] | None = None
+) -> dict[str, Any]:
     """Return the rows end to end, as the network takes them, filled up to one of a few sizes.
 
-    Ids and positions have the shape (1, tokens); text i reaches from `bounds[i]` to `bounds[i + 1]`; labels have a row
-    for each text. What fills up are texts of padding that no loss counts, no longer than the others: a network may know
-    no more positions. `longest` is the next power of two, or 32.
+    Ids and positions have the shape (1, tokens); text i reaches from `bounds[i]` to `bounds[i + 1]`; labels, those of
+    all rows there are, have a row for each text. What fills up are texts of padding that no loss counts, no longer than
+    the others: a network may know no more positions. `longest` is the next power of two, or 32.
     """
     lengths = tokens.lengths_of(rows)
     total = int(lengths.sum())
@@ -33,15 +34,17 @@ def pack(tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any], first_po
     ids = np.full(size, tokens.pad_id, dtype=np.int64)
     ids[:total] = tokens.ids[np.repeat(tokens.offsets[rows], lengths) + within[:total]]
     texts = rounded_texts(len(bounds) - 1)
-    more = [(0, texts - len(rows)), *[(0, 0)] * (labels.ndim - 1)]
-    known = labels[rows].astype(np.float32 if labels.ndim == 2 else np.int64)  # several labels come as bool
-    return {
+    batch = {
         "input_ids": torch.from_numpy(ids)[None],
         "position_ids": torch.from_numpy(within + first_position)[None],
         LONGEST: max(LENGTH, 1 << (most - 1).bit_length()),
         BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
-        "labels": torch.from_numpy(np.pad(known, more, constant_values=IGNORED)),
     }
+    if labels is not None:
+        more = [(0, texts - len(rows)), *[(0, 0)] * (labels.ndim - 1)]
+        known = labels[rows].astype(np.float32 if labels.ndim == 2 else np.int64)  # several labels come as bool
+        batch["labels"] = torch.from_numpy(np.pad(known, more, constant_values=IGNORED))
+    return batch
 
 
 def rounded_tokens(count: int) -> int:

@@ -19,7 +19,7 @@ from ftclf.config import TrainingConfig
 from ftclf.gpu.weights import LowPrecisionWeights
 
 SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArguments may ask for steps of another kind
-AHEAD = 2  # steps that may be on their way while the next is made ready
+AHEAD = 8  # steps that may be on their way while the next is made ready
 
 Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 
@@ -71,19 +71,12 @@ class Shape:
         self.there.copy_(room, non_blocking=True)
 
 
-def take_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """Return the optimizer's step, and leave one in its place that does nothing."""
-    step = optimizer.step
-    optimizer.step = lambda *_: None  # type: ignore[method-assign,assignment]
-    return step
-
-
 class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
-    The optimizer's own `step` does nothing from then on: whoever calls it after a step would make another.
-    The first batch of a shape is trained without one, which also loads the kernels. `loss` and `norm` are those of the
-    last step, on the device, and overwritten by the next. Call `checked` after every step.
+    The optimizer's `step` is taken within: whoever calls it afterwards makes another. The first batch of a shape is
+    trained without a recording, which also loads the kernels. `loss` and `norm` are those of the last step, on the
+    device, and overwritten by the next. Call `checked` after every step.
     """
 
     def __init__(
@@ -96,7 +89,6 @@ class RecordedSteps:
     ) -> None:
         self.loss_of, self.optimizer, self.max_norm, self.device = loss_of, optimizer, max_norm, device
         self.weights = weights
-        self.update = take_step(optimizer)
         self.found = torch.zeros(2, device=device)
         self.loss: Tensor = self.found[0]
         self.norm: Tensor = self.found[1]
@@ -158,7 +150,7 @@ class RecordedSteps:
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"], group["capturable"] = rate, True
         try:
-            self.update()
+            self.optimizer.step()
         finally:
             for group, own in zip(groups, known, strict=True):
                 group["lr"], group["capturable"] = own, False

@@ -1,0 +1,48 @@
+"""Batches as a GPU scores them fastest: packed where it can be, else padded to a few shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ftclf.batches import eval_batches
+from ftclf.gpu.blocks import PackedEncoder, packs
+from ftclf.gpu.packed import first_position, pack
+from ftclf.gpu.shapes import filled_up
+from ftclf.gpu.weights import LowPrecisionWeights
+from ftclf.tokens import Tokens
+
+AT_ONCE = 8  # packed, so many batches are one: a GPU waits for fewer kernels
+Inputs = Callable[[NDArray[np.int64]], dict[str, Any]]
+
+
+@contextmanager
+def batches_on_gpu(
+    network: Any, tokens: Tokens, batch_size: int, device: str, dtype: torch.dtype
+) -> Iterator[tuple[list[NDArray[np.int64]], Inputs]]:
+    """Give the batches of rows, and what makes one into the network's inputs while the context lasts."""
+    if not packs(network, device, dtype):
+        longest = int(tokens.lengths.max())
+
+        def padded(rows: NDArray[np.int64]) -> dict[str, Any]:
+            ids, mask = (torch.from_numpy(one) for one in tokens.padded(rows))
+            return _there(filled_up({"input_ids": ids, "attention_mask": mask}, tokens.pad_id, longest), device)
+
+        yield eval_batches(tokens.lengths, batch_size), padded
+        return
+    first, encoder = first_position(network), PackedEncoder(network, dtype)
+    with LowPrecisionWeights(network, dtype, encoder.products).in_place(), encoder.in_place():
+        yield (
+            eval_batches(tokens.lengths, AT_ONCE * batch_size),
+            lambda rows: _there(pack(tokens, rows, first), device),
+        )
+
+
+def _there(batch: dict[str, Any], device: str) -> dict[str, Any]:
+    return {name: one.to(device) if isinstance(one, Tensor) else one for name, one in batch.items()}
