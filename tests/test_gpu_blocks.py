@@ -243,9 +243,69 @@ def test_a_gpu_scores_packed_what_it_scores_padded(
     compute = Compute("cuda", "bf16", 2)
     network = scoring_network(classifier(tiny_models[model], True), compute)
     tokens = made_tokens([3 + number % 37 for number in range(300)], network.config.pad_token_id)  # type: ignore[union-attr,arg-type]
-    packed = compute_logits(network, tokens, compute, 8)
+    exact = compute_logits(classifier(tiny_models[model], True).to("cuda"), tokens, Compute("cuda", "fp32", 2), 8)
+    found = [compute_logits(network, tokens, compute, 8)]
     monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_: False)
-    np.testing.assert_allclose(packed, compute_logits(network, tokens, compute, 8), rtol=0.05, atol=0.05)
+    found.append(compute_logits(network, tokens, compute, 8))
+    packed, padded = (float(np.abs(one - exact).mean()) for one in found)
+    assert packed < 1.2 * padded
+    assert packed < 0.05
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.5, 1e6])
+def test_a_step_of_all_tensors_at_once_is_that_of_torch(limit: float) -> None:
+    """With weights that have a copy, weights without, one without a gradient, and sizes that no chunk divides."""
+    from ftclf.gpu.products import Product
+    from ftclf.gpu.updates import KernelUpdate, TorchUpdate
+    from ftclf.gpu.weights import LowPrecisionWeights
+
+    def made() -> tuple[nn.Module, torch.optim.AdamW, Product]:
+        torch.manual_seed(0)
+        network = nn.ModuleList(
+            [nn.Linear(8, 5), nn.Linear(8, 7), nn.LayerNorm(12), nn.Embedding(300, 20), nn.Linear(3, 2)]
+        )
+        network.to(DEVICE)
+        groups = [
+            {"params": list(network[:2].parameters()), "weight_decay": 0.1},
+            {"params": list(network[2:].parameters()), "weight_decay": 0.0},
+        ]
+        return network, torch.optim.AdamW(groups, lr=1.0, fused=True), Product(list(network[:2]), torch.float32)
+
+    one, other = made(), made()
+    kept = LowPrecisionWeights(other[0], torch.float32, [other[2]])
+    updates = [
+        TorchUpdate(one[1], limit, LowPrecisionWeights(one[0], torch.float32, [one[2]])),
+        KernelUpdate(other[1], limit, kept),
+    ]
+    for number in range(4):
+        rates = torch.tensor([1e-2, 3e-2], device=DEVICE) / (1 + number)
+        norms = []
+        for update, (network, _, product) in zip(updates, (one, other), strict=True):
+            torch.manual_seed(number)
+            x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(300, (6,), device=DEVICE)
+            with update.in_place():
+                y = network[2](product(x))
+                (y.square().sum() + network[3](ids).exp().sum()).backward()
+            norms.append(update.take(rates))
+        torch.testing.assert_close(*norms)
+    for (name, mine), theirs in zip(other[0].named_parameters(), one[0].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+        assert mine.grad is None
+    for copy in kept.trained:
+        assert torch.equal(copy.leaf.data[copy.rows], copy.source.data)
+        assert copy.leaf.grad is None
+    found, wanted = (
+        [state[name] for state in made[1].state.values() for name in state if len(state[name].shape)]
+        for made in (other, one)
+    )
+    torch.testing.assert_close([one for one in found if one.any()], [one for one in wanted if one.any()])
+    assert {float(state["step"]) for state in other[1].state.values()} == {4.0}
+
+    resumed = made()
+    resumed[1].load_state_dict(one[1].state_dict())
+    again = KernelUpdate(resumed[1], limit, LowPrecisionWeights(resumed[0], torch.float32, [resumed[2]]))
+    assert float(again.count) == 4
+    assert again.powers.tolist() == pytest.approx([0.9**4, 0.999**4])
 
 
 def small_electra(folder: Path) -> Path:

@@ -89,14 +89,14 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
 class OnCPU(RecordedSteps):
     """Steps that are trained and never recorded, without a GPU."""
 
-    def __init__(self, loss_of: Any, optimizer: Any, max_norm: float, device: Any, weights: Any) -> None:
-        self.loss_of, self.optimizer, self.max_norm, self.weights = loss_of, optimizer, max_norm, weights
+    def __init__(self, loss_of: Any, update: Any, device: Any) -> None:
+        self.loss_of, self.update, self.groups = loss_of, update, update.optimizer.param_groups
         self.loss, self.norm = torch.zeros(()), torch.zeros(())
         self.shapes: Any = set()
         self.done: list[tuple[int, float, float]] = []
 
     def step(self, batch: Any, number: int) -> torch.Tensor:
-        self.rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups])
+        self.rates = torch.tensor([group["lr"] for group in self.groups])
         self._train(batch)
         self.shapes.add(batch["input_ids"].shape)
         self.done.append((number, float(self.loss), float(self.norm)))

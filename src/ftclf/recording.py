@@ -17,6 +17,7 @@ from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse, current_seat
 from ftclf.gpu.blocks import PackedEncoder, packs
 from ftclf.gpu.recorded import AHEAD, RecordedSteps, apart_from_the_default_stream, can_record
+from ftclf.gpu.updates import KernelUpdate, TorchUpdate
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.resumable import ResumableTrainer
 
@@ -73,17 +74,19 @@ class RecordingTrainer(ResumableTrainer):
         """Build what records a step."""
         dtype = self.compute.dtype
         encoder = PackedEncoder(self.network, dtype) if self.packs else None
-        products = encoder.products if encoder else ()
-        as_they_are = encoder is None and dtype == torch.float32
-        weights = None if as_they_are else LowPrecisionWeights(self.network, dtype, products)
+        optimizer, limit = _without_steps(self.optimizer), self.args.max_grad_norm
+        update: TorchUpdate | KernelUpdate
+        if encoder:
+            update = KernelUpdate(optimizer, limit, LowPrecisionWeights(self.network, dtype, encoder.products))
+        else:
+            weights = None if dtype == torch.float32 else LowPrecisionWeights(self.network, dtype)
+            update = TorchUpdate(optimizer, limit, weights)
 
         def loss_of(inputs: dict[str, Any]) -> Any:
             with encoder.in_place() if encoder else nullcontext():
                 return self.compute_loss(model, inputs)
 
-        return RecordedSteps(
-            loss_of, _without_steps(self.optimizer), self.args.max_grad_norm, self.args.device, weights
-        )
+        return RecordedSteps(loss_of, update, self.args.device)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         return self.recorded.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 PROGRAMS = 512  # that share the rows in backward
+COLUMNS = 32  # that a program sums
 
 
 def add_norm(
@@ -58,7 +59,7 @@ class _AddNorm(torch.autograd.Function):
         dh, dx = torch.empty_like(h), torch.empty_like(x)
         summed = any(ctx.needs_input_grad[place] for place in (1, 3, 4))
         programs = min(PROGRAMS, rows) if summed else rows
-        sums = torch.empty(programs if summed else 1, 3, width, device=h.device)
+        sums = torch.empty(programs if summed else 1, 3 * width, device=h.device)
         _norm_backward[(programs,)](
             *(h, bias, x, weight, moments, seed, moments if dwide is None else dwide, h if dlow is None else dlow),
             *(dh, dx, sums, rows, ctx.rate),
@@ -68,8 +69,10 @@ class _AddNorm(torch.autograd.Function):
             WIDTH=width,
             **ctx.options,
         )
-        dweight, dshift, dbias = sums.sum(0) if summed else (None, None, None)
-        return dh, dbias if dbias is None else dbias.to(bias.dtype), dx, dweight, dshift, None, None
+        if not summed:
+            return dh, None, dx, None, None, None, None
+        both, dbias = sum_rows(sums, 2 * width, bias.dtype)
+        return dh, dbias, dx, both[:width], both[width:], None, None
 
 
 class _Gelu(torch.autograd.Function):
@@ -77,7 +80,8 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, bias: Tensor) -> Tensor:
         h = h.contiguous()
         y = torch.empty_like(h)
-        _gelu_forward[(len(h),)](h, bias, y, WIDTH=h.shape[1], **_options(h.shape[1]))
+        size, parts, warps = _cut(h.shape[1])
+        _gelu_forward[(len(h), parts)](h, bias, y, WIDTH=h.shape[1], SIZE=size, num_warps=warps)
         ctx.save_for_backward(h, bias)
         return y
 
@@ -88,10 +92,28 @@ class _Gelu(torch.autograd.Function):
         dh, summed = torch.empty_like(h), ctx.needs_input_grad[1]
         programs = min(PROGRAMS, rows) if summed else rows
         sums = torch.empty(programs if summed else 1, width, device=h.device)
-        _gelu_backward[(programs,)](
-            h, bias, gradients[0].contiguous(), dh, sums, rows, SUMS=summed, WIDTH=width, **_options(width)
+        (size, parts, warps), g = _cut(width), gradients[0].contiguous()
+        _gelu_backward[(programs, parts)](
+            h, bias, g, dh, sums, rows, SUMS=summed, WIDTH=width, SIZE=size, num_warps=warps
         )
-        return dh, sums.sum(0).to(bias.dtype) if summed else None
+        return dh, sum_rows(sums, 0, bias.dtype)[1] if summed else None
+
+
+def sum_rows(x: Tensor, split: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the sums of the columns of x, (rows, columns) in float32: those before `split`, the others in a type.
+
+    Some hundred rows and a few thousand columns take torch three times as long.
+    """
+    rows, columns = x.shape
+    first, second = torch.empty(split, device=x.device), torch.empty(columns - split, dtype=dtype, device=x.device)
+    _sum_rows[(triton.cdiv(columns, COLUMNS),)](x, first, second, rows, columns, split, ROWS=64, COLUMNS=COLUMNS)
+    return first, second
+
+
+def _cut(width: int) -> tuple[int, int, int]:
+    """Return into how many parts, of which size, a row is cut so that none is half empty, and the warps for one."""
+    size = next((size for size in (1024, 512, 256) if width % size == 0), triton.next_power_of_2(width))
+    return size, triton.cdiv(width, size), max(1, min(8, size // 256))
 
 
 def _options(width: int) -> dict[str, Any]:
@@ -203,7 +225,7 @@ def _norm_backward(
 
 @triton.jit
 def _gelu_forward(h, bias, y, WIDTH: tl.constexpr, SIZE: tl.constexpr):
-    row, at = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    row, at = tl.program_id(0).to(tl.int64), tl.program_id(1) * SIZE + tl.arange(0, SIZE)
     there = at < WIDTH
     u = tl.load(h + row * WIDTH + at, there, 0.0).to(tl.float32) + tl.load(bias + at, there, 0.0).to(tl.float32)
     below = 0.5 * (1 + tl.erf(u * 0.7071067811865476))
@@ -212,7 +234,7 @@ def _gelu_forward(h, bias, y, WIDTH: tl.constexpr, SIZE: tl.constexpr):
 
 @triton.jit
 def _gelu_backward(h, bias, dy, dh, sums, rows, SUMS: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr):
-    at = tl.arange(0, SIZE)
+    at = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
     there = at < WIDTH
     shift = tl.load(bias + at, there, 0.0).to(tl.float32)
     dbias = tl.zeros([SIZE], tl.float32)
@@ -227,3 +249,17 @@ def _gelu_backward(h, bias, dy, dh, sums, rows, SUMS: tl.constexpr, WIDTH: tl.co
         row += tl.num_programs(0)
     if SUMS:
         tl.store(sums + tl.program_id(0) * WIDTH + at, dbias, there)
+
+
+@triton.jit
+def _sum_rows(x, first, second, rows, columns, split, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    at, row = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, ROWS)
+    found = tl.zeros([COLUMNS], tl.float32)
+    start = 0
+    while start < rows:
+        places = (start + row).to(tl.int64)[:, None] * columns + at[None, :]
+        there = (start + row < rows)[:, None] & (at < columns)[None, :]
+        found += tl.sum(tl.load(x + places, there, 0.0), 0)
+        start += ROWS
+    tl.store(first + at, found, at < split)
+    tl.store(second + at - split, found.to(second.dtype.element_ty), (at >= split) & (at < columns))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ftclf.config import TrainingConfig
-from ftclf.gpu.weights import LowPrecisionWeights
+from ftclf.gpu.updates import KernelUpdate, TorchUpdate
 
 SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArguments may ask for steps of another kind
 AHEAD = 8  # steps that may be on their way while the next is made ready
@@ -80,19 +80,14 @@ class RecordedSteps:
     """
 
     def __init__(
-        self,
-        loss_of: Callable[[Batch], Tensor],
-        optimizer: torch.optim.Optimizer,
-        max_norm: float,
-        device: Any,
-        weights: LowPrecisionWeights | None,
+        self, loss_of: Callable[[Batch], Tensor], update: TorchUpdate | KernelUpdate, device: torch.device
     ) -> None:
-        self.loss_of, self.optimizer, self.max_norm, self.device = loss_of, optimizer, max_norm, device
-        self.weights = weights
+        self.loss_of, self.update, self.device = loss_of, update, device
+        self.groups: list[dict[str, Any]] = update.optimizer.param_groups
         self.found = torch.zeros(2, device=device)
         self.loss: Tensor = self.found[0]
         self.norm: Tensor = self.found[1]
-        self.rates = torch.zeros(len(optimizer.param_groups), device=device)
+        self.rates = torch.zeros(len(self.groups), device=device)
         self.rooms = deque(torch.empty(len(self.rates), pin_memory=True) for _ in range(AHEAD + 2))
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.pool = torch.cuda.graph_pool_handle()
@@ -133,29 +128,15 @@ class RecordedSteps:
 
     def _take_rates(self) -> None:
         self.rooms.rotate()
-        self.rooms[0].numpy()[:] = [group["lr"] for group in self.optimizer.param_groups]
+        self.rooms[0].numpy()[:] = [group["lr"] for group in self.groups]
         self.rates.copy_(self.rooms[0], non_blocking=True)
 
     def _train(self, inputs: Batch) -> None:
         """Train one batch kernel by kernel: what is recorded, too."""
-        groups: list[dict[str, Any]] = self.optimizer.param_groups
-        parameters = [parameter for group in groups for parameter in group["params"]]
-        with self.weights.in_place() if self.weights else nullcontext():
+        with self.update.in_place():
             loss = self.loss_of(dict(inputs))
             loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
-        if self.max_norm:  # the optimizer divides by it on its way, as torch's clip_grad_norm_ would
-            self.optimizer.grad_scale = ((norm + 1e-6) / self.max_norm).clamp(min=1)  # type: ignore[attr-defined]
-        known = [group["lr"] for group in groups]
-        for group, rate in zip(groups, self.rates, strict=True):
-            group["lr"], group["capturable"] = rate, True
-        try:
-            self.optimizer.step()
-        finally:
-            for group, own in zip(groups, known, strict=True):
-                group["lr"], group["capturable"] = own, False
-        for parameter in parameters:
-            parameter.grad = None  # so that backward makes it anew instead of adding to it
+        norm = self.update.take(self.rates)
         self.loss.copy_(loss.detach())
         self.norm.copy_(norm)
 
@@ -171,4 +152,5 @@ class RecordedSteps:
                 graph.capture_end()
             raise
         graph.capture_end()
+        self.update.settle()
         return graph

@@ -21,6 +21,7 @@ class LowPrecisionWeights:
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, products: Sequence[Product] = ()) -> None:
+        self.dtype = dtype
         copies = [copy for product in products for copy in product.copies]
         known = {id(copy.source) for copy in copies}
         self.places: list[tuple[nn.Module, str, Copy]] = []
@@ -33,9 +34,12 @@ class LowPrecisionWeights:
         self.trained = [copy for copy in [*copies, *(copy for *_, copy in self.places)] if copy.source.requires_grad]
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Let the network compute with fresh copies, and give their gradients to the weights at the end."""
-        if self.trained:
+    def in_place(self, *, fresh: bool = False) -> Iterator[None]:
+        """Let the network compute with fresh copies, and give their gradients to the weights at the end.
+
+        If they are `fresh`, whoever has kept them so takes the gradients from them, too.
+        """
+        if self.trained and not fresh:
             targets = [copy.leaf.data[copy.rows] for copy in self.trained]
             torch._foreach_copy_(targets, [copy.source.data for copy in self.trained])
         for module, name, copy in self.places:
@@ -45,7 +49,8 @@ class LowPrecisionWeights:
         finally:
             for module, name, copy in self.places:
                 module._parameters[name] = copy.source
-        self._hand_over()
+        if not fresh:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         targets: list[Tensor] = []
