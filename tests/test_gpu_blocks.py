@@ -83,12 +83,14 @@ def test_attention_is_that_of_torch_within_each_text(lengths: list[int], heads: 
     torch.manual_seed(0)
     bounds = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32, device=DEVICE)
     x, g = random(sum(lengths), 3, heads, width), torch.randn(sum(lengths), heads, width, device=DEVICE)
-    y = attend(x, bounds, max(lengths), 0.0)
-    (dx,) = torch.autograd.grad(y, x, g)
+    bias = torch.zeros(3 * heads * width, device=DEVICE, requires_grad=True)  # which is in x already
+    y = attend(x, bounds, max(lengths), 0.0, bias)
+    dx, dbias = torch.autograd.grad(y, (x, bias), g)
     texts = [x[start:end].permute(1, 2, 0, 3) for start, end in pairwise(bounds) if end > start]
     wanted = torch.cat([functional.scaled_dot_product_attention(*text[:, None])[0].transpose(0, 1) for text in texts])
     torch.testing.assert_close(y, wanted, **CLOSE)
     torch.testing.assert_close(dx, torch.autograd.grad(wanted, x, g)[0], **CLOSE)
+    torch.testing.assert_close(dbias, dx.sum(0).flatten(), **CLOSE)
 
 
 def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the_same_draw() -> None:
@@ -139,11 +141,12 @@ def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
         refuse_wrong_slope(lambda: add_norm(h, bias, x, weight, shift, 0.4, 1e-5)[0], one, both[0])
 
 
-def test_bias_and_gelu_in_one_are_those_of_torch() -> None:
+@pytest.mark.parametrize("width", [24, 768])
+def test_bias_and_gelu_in_one_are_those_of_torch(width: int) -> None:
     from ftclf.gpu.elementwise import gelu
 
     torch.manual_seed(0)
-    h, bias, g = random(9, 24), random(24), torch.randn(9, 24, device=DEVICE)
+    h, bias, g = random(9, width), random(width), torch.randn(9, width, device=DEVICE)
     found, wanted = gelu(h, bias), functional.gelu(h + bias)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     mine, theirs = (torch.autograd.grad(one, (h, bias), g) for one in (found, wanted))
@@ -284,7 +287,7 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(limit: float) -> None:
             torch.manual_seed(number)
             x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(300, (6,), device=DEVICE)
             with update.in_place():
-                y = network[2](product(x))
+                y = network[2](product(x, bias=product.bias))
                 (y.square().sum() + network[3](ids).exp().sum()).backward()
             norms.append(update.take(rates))
         torch.testing.assert_close(*norms)

@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ftclf.gpu.elementwise import sum_rows
+
 LONGEST = 128  # tokens of a text: a larger matrix does not fit
 NARROWEST, WIDEST = 16, 128  # a head that the matrix unit takes
 
@@ -22,29 +24,30 @@ def can_attend(width: int) -> bool:
     return NARROWEST <= width <= WIDEST and width & (width - 1) == 0
 
 
-def attend(x: Tensor, bounds: Tensor, longest: int, rate: float) -> Tensor:
+def attend(x: Tensor, bounds: Tensor, longest: int, rate: float, bias: Tensor | None = None) -> Tensor:
     """Return softmax(query @ key.T / sqrt(width)), dropped out at a rate, @ value within each text.
 
     x has the shape (tokens, 3, heads, width), of queries, keys and values; the answer (tokens, heads, width). Text i
-    has the tokens from `bounds[i]` to `bounds[i + 1]`, `longest` at most, and every token is of a text. (Vaswani et al.
-    2017; the probabilities are computed again in backward, as Dao et al. 2022 do)
+    has the tokens from `bounds[i]` to `bounds[i + 1]`, `longest` at most, and every token is of a text. `bias` has been
+    added to x already, and gets its gradient here; not where texts are longer than `LONGEST`. (Vaswani et al. 2017; the
+    probabilities are computed again in backward, as Dao et al. 2022 do)
     """
     if longest > LONGEST:
         query, key, value = x.unbind(1)
         flash = torch.ops.aten._flash_attention_forward
         return flash(query, key, value, bounds, bounds, longest, longest, rate, False, False)[0]  # type: ignore[no-any-return]
-    return _Attention.apply(x, bounds, longest, rate)  # type: ignore[no-any-return]
+    return _Attention.apply(x, bias, bounds, longest, rate)  # type: ignore[no-any-return]
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bounds: Tensor, longest: int, rate: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, bounds: Tensor, longest: int, rate: float) -> Tensor:
         x = x.contiguous()
         tokens, _, heads, width = x.shape
         y = x.new_empty(tokens, heads, width)
         seed = torch.randint(2**31 - 1, (1,), device=x.device) if rate else bounds
         ctx.grid, ctx.options = (len(bounds) - 1, heads), _options(longest, width, rate)
-        ctx.numbers = (width**-0.5, rate)
+        ctx.numbers, ctx.type = (width**-0.5, rate), None if bias is None else bias.dtype
         _forward[ctx.grid](x, y, bounds, seed, *ctx.numbers, **ctx.options)
         ctx.save_for_backward(x, bounds, seed)
         return y
@@ -52,9 +55,11 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, bounds, seed = ctx.saved_tensors
-        dx = torch.empty_like(x)
-        _backward[ctx.grid](x, gradients[0].contiguous(), dx, bounds, seed, *ctx.numbers, **ctx.options)
-        return dx, None, None, None
+        dx, summed = torch.empty_like(x), ctx.needs_input_grad[1]
+        sums = torch.empty(len(bounds) - 1 if summed else 1, x[0].numel(), device=x.device)
+        g = gradients[0].contiguous()
+        _backward[ctx.grid](x, g, dx, sums, bounds, seed, *ctx.numbers, SUMS=summed, **ctx.options)
+        return dx, sum_rows(sums, 0, ctx.type)[1] if summed else None, None, None, None
 
 
 def _options(longest: int, width: int, rate: float) -> dict[str, Any]:
@@ -103,7 +108,20 @@ def _forward(x, y, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.cons
 
 
 @triton.jit
-def _backward(x, dy, dx, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.constexpr, DROPS: tl.constexpr):
+def _backward(
+    x,
+    dy,
+    dx,
+    sums,
+    bounds,
+    seed,
+    scale,
+    rate,
+    SUMS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SIZE: tl.constexpr,
+    DROPS: tl.constexpr,
+):
     start = tl.load(bounds + tl.program_id(0))
     length = tl.load(bounds + tl.program_id(0) + 1) - start
     if length > 0:
@@ -122,6 +140,23 @@ def _backward(x, dy, dx, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: t
             dropped = weights * kept
         dscores = weights * (dweights - tl.sum(dweights * weights, 1)[:, None]) * scale
         dscores = dscores.to(q.dtype)
-        tl.store(dx + at_q, tl.dot(dscores, k).to(q.dtype), there)
-        tl.store(dx + at_k, tl.dot(tl.trans(dscores), q).to(q.dtype), there)
-        tl.store(dx + at_v, tl.dot(tl.trans(dropped.to(g.dtype)), g).to(q.dtype), there)
+        dq, dk = tl.dot(dscores, k), tl.dot(tl.trans(dscores), q)
+        dv = tl.dot(tl.trans(dropped.to(g.dtype)), g)
+        tl.store(dx + at_q, dq.to(q.dtype), there)
+        tl.store(dx + at_k, dk.to(q.dtype), there)
+        tl.store(dx + at_v, dv.to(q.dtype), there)
+        if SUMS:
+            _store_sums(sums, tl.sum(dq, 0), tl.sum(dk, 0), tl.sum(dv, 0), WIDTH)
+    elif SUMS:
+        nothing = tl.zeros([WIDTH], tl.float32)
+        _store_sums(sums, nothing, nothing, nothing, WIDTH)
+
+
+@triton.jit
+def _store_sums(sums, dq, dk, dv, WIDTH: tl.constexpr):
+    """Store what one head of a text gives to the biases of queries, keys and values."""
+    head, heads = tl.program_id(1), tl.num_programs(1)
+    at = sums + (tl.program_id(0) * 3 * heads + head) * WIDTH + tl.arange(0, WIDTH)
+    tl.store(at, dq)
+    tl.store(at + heads * WIDTH, dk)
+    tl.store(at + 2 * heads * WIDTH, dv)

@@ -76,21 +76,24 @@ class Block:
 
     def forward(self, x: Pair, heads: int, bounds: Tensor, longest: int, firsts: Tensor | None) -> Pair:
         """Return the block's output; with `firsts`, the places of the texts' first tokens, that of these alone."""
+        from ftclf.gpu.attention import LONGEST as LARGEST
         from ftclf.gpu.attention import attend
         from ftclf.gpu.elementwise import add_norm, gelu
 
         rates = [float(getattr(one, "p", 0.0)) if one is not None and one.training else 0.0 for one in self.dropouts]
-        y = attend(self.inward(x.low).view(len(x.low), 3, heads, -1), bounds, longest, rates[0]).flatten(1)
+        bias, alone = self.inward.bias, longest > LARGEST  # else attention gives the bias its gradient
+        y = self.inward(x.low, bias=bias if alone else bias.detach()).view(len(x.low), 3, heads, -1)
+        y = attend(y, bounds, longest, rates[0], None if alone else bias).flatten(1)
         wide = x.wide
         if firsts is not None:
             y, wide = y.index_select(0, firsts), wide.index_select(0, firsts)
 
         def normed(product: Product, inputs: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float) -> Pair:
-            h = product(inputs, biased=False)
+            h = product(inputs)
             return Pair(*add_norm(h, product.bias, residual, norm.weight, norm.bias, rate, norm.eps))
 
         x = normed(self.outward, y, wide, self.norms[0], rates[1])
-        h = gelu(self.up(x.low, biased=False), self.up.bias)
+        h = gelu(self.up(x.low), self.up.bias)
         return normed(self.down, h, x.wide, self.norms[1], rates[2])
 
 

@@ -43,9 +43,8 @@ class Product:
                 down, up = (self._copied([one[name].weight], dtype) for one in (layer.lora_A, layer.lora_B))
                 self.adapters.append(Adapter(part, down, up, layer.scaling[name], layer.lora_dropout[name]))
 
-    def __call__(self, x: Tensor, *, biased: bool = True) -> Tensor:
-        """Return the layers' outputs for x, (tokens, inputs), side by side; their bias only if asked for."""
-        bias = self.bias if biased else None
+    def __call__(self, x: Tensor, *, bias: Tensor | None = None) -> Tensor:
+        """Return the layers' outputs for x, (tokens, inputs), side by side, with a bias if one is given."""
         if not self.adapters:
             return functional.linear(x, self.weight, bias)
         factors = [factor for one in self.adapters for factor in (one.down, one.up)]
