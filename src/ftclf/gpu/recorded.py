@@ -145,6 +145,7 @@ class RecordedSteps:
         torch.cuda.synchronize()
         if torch.cuda.mem_get_info()[0] < 2 * torch.cuda.memory_reserved():
             torch.cuda.empty_cache()  # a recording has memory of its own, and cannot take what lies unused
+        self.update.prepare()
         graph.capture_begin(pool=self.pool)  # what it needs besides is given back at its end, and all graphs share it
         try:
             self._train(inputs)

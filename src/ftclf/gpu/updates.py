@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ftclf.gpu.weights import LowPrecisionWeights
 
+COLUMNS = 7  # of a table
+
 
 class TorchUpdate:
     """By torch's fused AdamW, which divides by the norm on its way."""
@@ -47,6 +49,9 @@ class TorchUpdate:
             parameter.grad = None  # so that backward makes it anew instead of adding to it
         return norm
 
+    def prepare(self) -> None:
+        """Do what a recording needs before it begins: nothing."""
+
     def settle(self) -> None:
         """Do what must wait for the end of a recording: nothing."""
 
@@ -63,7 +68,8 @@ class KernelUpdate:
         self.decays = torch.tensor([group["weight_decay"] for group in self.groups], device=self.device)
         self.count, self.powers = self._steps_so_far()
         self.betas = torch.tensor(self.groups[0]["betas"], dtype=torch.float64, device=self.device)
-        self.tables: list[Table] = []  # recordings go on reading theirs
+        self.tables: list[Table] = []  # that recordings read
+        self.room: Tensor | None = None  # for the table of the recording under way
         self.layout = Layout([one.numel() for one, _ in self.parameters], self.device)
 
     def in_place(self) -> AbstractContextManager[None]:
@@ -74,11 +80,7 @@ class KernelUpdate:
         """Update the weights with these learning rates, one a parameter group; return the gradients' norm."""
         from ftclf.gpu.adamw import step, sum_of_squares
 
-        table = Table(np.array([self._row(*one) for one in self.parameters]), self.device)
-        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            self.tables.append(table)
-        else:
-            table.fill()
+        table = self._table(np.array([self._row(*one) for one in self.parameters]))
         self.count += 1
         self.powers *= self.betas
         norm = sum_of_squares(table, self.layout, self.weights.dtype).sqrt()
@@ -90,10 +92,25 @@ class KernelUpdate:
             copy.leaf.grad = None
         return norm
 
+    def prepare(self) -> None:
+        """Make room for the table of a recording: what is made within it, the steps of other recordings write over."""
+        self.room = self._empty_table()
+
     def settle(self) -> None:
-        """Fill what a recording reads, which cannot be written within it."""
-        for table in self.tables:
+        """Fill the table that the recording reads, which cannot be written within it."""
+        self.tables[-1].fill()
+
+    def _table(self, rows: NDArray[np.int64]) -> Table:
+        if self.room is None:
+            table = Table(rows, self._empty_table())
             table.fill()
+            return table
+        table, self.room = Table(rows, self.room), None
+        self.tables.append(table)
+        return table
+
+    def _empty_table(self) -> Tensor:
+        return torch.empty(len(self.parameters), COLUMNS, dtype=torch.int64, device=self.device)
 
     def _steps_so_far(self) -> tuple[Tensor, Tensor]:
         """Return the number of steps and the betas to its power, (2,) in float64; all parameters share the first."""
@@ -121,10 +138,10 @@ class KernelUpdate:
 
 
 class Table:
-    """Where the tensors of a step lie, (tensors, 7) on the device: what `_row` returns, for each."""
+    """Where the tensors of a step lie, (tensors, COLUMNS) on the device: what `_row` returns, for each."""
 
-    def __init__(self, rows: NDArray[np.int64], device: torch.device) -> None:
-        self.rows, self.there = rows, torch.empty(rows.shape, dtype=torch.int64, device=device)
+    def __init__(self, rows: NDArray[np.int64], there: Tensor) -> None:
+        self.rows, self.there = rows, there
         self.aligned = not (rows[:, :5] % 16).any()
 
     def fill(self) -> None:
