@@ -57,12 +57,22 @@ def _tensor(row, which: tl.constexpr, TYPE: tl.constexpr, ALIGNED: tl.constexpr)
 
 
 @triton.jit
-def _squares_of(gradient, at, there, MASKED: tl.constexpr):
+def _load(address, at, there, MASKED: tl.constexpr):
+    """Return elements in float32. What is loaded without a mask is loaded wide."""
     if MASKED:
-        g = tl.load(gradient + at, there, 0.0).to(tl.float32)
+        found = tl.load(address + at, there, 0.0)
     else:
-        g = tl.load(gradient + at).to(tl.float32)
-    return tl.sum(g * g, 0)
+        found = tl.load(address + at)
+    return found.to(tl.float32)
+
+
+@triton.jit
+def _store(address, at, x, there, MASKED: tl.constexpr):
+    x = x.to(address.dtype.element_ty)
+    if MASKED:
+        tl.store(address + at, x, there)
+    else:
+        tl.store(address + at, x)
 
 
 @triton.jit
@@ -71,69 +81,40 @@ def _squares(table, tensors, chunks, sums, ALIGNED: tl.constexpr, LOW: tl.conste
     row = table + tl.load(tensors + program) * 7
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size = start + tl.arange(0, CHUNK), tl.load(row + 5)
-    found = 0.0
+    there, whole = at < size, start + CHUNK <= size
+    g = tl.zeros([CHUNK], tl.float32)
     if tl.load(row + 1) != 0:
-        whole = start + CHUNK <= size  # loads without a mask are wide
         if tl.load(row + 4) != 0:
-            low = _tensor(row, 1, LOW, ALIGNED)
             if whole:
-                found = _squares_of(low, at, at < size, False)
+                g = _load(_tensor(row, 1, LOW, ALIGNED), at, there, False)
             else:
-                found = _squares_of(low, at, at < size, True)
+                g = _load(_tensor(row, 1, LOW, ALIGNED), at, there, True)
         else:
-            wide = _tensor(row, 1, tl.float32, ALIGNED)
             if whole:
-                found = _squares_of(wide, at, at < size, False)
+                g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, there, False)
             else:
-                found = _squares_of(wide, at, at < size, True)
-    tl.store(sums + program, found)
+                g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, there, True)
+    tl.store(sums + program, tl.sum(g * g, 0))
 
 
 @triton.jit
 def _update(
-    row,
-    at,
-    there,
-    factor,
-    rate,
-    decay,
-    rest1,
-    rest2,
-    first,
-    second,
-    epsilon,
-    TYPE: tl.constexpr,
-    HAS_COPY: tl.constexpr,
-    MASKED: tl.constexpr,
-    ALIGNED: tl.constexpr,
+    row, at, there, numbers, TYPE: tl.constexpr, COPIED: tl.constexpr, MASKED: tl.constexpr, ALIGNED: tl.constexpr
 ):
     """Make the step of one chunk, whose gradient is of a type, and whose copy is if it has one."""
-    weight = _tensor(row, 0, tl.float32, ALIGNED) + at
-    gradient = _tensor(row, 1, TYPE, ALIGNED) + at
-    mean = _tensor(row, 2, tl.float32, ALIGNED) + at
-    square = _tensor(row, 3, tl.float32, ALIGNED) + at
-    if MASKED:
-        g, w = tl.load(gradient, there, 0.0).to(tl.float32), tl.load(weight, there, 0.0)
-        m, v = tl.load(mean, there, 0.0), tl.load(square, there, 0.0)
-    else:
-        g, w = tl.load(gradient).to(tl.float32), tl.load(weight)
-        m, v = tl.load(mean), tl.load(square)
-    g *= factor
+    factor, rate, decay, rest1, rest2, first, second, epsilon = numbers
+    weight, mean = _tensor(row, 0, tl.float32, ALIGNED), _tensor(row, 2, tl.float32, ALIGNED)
+    square = _tensor(row, 3, tl.float32, ALIGNED)
+    g = _load(_tensor(row, 1, TYPE, ALIGNED), at, there, MASKED) * factor
+    w, m, v = _load(weight, at, there, MASKED), _load(mean, at, there, MASKED), _load(square, at, there, MASKED)
     m += rest1 * (g - m)
     v += rest2 * (g * g - v)
     w = w * (1 - rate * decay) - rate / first * m / (tl.sqrt(v) / tl.sqrt(second) + epsilon)
-    if MASKED:
-        tl.store(weight, w, there)
-        tl.store(mean, m, there)
-        tl.store(square, v, there)
-        if HAS_COPY:
-            tl.store(_tensor(row, 4, TYPE, ALIGNED) + at, w.to(TYPE), there)
-    else:
-        tl.store(weight, w)
-        tl.store(mean, m)
-        tl.store(square, v)
-        if HAS_COPY:
-            tl.store(_tensor(row, 4, TYPE, ALIGNED) + at, w.to(TYPE))
+    _store(weight, at, w, there, MASKED)
+    _store(mean, at, m, there, MASKED)
+    _store(square, at, v, there, MASKED)
+    if COPIED:
+        _store(_tensor(row, 4, TYPE, ALIGNED), at, w, there, MASKED)
 
 
 @triton.jit
@@ -156,55 +137,20 @@ def _step(
     row = table + tl.load(tensors + program) * 7
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size, group = start + tl.arange(0, CHUNK), tl.load(row + 5), tl.load(row + 6)
+    there, whole = at < size, start + CHUNK <= size
     if tl.load(row + 1) != 0:
         factor = 1 / tl.maximum((tl.load(norm) + 1e-6) / limit, 1.0)
-        rate, decay = tl.load(rates + group), tl.load(decays + group)
         rest1, rest2 = (1 - tl.load(betas)).to(tl.float32), (1 - tl.load(betas + 1)).to(tl.float32)
         first, second = (1 - tl.load(powers)).to(tl.float32), (1 - tl.load(powers + 1)).to(tl.float32)
-        there, whole = at < size, start + CHUNK <= size  # what is loaded without a mask is loaded wide
+        rate, decay = tl.load(rates + group), tl.load(decays + group)
+        numbers = (factor, rate, decay, rest1, rest2, first, second, epsilon)
         if tl.load(row + 4) != 0:
             if whole:
-                _update(
-                    row, at, there, factor, rate, decay, rest1, rest2, first, second, epsilon, LOW, True, False, ALIGNED
-                )
+                _update(row, at, there, numbers, LOW, True, False, ALIGNED)
             else:
-                _update(
-                    row, at, there, factor, rate, decay, rest1, rest2, first, second, epsilon, LOW, True, True, ALIGNED
-                )
+                _update(row, at, there, numbers, LOW, True, True, ALIGNED)
         else:
             if whole:
-                _update(
-                    row,
-                    at,
-                    there,
-                    factor,
-                    rate,
-                    decay,
-                    rest1,
-                    rest2,
-                    first,
-                    second,
-                    epsilon,
-                    tl.float32,
-                    False,
-                    False,
-                    ALIGNED,
-                )
+                _update(row, at, there, numbers, tl.float32, False, False, ALIGNED)
             else:
-                _update(
-                    row,
-                    at,
-                    there,
-                    factor,
-                    rate,
-                    decay,
-                    rest1,
-                    rest2,
-                    first,
-                    second,
-                    epsilon,
-                    tl.float32,
-                    False,
-                    True,
-                    ALIGNED,
-                )
+                _update(row, at, there, numbers, tl.float32, False, True, ALIGNED)
