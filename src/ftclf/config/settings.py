@@ -204,7 +204,9 @@ class TrainingConfig:
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
-    eval_batch_size: int = setting(64, "examples a batch in evaluation, mean", low=1, high=65536)
+    eval_batch_size: int = setting(
+        64, "examples a batch in evaluation, mean; a GPU takes up to 8 such batches at once", low=1, high=65536
+    )
     batches: str = setting(
         "by_tokens",
         "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",

@@ -18,7 +18,8 @@ from ftclf.gpu.shapes import filled_up
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.tokens import Tokens
 
-AT_ONCE = 8  # packed, so many batches are one: a GPU waits for fewer kernels
+AT_ONCE = 8  # packed, so many batches are one, if that many tokens at most: a GPU waits for fewer kernels
+MOST_TOKENS = 32768
 Inputs = Callable[[NDArray[np.int64]], dict[str, Any]]
 
 
@@ -37,11 +38,10 @@ def batches_on_gpu(
         yield eval_batches(tokens.lengths, batch_size), padded
         return
     first, encoder = first_position(network), PackedEncoder(network, dtype)
+    at_once = int(MOST_TOKENS // max(1.0, batch_size * float(tokens.lengths.mean())))
+    batches = eval_batches(tokens.lengths, batch_size * max(1, min(AT_ONCE, at_once)))
     with LowPrecisionWeights(network, dtype, encoder.products).in_place(), encoder.in_place():
-        yield (
-            eval_batches(tokens.lengths, AT_ONCE * batch_size),
-            lambda rows: _there(pack(tokens, rows, first), device),
-        )
+        yield batches, lambda rows: _there(pack(tokens, rows, first), device)
 
 
 def _there(batch: dict[str, Any], device: str) -> dict[str, Any]:
