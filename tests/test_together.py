@@ -131,6 +131,29 @@ def test_a_job_that_changes_its_base_trains_alone() -> None:
     assert groups_of(alone) == [[0], [1], [2], [3], [4], [5]]
 
 
+def test_jobs_go_on_when_one_ends_before_it_trains() -> None:
+    relay, passed = Relay(3), []
+
+    def job(seat: int) -> None:
+        try:
+            relay.wait(seat)
+            if seat == 1:
+                return
+            relay.pass_on(seat)  # ready to train
+            for _ in range(2):
+                relay.meet(seat, Offer(torch.zeros(1), None), lambda offers: dict.fromkeys(offers))  # type: ignore
+            passed.append(seat)
+        finally:
+            relay.leave(seat)
+
+    threads = [threading.Thread(target=job, args=(seat,), daemon=True) for seat in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(passed) == [0, 2]
+
+
 def test_an_error_in_the_shared_pass_ends_every_training_of_it() -> None:
     relay, ended = Relay(3), []
 

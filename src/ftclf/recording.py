@@ -25,7 +25,8 @@ from ftclf.resumable import ResumableTrainer
 class RecordingTrainer(ResumableTrainer):
     """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
 
-    What comes before a step and after it is the Trainer's. Jobs that train together take turns with each step.
+    What comes before a step and after it is the Trainer's. Jobs that train together take turns with
+    every few steps.
     """
 
     compute: Compute
@@ -42,7 +43,7 @@ class RecordingTrainer(ResumableTrainer):
         self.seat = current_seat()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        if self.seat:
+        if self.seat and self.records:
             self.seat.pass_on()  # until all others are as far
         with apart_from_the_default_stream() if self.records else nullcontext():
             result = super().train(*args, **kwargs)

@@ -205,7 +205,7 @@ class TrainingConfig:
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
     accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
     eval_batch_size: int = setting(
-        64, "examples a batch in evaluation, mean; a GPU takes up to 8 such batches at once", low=1, high=65536
+        64, "examples a batch in evaluation, mean; a GPU takes up to 8 batches at once", low=1, high=65536
     )
     batches: str = setting(
         "by_tokens",
@@ -333,7 +333,9 @@ class EvalConfig:
     dataset: DatasetConfig | None = setting(None, "other data than the checkpoint was trained on")
     output: str | None = setting(None, "folder for metrics, predictions and plots", path=True)
     decide: str | None = setting(None, DECIDE)
-    batch_size: int | None = setting(None, "examples a batch, mean; default: as in training", low=1, high=65536)
+    batch_size: int | None = setting(
+        None, "examples a batch, mean (up to 8 at once on a GPU); default: as in training", low=1, high=65536
+    )
 
 
 @dataclass(kw_only=True)
@@ -345,7 +347,7 @@ class PredictConfig:
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
     keep: list[str] = setting([], "columns of the input that are written beside the labels, as in [id,source]")
-    batch_size: int = setting(64, "examples a batch, mean", low=1, high=65536)
+    batch_size: int = setting(64, "examples a batch, mean; a GPU takes up to 8 batches at once", low=1, high=65536)
     compile: bool = setting(False, "torch.compile: for many texts on a GPU; some half a minute before the first labels")
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)

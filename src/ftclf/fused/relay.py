@@ -4,8 +4,8 @@ One runs at a time, each in a thread with random states of its own, so that it d
 batch enters the blocks, and where the gradient comes back to them, it waits until all others are there too; the blocks
 are then passed once, with the rows of all.
 
-On a GPU each has a stream of its own, and hands on the turn when it has launched a step: the GPU computes those of all
-at once.
+On a GPU each has a stream of its own, and hands on the turn when it has launched some steps: the GPU computes those of
+all at once.
 """
 
 from __future__ import annotations
@@ -78,11 +78,13 @@ class Relay:
         return self.answers.pop(seat)
 
     def pass_on(self, seat: int) -> None:
-        """Hand on the turn, and wait until it has gone round."""
+        """Hand on the turn, if anyone can take it, and wait until it has gone round."""
+        others = [other for other in self.active if other != seat and other not in self.offers]
+        if not others:
+            return
         with _own_random_states():
             with self.condition:
-                later = [other for other in self.active if other > seat]
-                self.turn = min(later or self.active)
+                self.turn = min([other for other in others if other > seat] or others)
                 self.condition.notify_all()
             self.wait(seat)
 

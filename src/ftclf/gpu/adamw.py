@@ -9,14 +9,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TYPES = {torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}
-
 
 def sum_of_squares(table: Any, layout: Any, low: torch.dtype) -> Tensor:
     """Return the sum of the squares of all gradients, in float32; `low` is the type of those that have a copy."""
     sums = torch.empty(layout.programs, device=table.there.device)
     _squares[(layout.programs,)](
-        table.there, layout.tensors, layout.chunks, sums, ALIGNED=table.aligned, LOW=TYPES[low], CHUNK=layout.CHUNK
+        table.there,
+        layout.tensors,
+        layout.chunks,
+        sums,
+        ALIGNED=table.aligned,
+        LOW=_type(low),
+        CHUNK=layout.CHUNK,
+        COLUMNS=table.COLUMNS,
     )
     return sums.sum()
 
@@ -41,10 +46,16 @@ def step(
     _step[(layout.programs,)](
         *(table.there, layout.tensors, layout.chunks, rates, decays, betas, powers, norm, limit, epsilon),
         ALIGNED=table.aligned,
-        LOW=TYPES[low],
+        LOW=_type(low),
         CHUNK=layout.CHUNK,
+        COLUMNS=table.COLUMNS,
         num_warps=8,
     )
+
+
+def _type(dtype: torch.dtype) -> Any:
+    """Return triton's name of a type."""
+    return getattr(tl, str(dtype).removeprefix("torch."))
 
 
 @triton.jit
@@ -76,9 +87,11 @@ def _store(address, at, x, there, MASKED: tl.constexpr):
 
 
 @triton.jit
-def _squares(table, tensors, chunks, sums, ALIGNED: tl.constexpr, LOW: tl.constexpr, CHUNK: tl.constexpr):
+def _squares(
+    table, tensors, chunks, sums, ALIGNED: tl.constexpr, LOW: tl.constexpr, CHUNK: tl.constexpr, COLUMNS: tl.constexpr
+):
     program = tl.program_id(0)
-    row = table + tl.load(tensors + program) * 7
+    row = table + tl.load(tensors + program) * COLUMNS
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size = start + tl.arange(0, CHUNK), tl.load(row + 5)
     there, whole = at < size, start + CHUNK <= size
@@ -132,9 +145,10 @@ def _step(
     ALIGNED: tl.constexpr,
     LOW: tl.constexpr,
     CHUNK: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
     program = tl.program_id(0)
-    row = table + tl.load(tensors + program) * 7
+    row = table + tl.load(tensors + program) * COLUMNS
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size, group = start + tl.arange(0, CHUNK), tl.load(row + 5), tl.load(row + 6)
     there, whole = at < size, start + CHUNK <= size

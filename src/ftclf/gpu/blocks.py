@@ -48,9 +48,14 @@ def kernels_run(width: int, device: str) -> bool:
     from ftclf.gpu.attention import LONGEST as LARGEST
     from ftclf.gpu.attention import attend
 
+    options: dict[str, Any] = {"device": device, "requires_grad": True}
     try:
-        x = torch.zeros(LARGEST, 3, 1, width, dtype=torch.bfloat16, device=device, requires_grad=True)
-        attend(x, torch.tensor([0, LARGEST], dtype=torch.int32, device=device), LARGEST, 0.0).sum().backward()  # type: ignore[no-untyped-call]
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+            x = torch.zeros(LARGEST, 3, 1, width, dtype=torch.bfloat16, **options)
+            bounds = torch.tensor([0, LARGEST], dtype=torch.int32, device=device)
+            attend(x, bounds, LARGEST, 0.1, torch.zeros(3 * width, **options)).sum().backward()  # type: ignore[no-untyped-call]
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # of triton, its C compiler or the driver
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         warn(f"batches are padded, which is slower: kernels of triton do not run here ({reason[:200]})")

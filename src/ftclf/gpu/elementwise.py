@@ -111,7 +111,7 @@ def sum_rows(x: Tensor, split: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]
 
 
 def _cut(width: int) -> tuple[int, int, int]:
-    """Return into how many parts, of which size, a row is cut so that none is half empty, and the warps for one."""
+    """Return the size of the parts that a row is cut into, as full as can be, their number, and the warps for one."""
     size = next((size for size in (1024, 512, 256) if width % size == 0), triton.next_power_of_2(width))
     return size, triton.cdiv(width, size), max(1, min(8, size // 256))
 

@@ -74,9 +74,8 @@ class Shape:
 class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
-    The optimizer's `step` is taken within: whoever calls it afterwards makes another. The first batch of a shape is
-    trained without a recording, which also loads the kernels. `loss` and `norm` are those of the last step, on the
-    device, and overwritten by the next. Call `checked` after every step.
+    The first batch of a shape is trained without a recording, which also loads the kernels. `loss` and `norm` are those
+    of the last step, on the device, and overwritten by the next. Call `checked` after every step.
     """
 
     def __init__(

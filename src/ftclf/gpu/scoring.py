@@ -40,7 +40,7 @@ def batches_on_gpu(
     first, encoder = first_position(network), PackedEncoder(network, dtype)
     at_once = int(MOST_TOKENS // max(1.0, batch_size * float(tokens.lengths.mean())))
     batches = eval_batches(tokens.lengths, batch_size * max(1, min(AT_ONCE, at_once)))
-    with LowPrecisionWeights(network, dtype, encoder.products).in_place(), encoder.in_place():
+    with LowPrecisionWeights(network, dtype, encoder.products).in_place(fresh=True), encoder.in_place():
         yield batches, lambda rows: _there(pack(tokens, rows, first), device)
 
 

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from ftclf.gpu.weights import LowPrecisionWeights
 
-COLUMNS = 7  # of a table
-
 
 class TorchUpdate:
     """By torch's fused AdamW, which divides by the norm on its way."""
@@ -66,10 +64,10 @@ class KernelUpdate:
         self.copies = {id(copy.source): copy for copy in weights.trained}
         self.device = self.parameters[0][0].device
         self.decays = torch.tensor([group["weight_decay"] for group in self.groups], device=self.device)
-        self.count, self.powers = self._steps_so_far()
+        self.counts = self._counted()
         self.betas = torch.tensor(self.groups[0]["betas"], dtype=torch.float64, device=self.device)
         self.tables: list[Table] = []  # that recordings read
-        self.room: Tensor | None = None  # for the table of the recording under way
+        self.room: Tensor | None = None  # for the table of a recording, while it is made
         self.layout = Layout([one.numel() for one, _ in self.parameters], self.device)
 
     def in_place(self) -> AbstractContextManager[None]:
@@ -80,12 +78,17 @@ class KernelUpdate:
         """Update the weights with these learning rates, one a parameter group; return the gradients' norm."""
         from ftclf.gpu.adamw import step, sum_of_squares
 
-        table = self._table(np.array([self._row(*one) for one in self.parameters]))
-        self.count += 1
-        self.powers *= self.betas
+        rows = np.array([self._row(*one) for one in self.parameters])
+        table = Table(rows, self._empty_table() if self.room is None else self.room)
+        if self.room is None:
+            table.fill()
+        else:
+            self.tables.append(table)
+        self.counts += 1
+        powers = self.betas ** self.counts[0]
         norm = sum_of_squares(table, self.layout, self.weights.dtype).sqrt()
         limit, epsilon = self.max_norm or float("inf"), self.groups[0]["eps"]
-        step(table, self.layout, self.weights.dtype, rates, self.decays, self.betas, self.powers, norm, limit, epsilon)
+        step(table, self.layout, self.weights.dtype, rates, self.decays, self.betas, powers, norm, limit, epsilon)
         for parameter, _ in self.parameters:
             parameter.grad = None
         for copy in self.copies.values():
@@ -99,31 +102,22 @@ class KernelUpdate:
     def settle(self) -> None:
         """Fill the table that the recording reads, which cannot be written within it."""
         self.tables[-1].fill()
-
-    def _table(self, rows: NDArray[np.int64]) -> Table:
-        if self.room is None:
-            table = Table(rows, self._empty_table())
-            table.fill()
-            return table
-        table, self.room = Table(rows, self.room), None
-        self.tables.append(table)
-        return table
+        self.room = None
 
     def _empty_table(self) -> Tensor:
-        return torch.empty(len(self.parameters), COLUMNS, dtype=torch.int64, device=self.device)
+        return torch.empty(len(self.parameters), Table.COLUMNS, dtype=torch.int64, device=self.device)
 
-    def _steps_so_far(self) -> tuple[Tensor, Tensor]:
-        """Return the number of steps and the betas to its power, (2,) in float64; all parameters share the first."""
+    def _counted(self) -> Tensor:
+        """Return how many steps each parameter has made: all the same; each state holds its own element."""
         states = [self.optimizer.state[one] for one, _ in self.parameters]
         known = next((float(state["step"]) for state in states if "step" in state), 0.0)
-        count = torch.tensor(known, device=self.device)
-        for (one, _), state in zip(self.parameters, states, strict=True):
+        counts = torch.full((len(states),), known, device=self.device)
+        for (one, _), state, count in zip(self.parameters, states, counts, strict=True):
             for name in ("exp_avg", "exp_avg_sq"):
                 if name not in state:
                     state[name] = torch.zeros_like(one)
             state["step"] = count
-        powers = [beta**known for beta in self.groups[0]["betas"]]
-        return count, torch.tensor(powers, dtype=torch.float64, device=self.device)
+        return counts
 
     def _row(self, parameter: torch.nn.Parameter, group: int) -> list[int]:
         """Return where a parameter, its gradient, moments and low-precision copy lie; 0 for what there is not."""
@@ -132,13 +126,17 @@ class KernelUpdate:
         gradient = parameter.grad if copy is None else None if copy.leaf.grad is None else copy.leaf.grad[copy.rows]
         state = self.optimizer.state[parameter]
         tensors = [parameter, gradient, state["exp_avg"], state["exp_avg_sq"], low]
-        if not all(one is None or one.is_contiguous() for one in tensors):
-            raise RuntimeError("a weight or a gradient whose rows do not lie end to end")
+        for one, low_precision in zip(tensors, (False, copy is not None, False, False, True), strict=True):
+            dtype = self.weights.dtype if low_precision else torch.float32
+            if one is not None and not (one.is_contiguous() and one.dtype == dtype):
+                raise RuntimeError(f"a weight or a gradient that is not {dtype}, or not end to end")
         return [*(0 if one is None else one.data_ptr() for one in tensors), parameter.numel(), group]
 
 
 class Table:
     """Where the tensors of a step lie, (tensors, COLUMNS) on the device: what `_row` returns, for each."""
+
+    COLUMNS = 7
 
     def __init__(self, rows: NDArray[np.int64], there: Tensor) -> None:
         self.rows, self.there = rows, there

@@ -1,4 +1,4 @@
-"""The weights of linear layers in the type that products are computed in, all copied at once before a step.
+"""The weights of linear layers in the type that products are computed in, all copied at once.
 
 Autocast casts them one by one in the forward pass, and each gradient in the backward pass: two small kernels a tensor.
 """
