@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,17 @@ def test_jobs_go_on_when_one_ends_before_it_trains() -> None:
         finally:
             relay.leave(seat)
 
-    threads = [threading.Thread(target=job, args=(seat,), daemon=True) for seat in range(3)]
+    in_threads(job, 3)
+    assert sorted(passed) == [0, 2]
+
+
+def in_threads(train: Callable[[int], None], count: int) -> None:
+    threads = [threading.Thread(target=train, args=(seat,), daemon=True) for seat in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
-    assert sorted(passed) == [0, 2]
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_an_error_in_the_shared_pass_ends_every_training_of_it() -> None:
@@ -169,10 +174,5 @@ def test_an_error_in_the_shared_pass_ends_every_training_of_it() -> None:
         finally:
             relay.leave(seat)
 
-    threads = [threading.Thread(target=train, args=(seat,), daemon=True) for seat in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(train, 3)
     assert sorted(ended, key=str) == sorted([MemoryError, SweepError, SweepError], key=str)

@@ -76,6 +76,18 @@ def _places(start, length, which, parts, WIDTH: tl.constexpr, SIZE: tl.constexpr
 
 
 @triton.jit
+def _part(x, start, length, which, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+    at, there = _places(start, length, which, 3, WIDTH, SIZE)
+    return tl.load(x + at, there, 0.0)
+
+
+@triton.jit
+def _store_part(x, part, start, length, which, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+    at, there = _places(start, length, which, 3, WIDTH, SIZE)
+    tl.store(x + at, part.to(x.dtype.element_ty), there)
+
+
+@triton.jit
 def _probabilities(q, k, scale, length, SIZE: tl.constexpr):
     scores = tl.dot(q, tl.trans(k)) * scale
     scores = tl.where(tl.arange(0, SIZE)[None, :] < length, scores, float("-inf"))
@@ -96,14 +108,12 @@ def _forward(x, y, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.cons
     start = tl.load(bounds + tl.program_id(0))
     length = tl.load(bounds + tl.program_id(0) + 1) - start
     if length > 0:
-        at_q, there = _places(start, length, 0, 3, WIDTH, SIZE)
-        at_k, _ = _places(start, length, 1, 3, WIDTH, SIZE)
-        at_v, _ = _places(start, length, 2, 3, WIDTH, SIZE)
-        q, k, v = tl.load(x + at_q, there, 0.0), tl.load(x + at_k, there, 0.0), tl.load(x + at_v, there, 0.0)
+        q, k = _part(x, start, length, 0, WIDTH, SIZE), _part(x, start, length, 1, WIDTH, SIZE)
+        v = _part(x, start, length, 2, WIDTH, SIZE)
         weights = _probabilities(q, k, scale, length, SIZE)
         if DROPS:
             weights *= _kept(seed, rate, SIZE)
-        at_y, _ = _places(start, length, 0, 1, WIDTH, SIZE)
+        at_y, there = _places(start, length, 0, 1, WIDTH, SIZE)
         tl.store(y + at_y, tl.dot(weights.to(v.dtype), v).to(v.dtype), there)
 
 
@@ -125,11 +135,9 @@ def _backward(
     start = tl.load(bounds + tl.program_id(0))
     length = tl.load(bounds + tl.program_id(0) + 1) - start
     if length > 0:
-        at_q, there = _places(start, length, 0, 3, WIDTH, SIZE)
-        at_k, _ = _places(start, length, 1, 3, WIDTH, SIZE)
-        at_v, _ = _places(start, length, 2, 3, WIDTH, SIZE)
-        at_y, _ = _places(start, length, 0, 1, WIDTH, SIZE)
-        q, k, v = tl.load(x + at_q, there, 0.0), tl.load(x + at_k, there, 0.0), tl.load(x + at_v, there, 0.0)
+        q, k = _part(x, start, length, 0, WIDTH, SIZE), _part(x, start, length, 1, WIDTH, SIZE)
+        v = _part(x, start, length, 2, WIDTH, SIZE)
+        at_y, there = _places(start, length, 0, 1, WIDTH, SIZE)
         g = tl.load(dy + at_y, there, 0.0)
         weights = _probabilities(q, k, scale, length, SIZE)
         dweights = tl.dot(g, tl.trans(v))
@@ -142,9 +150,9 @@ def _backward(
         dscores = dscores.to(q.dtype)
         dq, dk = tl.dot(dscores, k), tl.dot(tl.trans(dscores), q)
         dv = tl.dot(tl.trans(dropped.to(g.dtype)), g)
-        tl.store(dx + at_q, dq.to(q.dtype), there)
-        tl.store(dx + at_k, dk.to(q.dtype), there)
-        tl.store(dx + at_v, dv.to(q.dtype), there)
+        _store_part(dx, dq, start, length, 0, WIDTH, SIZE)
+        _store_part(dx, dk, start, length, 1, WIDTH, SIZE)
+        _store_part(dx, dv, start, length, 2, WIDTH, SIZE)
         if SUMS:
             _store_sums(sums, tl.sum(dq, 0), tl.sum(dk, 0), tl.sum(dv, 0), WIDTH)
     elif SUMS:
