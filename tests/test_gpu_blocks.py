@@ -282,7 +282,7 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
     def made() -> tuple[nn.Module, torch.optim.AdamW, Product]:
         torch.manual_seed(0)
         network = nn.ModuleList(
-            [nn.Linear(8, 5), nn.Linear(8, 7), nn.LayerNorm(12), nn.Embedding(300, 20), nn.Linear(3, 2)]
+            [nn.Linear(8, 5), nn.Linear(8, 7), nn.LayerNorm(12), nn.Embedding(70, 20), nn.Linear(3, 2)]
         )
         network.to(DEVICE)
         groups = [
@@ -302,7 +302,7 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
         norms = []
         for update, (network, _, product) in zip(updates, (one, other), strict=True):
             torch.manual_seed(number)
-            x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(300, (6,), device=DEVICE)
+            x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(70, (6,), device=DEVICE)
             with update.in_place():
                 y = network[2](product(x.to(LOW), bias=product.bias).float())
                 ((y * torch.arange(12, device=DEVICE)).sum() + network[3](ids).exp().sum()).backward()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.baselines import verdict
-from ftclf.config import HEADLINES, TrainConfig, choosing_metric
+from ftclf.config import HEADLINES, LoraConfig, TrainConfig, choosing_metric
 from ftclf.console import printable
 from ftclf.data import Data, Split
 from ftclf.evaluation import with_interval
@@ -58,7 +58,7 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
     ftclf predict checkpoint=<this folder> input=texts.csv output=predictions.csv
-
+{_merging(config)}
 ## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
 
 | {" | ".join(name.replace("_", " ") for name in names)} |
@@ -95,6 +95,17 @@ Texts are cut to {config.dataset.max_length} tokens.
 
 Seed {manifest["seed"]}, {manifest["steps"]} steps, {compute["precision"]} on {compute["device"]}, {manifest["date"]}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
+"""
+
+
+def _merging(config: TrainConfig) -> str:
+    """Return how an adapter becomes whole weights: the card goes with them, so that it must be true there as well."""
+    if not isinstance(config.method, LoraConfig):
+        return ""
+    return """
+As long as it holds an adapter, whole weights can be made of it, which transformers opens without peft or the base:
+
+    ftclf merge <this folder> --output <new folder>
 """
 
 
