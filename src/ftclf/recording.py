@@ -25,8 +25,8 @@ from ftclf.resumable import ResumableTrainer
 class RecordingTrainer(ResumableTrainer):
     """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
 
-    What comes before a step and after it is the Trainer's. Jobs that train together take turns with
-    every few steps.
+    What comes before a step and after it is the Trainer's. Jobs that train together take turns of
+    a few steps.
     """
 
     compute: Compute
