@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -561,6 +563,27 @@ def test_a_second_signal_ends_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+
+
+def test_a_signal_within_a_callback_that_can_raise_nothing_is_obeyed_right_after_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Thing:
+        pass
+
+    def stopped_within() -> None:
+        with stopping.stoppable():
+            thing = Thing()
+            _watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+            del thing
+            time.sleep(stopping.GRACE / 2)
+
+    began, hook = time.monotonic(), sys.unraisablehook
+    with pytest.raises(stopping.Stopped):
+        stopped_within()
+    assert time.monotonic() - began < stopping.GRACE / 4
+    assert capsys.readouterr().err == ""
+    assert sys.unraisablehook is hook
 
 
 def test_a_signal_waits_where_it_is_told_to_and_handlers_are_put_back() -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SOON = 0.01  # seconds until a signal is obeyed again whose exception Python passed over
 GRACE = 10.0  # seconds until a command ends that swallowed the exception, as a library's bare `except` may
 
 
@@ -47,10 +50,12 @@ def stoppable() -> Iterator[None]:
         yield
         return
     _Request.number = _Request.stopped = _Request.instead = None
-    before = {number: signal.signal(number, _obey) for number in SIGNALS}
+    before, hook = {number: signal.signal(number, _obey) for number in SIGNALS}, sys.unraisablehook
+    sys.unraisablehook = lambda passed_over: _obey_again() if _is_stop(passed_over) else hook(passed_over)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         if _Request.deadline is not None:
@@ -126,3 +131,20 @@ def _obey(number: int, _: FrameType | None) -> None:
     _Request.deadline.daemon = True
     _Request.deadline.start()
     raise Stopped(number)
+
+
+def _is_stop(passed_over: Any) -> bool:
+    return isinstance(passed_over.exc_value, Stopped)
+
+
+def _obey_again() -> None:
+    """Obey a signal that came where nothing can be raised: in a callback of Python's own, as of a weak reference."""
+    number = _Request.number
+    if number is None:
+        return
+    _Request.number = _Request.stopped = None
+    if _Request.deadline is not None:
+        _Request.deadline.cancel()
+    again = threading.Timer(SOON, os.kill, [os.getpid(), number])
+    again.daemon = True
+    again.start()
