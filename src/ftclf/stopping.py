@@ -145,6 +145,6 @@ def _obey_again() -> None:
     _Request.number = _Request.stopped = None
     if _Request.deadline is not None:
         _Request.deadline.cancel()
-    again = threading.Timer(SOON, os.kill, [os.getpid(), number])
-    again.daemon = True
-    again.start()
+    _Request.deadline = threading.Timer(SOON, os.kill, [os.getpid(), number])  # not once the command has ended
+    _Request.deadline.daemon = True
+    _Request.deadline.start()
