@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from conftest import tiny_words
@@ -19,10 +18,10 @@ from ftclf.cli import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
 from ftclf.edge.jobs import Job, Lane, _train, lanes_of
 from ftclf.errors import DivergedError, SweepError
-from ftclf.fused.relay import Offer, Relay
 from ftclf.runs import Run
 from ftclf.together import groups_of, train_side_by_side
 from ftclf.trainer import ClassifierTrainer
+from ftclf.turns import Relay
 
 SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
 
@@ -139,9 +138,8 @@ def test_jobs_go_on_when_one_ends_before_it_trains() -> None:
             relay.wait(seat)
             if seat == 1:
                 return
-            relay.pass_on(seat)  # ready to train
             for _ in range(2):
-                relay.meet(seat, Offer(torch.zeros(1), None), lambda offers: dict.fromkeys(offers))  # type: ignore
+                relay.meet(seat, None, lambda offers: offers)
             passed.append(seat)
         finally:
             relay.leave(seat)
@@ -162,13 +160,13 @@ def in_threads(train: Callable[[int], None], count: int) -> None:
 def test_an_error_in_the_shared_pass_ends_every_training_of_it() -> None:
     relay, ended = Relay(3), []
 
-    def broken(offers: dict[int, Offer]) -> dict[int, Any]:
+    def broken(offers: dict[int, Any]) -> dict[int, Any]:
         raise MemoryError(f"{len(offers)} trainings")
 
     def train(seat: int) -> None:
         try:
             relay.wait(seat)
-            relay.meet(seat, Offer(torch.zeros(1, 1), None), broken)  # type: ignore[arg-type]
+            relay.meet(seat, None, broken)
         except (MemoryError, SweepError) as error:
             ended.append(type(error))
         finally:

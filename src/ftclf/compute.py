@@ -24,7 +24,7 @@ from ftclf.errors import ConfigError
 from ftclf.heap import keep_memory
 
 if TYPE_CHECKING:
-    from ftclf.fused import Seat
+    from ftclf.turns import Seat
 
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 

@@ -87,12 +87,12 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     import torch
 
     from ftclf.dropout import use_byte_dropout
-    from ftclf.fused import current_seat
     from ftclf.heap import set_aside
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import build_classifier, refuse_other_tokenizer
     from ftclf.trainer import ClassifierTrainer, TokenRows
+    from ftclf.turns import current_seat
 
     set_aside()  # all but the network and what will hold it
     config, data, tokens = prepared.config, prepared.data, prepared.tokens

@@ -14,12 +14,13 @@ from ftclf.compute import Compute
 from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import DivergedError
-from ftclf.fused import can_fuse, current_seat
+from ftclf.fused import can_fuse
 from ftclf.gpu.blocks import PackedEncoder, packs
-from ftclf.gpu.recorded import AHEAD, RecordedSteps, apart_from_the_default_stream, can_record
+from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
 from ftclf.gpu.updates import KernelUpdate, TorchUpdate
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.resumable import ResumableTrainer
+from ftclf.turns import current_seat
 
 
 class RecordingTrainer(ResumableTrainer):
@@ -41,10 +42,14 @@ class RecordingTrainer(ResumableTrainer):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
         self.packs = self.records and packs(self.network, device, self.compute.dtype)
         self.seat = current_seat()
+        self.meets = self.seat is not None and known and device == "cpu"
+
+    def gather(self) -> None:
+        """Wait for the others that train together with this one, if any."""
+        if self.seat and self.meets:
+            self.seat.gather()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        if self.seat and self.records:
-            self.seat.pass_on()  # until all others are as far
         with apart_from_the_default_stream() if self.records else nullcontext():
             result = super().train(*args, **kwargs)
             self.check_steps(ahead=0)
@@ -60,8 +65,6 @@ class RecordingTrainer(ResumableTrainer):
             self.recorded = self._start_recording(model)
         model.train()
         loss = self.recorded.step(inputs, number)
-        if self.seat and (number % AHEAD == 0 or number == self.state.max_steps):
-            self.seat.pass_on()
         self.check_steps()
         return loss
 

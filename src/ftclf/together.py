@@ -38,7 +38,7 @@ def train_side_by_side(trainings: dict[int, Callable[[], object]], alone: int = 
 
     `alone` is how many cores each would have had without the others, if more than now.
     """
-    from ftclf.fused import Relay, Seat
+    from ftclf.turns import Relay, Seat
 
     relay = Relay(len(trainings), alone)
 

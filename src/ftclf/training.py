@@ -117,6 +117,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
 def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
     """Train, from a checkpoint if there is one, and leave the best weights in the network."""
     config = prepared.config.training
+    trainer.gather()
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start - trainer.seconds_aside

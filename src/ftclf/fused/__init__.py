@@ -7,13 +7,9 @@ cores. The modules, parameters and names stay those of transformers and peft; te
 
 from ftclf.fused.architectures import can_fuse, encoder_of, layers_outside, reads_first_token
 from ftclf.fused.encoder import fuse
-from ftclf.fused.relay import Relay, Seat, current_seat
 
 __all__ = [
-    "Relay",
-    "Seat",
     "can_fuse",
-    "current_seat",
     "encoder_of",
     "fuse",
     "layers_outside",

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from ftclf.fused.architectures import blocks_of, encoder_of, layers_outside
 from ftclf.fused.passes import Pass, sections_of, shared_out
-from ftclf.fused.relay import Seat
+from ftclf.fused.shared import Joining, SharedBlocks
+from ftclf.turns import Seat
 
 
 class EncoderFunction(torch.autograd.Function):
@@ -42,9 +43,10 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
     blocks = blocks_of([network])
     parameters = [parameter for block in blocks for parameter in block.parameters]
     most = workers
+    shared = None
     if seat is not None:
-        seat.take(network)
-        most = max(workers, seat.relay.sections)
+        shared, most = seat.relay.share(SharedBlocks), max(workers, seat.relay.cores)
+        shared.networks[seat.number] = network
 
     def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
         rows, length, width = hidden_states.shape
@@ -53,7 +55,7 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
         sections = sections_of(rows, length, _added(attention_mask), most, training=self.training)
         one = Pass(blocks, shared_out(sections, workers), dtype, self.training)
         if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
-            way = seat.joining(one) if seat is not None and self.training else one
+            way = Joining(seat, shared, one) if seat and shared and self.training else one
             y = EncoderFunction.apply(x, way, parameters, *parameters)  # type: ignore[no-untyped-call]
         else:
             with torch.autocast("cpu", enabled=False):
