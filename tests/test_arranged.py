@@ -20,7 +20,7 @@ from transformers import Trainer
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli import run
 from ftclf.edge.jobs import Lane, _train
-from ftclf.fused.relay import Relay
+from ftclf.fused.shared import SharedBlocks
 from ftclf.runs import Run, read_json
 from ftclf.stopping import asked
 from ftclf.together import train_side_by_side
@@ -245,7 +245,7 @@ def test_an_error_in_the_pass_of_jobs_side_by_side_is_a_reason_of_each(
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Relay, "forward", full)
+    monkeypatch.setattr(SharedBlocks, "forward", full)
     assert run(together) == 1
     why = sorted(read_json(Run(tmp_path / "run" / str(number)).failure)["reason"] for number in range(2))
     assert why == ["MemoryError", "training.together: the pass through the shared blocks failed in another job"]

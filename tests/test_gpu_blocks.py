@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import MODELS
-from ftclf.gpu.packed import first_position, pack, rounded_texts, rounded_tokens
+from ftclf.gpu.packed import BOUNDS, LONGEST, SEEDS, Draw, first_position, joined, pack, rounded_texts, rounded_tokens
+from ftclf.gpu.products import Product
 from ftclf.losses import IGNORED
 from ftclf.tokens import Tokens
 
@@ -31,6 +32,12 @@ CLOSE = {"rtol": 2e-2, "atol": 2e-2} if DEVICE == "cuda" else {"rtol": 1e-4, "at
 
 def random(*shape: int) -> Tensor:
     return torch.randn(shape, device=DEVICE).requires_grad_()
+
+
+def draw(rate: float, *seeds: int, place: int = 0) -> Draw:
+    """Return a draw by these seeds, or by one of torch's generator."""
+    drawn = torch.tensor(seeds) if seeds else torch.randint(2**63 - 1, (1,))
+    return Draw(rate, drawn.to(DEVICE), place)
 
 
 def made_tokens(lengths: list[int], pad_id: int = 0) -> Tokens:
@@ -70,6 +77,35 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     assert (found[len(rows) :] == IGNORED).all()
 
 
+@given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=40), min_size=1, max_size=4), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_batches_of_several_trainings_are_one_in_which_each_lies_as_alone(
+    trainings: list[list[int]], several: bool
+) -> None:
+    batches = []
+    for number, lengths in enumerate(trainings):
+        labels = np.ones((len(lengths), 3), dtype=bool) if several else np.arange(len(lengths))
+        batches.append(pack(made_tokens(lengths, pad_id=1), np.arange(len(lengths)), 2, labels))
+        batches[-1][SEEDS] = torch.tensor([number])
+    whole = joined(batches)
+    size, texts = whole["input_ids"].shape[1] // len(batches), len(whole["labels"]) // len(batches)
+    assert size == max(batch["input_ids"].shape[1] for batch in batches)
+    assert whole[SEEDS].tolist() == list(range(len(batches)))
+    assert whole[BOUNDS][-1] == len(batches) * size
+    assert whole[BOUNDS].dtype == torch.int32
+    assert 0 <= int(whole[BOUNDS].diff().min()) <= int(whole[BOUNDS].diff().max()) <= whole[LONGEST]
+    assert whole["position_ids"].max() == 1 + max(max(lengths) for lengths in trainings)
+    for number, (batch, lengths) in enumerate(zip(batches, trainings, strict=True)):
+        tokens, bounds = slice(number * size, number * size + sum(lengths)), whole[BOUNDS][number * texts :]
+        own = batch[BOUNDS][: len(lengths) + 1]
+        assert torch.equal(bounds[: len(own)] - number * size, own)
+        for name in ("input_ids", "position_ids"):
+            assert torch.equal(whole[name][0, tokens], batch[name][0, : sum(lengths)])
+        labels = whole["labels"][number * texts :][:texts]
+        assert torch.equal(labels[: len(lengths)], batch["labels"][: len(lengths)])
+        assert (labels[len(lengths) :] == IGNORED).all()
+
+
 def test_packed_batches_have_few_sizes() -> None:
     assert {rounded_tokens(count) for count in range(577, 769)} == {640, 704, 768}
     assert len({rounded_tokens(count) for count in range(8193, 16385)}) == 16
@@ -84,7 +120,7 @@ def test_attention_is_that_of_torch_within_each_text(lengths: list[int], heads: 
     bounds = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32, device=DEVICE)
     x, g = random(sum(lengths), 3, heads, width), torch.randn(sum(lengths), heads, width, device=DEVICE)
     bias = torch.zeros(3 * heads * width, device=DEVICE, requires_grad=True)  # which is in x already
-    y = attend(x, bounds, max(lengths), 0.0, bias)
+    y = attend(x, bounds, max(lengths), draw(0.0), bias)
     dx, dbias = torch.autograd.grad(y, (x, bias), g)
     texts = [x[start:end].permute(1, 2, 0, 3) for start, end in pairwise(bounds) if end > start]
     wanted = torch.cat([functional.scaled_dot_product_attention(*text[:, None])[0].transpose(0, 1) for text in texts])
@@ -99,10 +135,28 @@ def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the
     torch.manual_seed(0)
     bounds = torch.tensor([0, 9, 23], dtype=torch.int32, device=DEVICE)
     x, g = random(23, 3, 2, 16), torch.randn(23, 2, 16, device=DEVICE)
-    whole = attend(x, bounds, 14, 0.0)
-    several = torch.stack([attend(x, bounds, 14, 0.3).detach() for _ in range(25)])
+    whole = attend(x, bounds, 14, draw(0.0))
+    several = torch.stack([attend(x, bounds, 14, draw(0.3)).detach() for _ in range(25)])
     assert (several.mean(0) - whole).abs().mean() < 1.5 * several.std(0).mean() / 25**0.5
-    refuse_wrong_slope(lambda: attend(x, bounds, 14, 0.3), x, g)
+    refuse_wrong_slope(lambda: attend(x, bounds, 14, draw(0.3)), x, g)
+
+
+def test_what_a_training_drops_is_the_same_beside_others() -> None:
+    from ftclf.gpu.dropout import dropout, dropped
+
+    x = torch.ones(3, 40, 24, device=DEVICE)
+    y = x.clone().requires_grad_()
+    whole = dropout(y.flatten(0, 1), draw(0.3, 5, 6, 7)).view(3, 40, 24)
+    for number, seed in enumerate((5, 6, 7)):
+        assert torch.equal(whole[number], dropout(x[number], draw(0.3, seed)))
+        assert torch.equal(whole[number, :8], dropout(x[number, :8], draw(0.3, seed)))
+    assert {round(float(value), 4) for value in whole.detach().unique()} == {0.0, 1.4286}
+    assert float((whole == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+    for other in (draw(0.3, 6), draw(0.3, 5, place=1)):
+        assert not torch.equal(whole[0], dropout(x[0], other))
+    assert torch.equal(torch.autograd.grad(whole.sum(), y)[0], whole)
+    assert torch.equal(dropped(x[0], draw(0.3, 5), x[0].clone()), whole[0] + 1)
+    assert dropout(x, draw(0.0)) is x
 
 
 def refuse_wrong_slope(compute: Any, x: Tensor, g: Tensor) -> None:
@@ -129,7 +183,7 @@ def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
     torch.manual_seed(0)
     h, x, bias, weight, shift = random(9, 24), random(9, 24), random(24), random(24), random(24)
     both, inputs = [torch.randn(9, 24, device=DEVICE) for _ in range(2)], (h, bias, x, weight, shift)
-    found = add_norm(h, bias, x, weight, shift, 0.0, 1e-5)
+    found = add_norm(h, bias, x, weight, shift, draw(0.0), 1e-5)
     wanted = functional.layer_norm(h + bias + x, (24,), weight, shift, 1e-5)
     for one in found:
         torch.testing.assert_close(one, wanted)
@@ -138,7 +192,7 @@ def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
         theirs = torch.autograd.grad(wanted, inputs, sum(both[i] for i in used), retain_graph=True)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
     for one in inputs:
-        refuse_wrong_slope(lambda: add_norm(h, bias, x, weight, shift, 0.4, 1e-5)[0], one, both[0])
+        refuse_wrong_slope(lambda: add_norm(h, bias, x, weight, shift, draw(0.4), 1e-5)[0], one, both[0])
 
 
 @pytest.mark.parametrize("width", [24, 768])
@@ -203,8 +257,8 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     assert can_pack(network)
     packed = pack(tokens, rows, first_position(network), labels)
     inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
-    encoder = PackedEncoder(network, torch.float32)
-    weights = LowPrecisionWeights(network, torch.float32, encoder.products)
+    encoder = PackedEncoder([network], torch.float32)
+    weights = LowPrecisionWeights(encoder.layers_outside, torch.float32, encoder.products)
     known = inputs.pop("labels")
     with weights.in_place(), encoder.in_place():
         found = network(**inputs).logits
@@ -215,6 +269,53 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     for name, gradient in wanted_gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, msg=name, **CLOSE)
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
+
+
+@pytest.mark.parametrize(("model", "adapted"), [("bert", True), ("distilbert", "some"), ("roberta", "some")])
+def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
+    model: str, adapted: bool | str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftclf.gpu.blocks import PackedEncoder
+    from ftclf.gpu.weights import LowPrecisionWeights
+
+    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 16)
+    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
+    networks = [classifier(tiny_models[model], adapted, rank).to(DEVICE).train() for rank in (2, 5)]
+    for number, network in enumerate(networks):
+        with torch.no_grad():
+            for one in network.parameters():
+                if one.requires_grad:
+                    one.add_(0.05 * number)
+    tokens = made_tokens([5, 9, 2, 7, 4, 3], networks[0].config.pad_token_id)
+    labels, batches = np.array([0, 1, 2, 0, 1, 2]), []
+    for seed, rows in enumerate(([0, 2, 4], [1])):
+        batch = pack(tokens, np.array(rows), first_position(networks[0]), labels)
+        batches.append(batch | {SEEDS: torch.tensor([70 + seed])})
+
+    def passed(networks: list[Any], batches: list[dict[str, Any]]) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        batch = joined(batches)
+        inputs = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in batch.items()}
+        encoder = PackedEncoder(networks, torch.float32)
+        weights, losses = LowPrecisionWeights(encoder.layers_outside, torch.float32, encoder.products), []
+        with weights.in_place(), encoder.in_place(inputs.pop(SEEDS)):
+            for number, network in enumerate(networks):
+                own = encoder.inputs_of(number, inputs)
+                known = own.pop("labels")
+                losses.append(functional.cross_entropy(network(**own).logits, known, ignore_index=IGNORED))
+            torch.autograd.backward(losses)
+        found = []
+        for network, loss in zip(networks, losses, strict=True):
+            found.append((loss, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}))
+            network.zero_grad()
+        return found
+
+    together = passed(networks, batches)
+    for network, batch, found in zip(networks, batches, together, strict=True):
+        ((loss, wanted),) = passed([network], [batch])
+        torch.testing.assert_close(found[0], loss, **CLOSE)
+        assert found[1].keys() == wanted.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(found[1][name], gradient, msg=name, **CLOSE)
 
 
 @pytest.mark.parametrize("adapted", [False, True])
@@ -273,7 +374,6 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
     limit: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With weights that have a copy, weights without, one without a gradient, and sizes that no chunk divides."""
-    from ftclf.gpu.products import Product
     from ftclf.gpu.updates import KernelUpdate, Layout, TorchUpdate
     from ftclf.gpu.weights import LowPrecisionWeights
 
@@ -289,13 +389,13 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
             {"params": list(network[:2].parameters()), "weight_decay": 0.1},
             {"params": list(network[2:].parameters()), "weight_decay": 0.0},
         ]
-        return network, torch.optim.AdamW(groups, lr=1.0, fused=True), Product(list(network[:2]), LOW)
+        return network, torch.optim.AdamW(groups, lr=1.0, fused=True), Product([list(network[:2])], LOW)
 
     one, other = made(), made()
-    kept = LowPrecisionWeights(other[0], LOW, [other[2]])
+    kept = LowPrecisionWeights([other[0][4]], LOW, [other[2]])
     updates = [
-        TorchUpdate(one[1], limit, LowPrecisionWeights(one[0], LOW, [one[2]])),
-        KernelUpdate(other[1], limit, kept),
+        TorchUpdate(one[1], limit, LowPrecisionWeights([one[0][4]], LOW, [one[2]])),
+        KernelUpdate([other[1]], limit, kept),
     ]
     for number in range(4):
         rates = torch.tensor([1e-2, 3e-2], device=DEVICE) / (1 + number)
@@ -304,9 +404,10 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
             torch.manual_seed(number)
             x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(70, (6,), device=DEVICE)
             with update.in_place():
-                y = network[2](product(x.to(LOW), bias=product.bias).float())
+                y = network[2](product(x.to(LOW), torch.zeros(1), 0, bias=product.bias).float())
                 ((y * torch.arange(12, device=DEVICE)).sum() + network[3](ids).exp().sum()).backward()
             norms.append(update.take(rates))
+        assert norms[0].shape == (1,)
         torch.testing.assert_close(*norms)
         for mine, theirs in zip(other[0].parameters(), one[0].parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
@@ -319,19 +420,68 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
             mine.data.copy_(theirs)
         for copy in kept.trained:
             assert copy.leaf.grad is None
-            torch.testing.assert_close(copy.leaf.data[copy.rows], copy.source.data.to(LOW), rtol=1e-2, atol=0)
-            copy.leaf.data[copy.rows].copy_(copy.source.data)
+            torch.testing.assert_close(copy.part(), copy.source.data.to(LOW), rtol=1e-2, atol=0)
+            copy.part().copy_(copy.source.data)
     assert {float(state["step"]) for state in other[1].state.values()} == {4.0}
 
     resumed = made()  # goes on from torch's, and torch's from it
     resumed[1].load_state_dict(one[1].state_dict())
-    again = KernelUpdate(resumed[1], limit, LowPrecisionWeights(resumed[0], LOW, [resumed[2]]))
+    again = KernelUpdate([resumed[1]], limit, LowPrecisionWeights([resumed[0][4]], LOW, [resumed[2]]))
     assert again.counts.tolist() == [4.0] * len(again.parameters)
     one[1].load_state_dict(other[1].state_dict())
     for parameter in one[0].parameters():
         parameter.grad = torch.ones_like(parameter)
     one[1].step()
     assert {float(state["step"]) for state in one[1].state.values()} == {5.0}
+
+
+def test_trainings_of_several_ranks_step_together_as_each_does_alone() -> None:
+    from ftclf.gpu.updates import KernelUpdate
+    from ftclf.gpu.weights import LowPrecisionWeights
+
+    ranks, limit = (2, 5, 3), 0.5
+
+    def made(networks: list[Any]) -> tuple[KernelUpdate, Product]:
+        optimizers = [
+            torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=1.0, fused=True)
+            for network in networks
+        ]
+        product = Product([[network.base_model.model[0]] for network in networks], LOW)
+        return KernelUpdate(optimizers, limit, LowPrecisionWeights([], LOW, [product])), product
+
+    together, alone = ([adapted_layer(rank) for rank in ranks] for _ in range(2))
+    of_all, one_by_one = made(together), [made([network]) for network in alone]
+    rates = torch.tensor([1e-2, 3e-2, 2e-2], device=DEVICE)
+    x, g = torch.randn(3, 6, 24, device=DEVICE).to(LOW), torch.randn(3, 6, 20, device=DEVICE)
+    seeds = torch.zeros(3, dtype=torch.int64, device=DEVICE)
+    for _ in range(3):
+        y = of_all[1](x.flatten(0, 1), seeds, 0)
+        (y.float() * g.flatten(0, 1)).sum().backward()
+        norms = of_all[0].take(rates)
+        for number, (update, product) in enumerate(one_by_one):
+            own = product(x[number], seeds[:1], 0)
+            torch.testing.assert_close(y.view(3, 6, -1)[number], own, rtol=2e-3, atol=2e-3)
+            (own.float() * g[number]).sum().backward()
+            torch.testing.assert_close(
+                norms[number : number + 1], update.take(rates[number : number + 1]), rtol=1e-3, atol=0
+            )
+    for mine, theirs in zip(together, alone, strict=True):
+        for name, weight in theirs.named_parameters():
+            torch.testing.assert_close(mine.get_parameter(name), weight, rtol=1e-3, atol=1e-3, msg=name)
+    for copy in [copy for copy in of_all[1].copies if copy.source.requires_grad]:
+        torch.testing.assert_close(copy.part(), copy.source.data.to(LOW), rtol=1e-2, atol=0)
+    for adapter in of_all[1].adapters:  # what ranks below the largest lack
+        for number, rank in enumerate(ranks):
+            assert not adapter.down[number, rank:].any()
+            assert not adapter.up[number, :, rank:].any()
+
+
+def adapted_layer(rank: int) -> Any:
+    import peft
+
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=rank, lora_alpha=6, target_modules=["0"], init_lora_weights=False)
+    return peft.get_peft_model(nn.Sequential(nn.Linear(24, 20)), config).to(DEVICE)
 
 
 def small_electra(folder: Path) -> Path:
@@ -343,7 +493,7 @@ def small_electra(folder: Path) -> Path:
     return folder
 
 
-def classifier(folder: Path, adapted: bool | str) -> Any:
+def classifier(folder: Path, adapted: bool | str, rank: int = 2) -> Any:
     import peft
     from transformers import AutoModelForSequenceClassification
 
@@ -354,7 +504,9 @@ def classifier(folder: Path, adapted: bool | str) -> Any:
     layers = [name for name, one in network.named_modules() if isinstance(one, nn.Linear) and ".layer." in name]
     if adapted == "some":
         layers = [name for name in layers if name.endswith(("query", "value", "q_lin", "v_lin"))]
-    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=layers, modules_to_save=["classifier"])
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS", r=rank, lora_dropout=0.1, target_modules=layers, modules_to_save=["classifier"]
+    )
     network = peft.get_peft_model(network, config)
     for name, weight in network.named_parameters():
         if "lora_B" in name:
@@ -385,7 +537,7 @@ def test_copies_of_weights_give_what_autocast_gives() -> None:
     wanted.backward()
     wanted_gradients = [one.grad for one in network.parameters()]
     network.zero_grad()
-    weights = LowPrecisionWeights(network, torch.bfloat16)
+    weights = LowPrecisionWeights([network[0], network[2]], torch.bfloat16)
     for _ in range(2):  # what a step leaves behind does not reach the next
         for one in network.parameters():
             one.grad = None

@@ -6,6 +6,7 @@ import json
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from conftest import TrainTiny, tiny_words
 from ftclf.cli import run
 from ftclf.config import TrainingConfig
 from ftclf.edge.jobs import Lane, _train
-from ftclf.gpu.recorded import RecordedSteps, can_record
+from ftclf.errors import DivergedError
+from ftclf.gpu.recorded import Launched, RecordedSteps, can_record
 from ftclf.gpu.shapes import filled_up, rounded_up
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
 from ftclf.runs import Run
 from ftclf.together import train_side_by_side
+from ftclf.trainer import ClassifierTrainer
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -89,22 +92,29 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
 class OnCPU(RecordedSteps):
     """Steps that are trained and never recorded, without a GPU."""
 
-    def __init__(self, loss_of: Any, update: Any, device: Any) -> None:
-        self.loss_of, self.update, self.groups = loss_of, update, update.optimizer.param_groups
-        self.loss, self.norm = torch.zeros(()), torch.zeros(())
-        self.shapes: Any = set()
-        self.done: list[tuple[int, float, float]] = []
+    def __init__(self, losses_of: Any, update: Any, device: Any, trainings: int = 1) -> None:
+        self.losses_of, self.update, self.found = losses_of, update, torch.zeros(2, trainings)
 
-    def step(self, batch: Any, number: int) -> torch.Tensor:
-        self.rates = torch.tensor([group["lr"] for group in self.groups])
+    def launch(self, batch: Any) -> list[Launched]:
+        self.rates = torch.tensor([group["lr"] for group in self.update.groups])
         self._train(batch)
-        self.shapes.add(batch["input_ids"].shape)
-        self.done.append((number, float(self.loss), float(self.norm)))
-        return self.loss
+        return self._launched(self.found.clone(), SimpleNamespace(synchronize=lambda: None))
 
-    def checked(self, ahead: int = 0) -> list[tuple[int, float, float]]:
-        done, self.done = self.done, []
-        return done
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train as on a GPU, kernels in triton's interpreter."""
+    pytest.importorskip("triton", reason="needs triton")
+    monkeypatch.setattr("ftclf.recording.can_record", lambda *_: True)
+    monkeypatch.setattr("ftclf.recording.packs", lambda network, *_: network.config._attn_implementation == "sdpa")
+    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 16)
+    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 8)
+    monkeypatch.setattr("torch.cuda.Stream", lambda: None)
+    monkeypatch.setattr("ftclf.recording.computing_in", nullcontext)
+    monkeypatch.setattr("ftclf.gpu.members.RecordedSteps", OnCPU)
+    monkeypatch.setattr("ftclf.trainer.train_by_rows", lambda *_: None)
+    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: True)
+    monkeypatch.setattr("ftclf.compute.Compute.place", lambda self, network, *_, **__: network)
 
 
 SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_length")
@@ -113,19 +123,12 @@ SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_lengt
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [SEVERAL, ("method=lora", "training.batches=random")])
 def test_steps_made_as_for_a_gpu_train_what_others_train(
-    words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    pytest.importorskip("triton", reason="needs triton")
     few = ("training.batch_size=4", "training.max_steps=2", "training.log_steps=1", "baselines=[]", *words)
     monkeypatch.setattr("ftclf.dropout.use_byte_dropout", without_dropout)
     usual = lines(train_tiny(*few, folder="usual"))
-    monkeypatch.setattr("ftclf.recording.RecordingTrainer.choose_steps", as_on_a_gpu)
-    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 16)
-    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 8)
-    monkeypatch.setattr("ftclf.recording.apart_from_the_default_stream", nullcontext)
-    monkeypatch.setattr("ftclf.recording.RecordedSteps", OnCPU)
-    monkeypatch.setattr("ftclf.trainer.train_by_rows", lambda *_: None)
-    monkeypatch.setattr("ftclf.compute.Compute.place", lambda self, network, *_, **__: network)
+    request.getfixturevalue("as_on_a_gpu")
     padded = lines(train_tiny(*few, "model.attention=eager", folder="padded"))
     packed = lines(train_tiny(*few, "model.attention=sdpa", folder="packed"))
     for found in (padded, packed):
@@ -137,15 +140,45 @@ def test_steps_made_as_for_a_gpu_train_what_others_train(
             assert one.get("learning_rate") == wanted.get("learning_rate")
 
 
-def as_on_a_gpu(trainer: Any, config: TrainingConfig) -> None:
-    trainer.records, trainer.seat = True, None
-    trainer.packs = trainer.network.config._attn_implementation == "sdpa"
-
-
 def without_dropout(network: torch.nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+
+
+@pytest.mark.slow
+def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
+    as_on_a_gpu: None, tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that is dropped, and when another job has failed."""
+    step = ClassifierTrainer.training_step
+
+    def failing(self: ClassifierTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.seat and self.seat.number == 1 and self.state.global_step == 2:
+            raise DivergedError("training: the loss is nan")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
+    monkeypatch.setattr("ftclf.dropout.use_byte_dropout", lambda _: None)
+    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
+    words = ["training.batch_size=2", "training.log_steps=1", "baselines=[]", "model.attention=sdpa"]
+    words += ["training.learning_rate=1e-3", "training.max_steps=3", "method.target_modules=[query]"]
+    sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
+    assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 1
+    for number, rank in enumerate((2, 4)):
+        alone = tiny_words(tiny_models["bert"], reviews, tmp_path / f"alone-{number}", *words)
+        assert run([*alone, f"method.r={rank}"]) == 0
+        found, wanted = (lines(Run(tmp_path / name)) for name in (f"sweep/{number}", f"alone-{number}"))
+        assert len(found) == (len(wanted) if number == 0 else 2)
+        for one, other in zip(found, wanted, strict=False):
+            for name in ("loss", "grad_norm", "learning_rate", "validation_log_loss"):
+                assert one.get(name, 0) == pytest.approx(other.get(name, 0), rel=1e-4), (number, name)
+
+
+def here(*lanes: Lane) -> None:
+    """Train jobs in this process."""
+    for lane in lanes:
+        train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()})
 
 
 WORDS = ("training.log_steps=1", "training.epochs=3", "baselines=[]")
@@ -216,7 +249,6 @@ def test_a_learning_rate_that_is_too_large_is_told_with_its_step(
 @gpu
 def test_a_run_that_was_stopped_goes_on(train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch) -> None:
     from ftclf.stopping import Stopped
-    from ftclf.trainer import ClassifierTrainer
 
     whole = lines(train_tiny(*WORDS, folder="whole"))
     save = ClassifierTrainer._save_checkpoint
@@ -236,13 +268,9 @@ def test_a_run_that_was_stopped_goes_on(train_tiny: TrainTiny, monkeypatch: pyte
 
 
 @gpu
-def test_jobs_that_take_turns_give_what_each_gives_alone(
+def test_jobs_that_step_together_give_what_each_gives_alone(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def here(*lanes: Lane) -> None:
-        for lane in lanes:
-            train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()})
-
     monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
     words = ["training.learning_rate=1e-3", *WORDS]
     sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)

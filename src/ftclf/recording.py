@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,10 @@ from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse
-from ftclf.gpu.blocks import PackedEncoder, packs
-from ftclf.gpu.recorded import RecordedSteps, apart_from_the_default_stream, can_record
-from ftclf.gpu.updates import KernelUpdate, TorchUpdate
-from ftclf.gpu.weights import LowPrecisionWeights
+from ftclf.gpu.blocks import packs
+from ftclf.gpu.members import JointSteps, Member, steps_of
+from ftclf.gpu.packed import MOST_ATTENDED, SEEDS
+from ftclf.gpu.recorded import Steps, can_record, computing_in
 from ftclf.resumable import ResumableTrainer
 from ftclf.turns import current_seat
 
@@ -26,23 +26,25 @@ from ftclf.turns import current_seat
 class RecordingTrainer(ResumableTrainer):
     """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
 
-    What comes before a step and after it is the Trainer's. Jobs that train together take turns of
-    a few steps.
+    What comes before a step and after it is the Trainer's. Jobs that train together meet at each step.
     """
 
     compute: Compute
     records = packs = False
-    recorded: RecordedSteps | None = None
+    recorded: Steps | None = None
+    joint: JointSteps | None = None
 
-    def choose_steps(self, config: TrainingConfig) -> None:
-        """Settle whether steps are recorded, and whether their batches are packed."""
+    def choose_steps(self, config: TrainingConfig, longest: int) -> None:
+        """Settle whether steps are recorded, their batches packed, and made with others; no text is longer."""
         device, precision, known = self.compute.device, self.compute.precision, can_fuse(self.network)
         self.records = known and can_record(config, device, precision)
         if known and config.compile and can_record(replace(config, compile=False), device, precision):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
         self.packs = self.records and packs(self.network, device, self.compute.dtype)
         self.seat = current_seat()
-        self.meets = self.seat is not None and known and device == "cpu"
+        if self.seat and self.packs and longest <= MOST_ATTENDED:  # what longer ones drop follows from no seed
+            self.joint = self.seat.relay.share(JointSteps)
+        self.meets = self.seat is not None and (self.joint is not None or (known and device == "cpu"))
 
     def gather(self) -> None:
         """Wait for the others that train together with this one, if any."""
@@ -50,7 +52,7 @@ class RecordingTrainer(ResumableTrainer):
             self.seat.gather()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        with apart_from_the_default_stream() if self.records else nullcontext():
+        with self._stream():
             result = super().train(*args, **kwargs)
             self.check_steps(ahead=0)
         return result
@@ -64,6 +66,8 @@ class RecordingTrainer(ResumableTrainer):
         if self.recorded is None:
             self.recorded = self._start_recording(model)
         model.train()
+        if self.packs:
+            inputs = inputs | {SEEDS: torch.randint(2**63 - 1, (1,))}
         loss = self.recorded.step(inputs, number)
         self.check_steps()
         return loss
@@ -74,23 +78,28 @@ class RecordingTrainer(ResumableTrainer):
             refuse_infinite("loss", loss, number)
             refuse_infinite("gradient's norm", norm, number)
 
-    def _start_recording(self, model: Any) -> RecordedSteps:
-        """Build what records a step."""
-        dtype = self.compute.dtype
-        encoder = PackedEncoder(self.network, dtype) if self.packs else None
-        optimizer, limit = _without_steps(self.optimizer), self.args.max_grad_norm
-        update: TorchUpdate | KernelUpdate
-        if encoder:
-            update = KernelUpdate(optimizer, limit, LowPrecisionWeights(self.network, dtype, encoder.products))
-        else:
-            weights = None if dtype == torch.float32 else LowPrecisionWeights(self.network, dtype)
-            update = TorchUpdate(optimizer, limit, weights)
+    def _stream(self) -> AbstractContextManager[None]:
+        """Return what the device computes the training in."""
+        if not self.records:
+            return nullcontext()
+        return computing_in(self.joint.stream if self.joint else torch.cuda.Stream())  # type: ignore[no-untyped-call]
 
-        def loss_of(inputs: dict[str, Any]) -> Any:
-            with encoder.in_place() if encoder else nullcontext():
-                return self.compute_loss(model, inputs)
-
-        return RecordedSteps(loss_of, update, self.args.device)
+    def _start_recording(self, model: Any) -> Steps:
+        """Build what records a step, alone or with others."""
+        own = Member(
+            self.network,
+            functools.partial(self.compute_loss, model),
+            _without_steps(self.optimizer),
+            self.args.max_grad_norm,
+            self.packs,
+            self.compute.dtype,
+            self.args.device,
+        )
+        if self.seat is None or self.joint is None:
+            steps = steps_of([own])
+            return Steps(lambda batch: steps.launch(batch)[0])
+        seat, joint = self.seat, self.joint
+        return Steps(lambda batch: seat.meet((own, batch), joint.launch))
 
     def _clip_grad_norm(self, model: Any) -> Any:
         return self.recorded.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]

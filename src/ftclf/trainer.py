@@ -89,7 +89,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
-        self.choose_steps(config)
+        self.choose_steps(config, int(train.tokens.lengths.max()))
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
         self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out

@@ -37,6 +37,13 @@ def layers_outside(network: nn.Module) -> list[nn.Linear]:
     return [module for module in network.modules() if isinstance(module, nn.Linear) and module not in inside]
 
 
+def dropouts_outside(network: nn.Module) -> dict[nn.Module, bool]:
+    """Return the dropouts that are in no block, and whether each comes before them: of embeddings, or of a head."""
+    inside, before = set(encoder_of(network).modules()), set(_core(network).embeddings.modules())
+    outside = [one for one in network.modules() if isinstance(one, nn.Dropout) and one not in inside]
+    return {module: module in before for module in outside}
+
+
 def blocks_of(networks: list[nn.Module]) -> list[Block]:
     """Return the blocks of networks that share their base weights and differ in their adapters."""
     config = _core(networks[0]).config

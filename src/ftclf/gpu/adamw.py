@@ -10,8 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 
-def sum_of_squares(table: Any, layout: Any, low: torch.dtype) -> Tensor:
-    """Return the sum of the squares of all gradients, in float32; `low` is the type of those that have a copy."""
+def sums_of_squares(table: Any, layout: Any, low: torch.dtype) -> Tensor:
+    """Return the sum of the squares of each program's gradients; `low` is the type of those that have a copy."""
     sums = torch.empty(layout.programs, device=table.there.device)
     _squares[(layout.programs,)](
         table.there,
@@ -23,7 +23,7 @@ def sum_of_squares(table: Any, layout: Any, low: torch.dtype) -> Tensor:
         CHUNK=layout.CHUNK,
         COLUMNS=table.COLUMNS,
     )
-    return sums.sum()
+    return sums
 
 
 def step(
@@ -34,17 +34,17 @@ def step(
     decays: Tensor,
     betas: Tensor,
     powers: Tensor,
-    norm: Tensor,
+    norms: Tensor,
     limit: float,
     epsilon: float,
 ) -> None:
     """Make a step of AdamW (Loshchilov and Hutter 2019), with gradients divided by what their norm exceeds `limit` by.
 
-    `rates` and `decays` are those of the groups, `powers` the betas to the power of the step's number. Copies of the
-    weights are written in the type `low`.
+    `rates` and `decays` are those of the groups, `norms` and `powers` those of the trainings: of all gradients, and the
+    betas to the power of the step's number, (trainings, 2). Copies of the weights are written in the type `low`.
     """
     _step[(layout.programs,)](
-        *(table.there, layout.tensors, layout.chunks, rates, decays, betas, powers, norm, limit, epsilon),
+        *(table.there, layout.tensors, layout.chunks, rates, decays, betas, powers, norms, limit, epsilon),
         ALIGNED=table.aligned,
         LOW=_type(low),
         CHUNK=layout.CHUNK,
@@ -65,6 +65,19 @@ def _tensor(row, which: tl.constexpr, TYPE: tl.constexpr, ALIGNED: tl.constexpr)
     if ALIGNED:
         found = tl.multiple_of(found, 16)
     return found
+
+
+@triton.jit
+def _whole(row, whole):
+    """Return whether a chunk that is `whole` lies in one piece, in a copy too."""
+    return whole & (tl.load(row + 8) == tl.load(row + 9))
+
+
+@triton.jit
+def _within_copy(row, at):
+    """Return where elements lie in a copy and its gradient, whose rows may be apart."""
+    width, pitch = tl.load(row + 8), tl.load(row + 9)
+    return at // width * pitch + at % width
 
 
 @triton.jit
@@ -94,14 +107,14 @@ def _squares(
     row = table + tl.load(tensors + program) * COLUMNS
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size = start + tl.arange(0, CHUNK), tl.load(row + 5)
-    there, whole = at < size, start + CHUNK <= size
+    there, whole = at < size, _whole(row, start + CHUNK <= size)
     g = tl.zeros([CHUNK], tl.float32)
     if tl.load(row + 1) != 0:
         if tl.load(row + 4) != 0:
             if whole:
                 g = _load(_tensor(row, 1, LOW, ALIGNED), at, there, False)
             else:
-                g = _load(_tensor(row, 1, LOW, ALIGNED), at, there, True)
+                g = _load(_tensor(row, 1, LOW, ALIGNED), _within_copy(row, at), there, True)
         else:
             if whole:
                 g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, there, False)
@@ -118,7 +131,10 @@ def _update(
     factor, rate, decay, rest1, rest2, first, second, epsilon = numbers
     weight, mean = _tensor(row, 0, tl.float32, ALIGNED), _tensor(row, 2, tl.float32, ALIGNED)
     square = _tensor(row, 3, tl.float32, ALIGNED)
-    g = _load(_tensor(row, 1, TYPE, ALIGNED), at, there, MASKED) * factor
+    low_at = at
+    if COPIED and MASKED:
+        low_at = _within_copy(row, at)
+    g = _load(_tensor(row, 1, TYPE, ALIGNED), low_at, there, MASKED) * factor
     w, m, v = _load(weight, at, there, MASKED), _load(mean, at, there, MASKED), _load(square, at, there, MASKED)
     m += rest1 * (g - m)
     v += rest2 * (g * g - v)
@@ -127,7 +143,7 @@ def _update(
     _store(mean, at, m, there, MASKED)
     _store(square, at, v, there, MASKED)
     if COPIED:
-        _store(_tensor(row, 4, TYPE, ALIGNED), at, w, there, MASKED)
+        _store(_tensor(row, 4, TYPE, ALIGNED), low_at, w, there, MASKED)
 
 
 @triton.jit
@@ -139,7 +155,7 @@ def _step(
     decays,
     betas,
     powers,
-    norm,
+    norms,
     limit,
     epsilon,
     ALIGNED: tl.constexpr,
@@ -151,11 +167,12 @@ def _step(
     row = table + tl.load(tensors + program) * COLUMNS
     start = tl.load(chunks + program).to(tl.int64) * CHUNK
     at, size, group = start + tl.arange(0, CHUNK), tl.load(row + 5), tl.load(row + 6)
-    there, whole = at < size, start + CHUNK <= size
+    there, whole = at < size, _whole(row, start + CHUNK <= size)
     if tl.load(row + 1) != 0:
-        factor = 1 / tl.maximum((tl.load(norm) + 1e-6) / limit, 1.0)
+        training = tl.load(row + 7)
+        factor, mine = 1 / tl.maximum((tl.load(norms + training) + 1e-6) / limit, 1.0), powers + 2 * training
         rest1, rest2 = (1 - tl.load(betas)).to(tl.float32), (1 - tl.load(betas + 1)).to(tl.float32)
-        first, second = (1 - tl.load(powers)).to(tl.float32), (1 - tl.load(powers + 1)).to(tl.float32)
+        first, second = (1 - tl.load(mine)).to(tl.float32), (1 - tl.load(mine + 1)).to(tl.float32)
         rate, decay = tl.load(rates + group), tl.load(decays + group)
         numbers = (factor, rate, decay, rest1, rest2, first, second, epsilon)
         if tl.load(row + 4) != 0:

@@ -14,8 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ftclf.gpu.elementwise import sum_rows
+from ftclf.gpu.packed import MOST_ATTENDED, Draw
 
-LONGEST = 128  # tokens of a text: a larger matrix does not fit
+LARGEST = tl.constexpr(MOST_ATTENDED)
 NARROWEST, WIDEST = 16, 128  # a head that the matrix unit takes
 
 
@@ -24,47 +25,48 @@ def can_attend(width: int) -> bool:
     return NARROWEST <= width <= WIDEST and width & (width - 1) == 0
 
 
-def attend(x: Tensor, bounds: Tensor, longest: int, rate: float, bias: Tensor | None = None) -> Tensor:
-    """Return softmax(query @ key.T / sqrt(width)), dropped out at a rate, @ value within each text.
+def attend(x: Tensor, bounds: Tensor, longest: int, draw: Draw, bias: Tensor | None = None) -> Tensor:
+    """Return dropout(softmax(query @ key.T / sqrt(width))) @ value within each text.
 
     x has the shape (tokens, 3, heads, width), of queries, keys and values; the answer (tokens, heads, width). Text i
     has the tokens from `bounds[i]` to `bounds[i + 1]`, `longest` at most, and every token is of a text. `bias` has been
-    added to x already, and gets its gradient here; not where texts are longer than `LONGEST`. (Vaswani et al. 2017; the
-    probabilities are computed again in backward, as Dao et al. 2022 do)
+    added to x already, and gets its gradient here; not where texts are longer than `MOST_ATTENDED`, for which
+    the seeds are not used either. (Vaswani et al. 2017; the probabilities are computed again in backward, as Dao et
+    al. 2022 do)
     """
-    if longest > LONGEST:
+    if longest > MOST_ATTENDED:
         query, key, value = x.unbind(1)
         flash = torch.ops.aten._flash_attention_forward
-        return flash(query, key, value, bounds, bounds, longest, longest, rate, False, False)[0]  # type: ignore[no-any-return]
-    return _Attention.apply(x, bias, bounds, longest, rate)  # type: ignore[no-any-return]
+        return flash(query, key, value, bounds, bounds, longest, longest, draw.rate, False, False)[0]  # type: ignore[no-any-return]
+    return _Attention.apply(x, bias, bounds, longest, draw)  # type: ignore[no-any-return]
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor | None, bounds: Tensor, longest: int, rate: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, bounds: Tensor, longest: int, draw: Draw) -> Tensor:
         x = x.contiguous()
         tokens, _, heads, width = x.shape
         y = x.new_empty(tokens, heads, width)
-        seed = torch.randint(2**31 - 1, (1,), device=x.device) if rate else bounds
-        ctx.grid, ctx.options = (len(bounds) - 1, heads), _options(longest, width, rate)
-        ctx.numbers, ctx.type = (width**-0.5, rate), None if bias is None else bias.dtype
-        _forward[ctx.grid](x, y, bounds, seed, *ctx.numbers, **ctx.options)
-        ctx.save_for_backward(x, bounds, seed)
+        ctx.grid, ctx.options = (len(bounds) - 1, heads), _options(longest, width, draw)
+        ctx.numbers = *draw.of(len(bounds) - 1), width**-0.5
+        ctx.type = None if bias is None else bias.dtype
+        _forward[ctx.grid](x, y, bounds, *ctx.numbers, **ctx.options)
+        ctx.save_for_backward(x, bounds)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, bounds, seed = ctx.saved_tensors
+        x, bounds = ctx.saved_tensors
         dx, summed = torch.empty_like(x), ctx.needs_input_grad[1]
         sums = torch.empty(len(bounds) - 1 if summed else 1, x[0].numel(), device=x.device)
         g = gradients[0].contiguous()
-        _backward[ctx.grid](x, g, dx, sums, bounds, seed, *ctx.numbers, SUMS=summed, **ctx.options)
+        _backward[ctx.grid](x, g, dx, sums, bounds, *ctx.numbers, SUMS=summed, **ctx.options)
         return dx, sum_rows(sums, 0, ctx.type)[1] if summed else None, None, None, None
 
 
-def _options(longest: int, width: int, rate: float) -> dict[str, Any]:
+def _options(longest: int, width: int, draw: Draw) -> dict[str, Any]:
     size = max(16, 1 << (longest - 1).bit_length())
-    return {"WIDTH": width, "SIZE": size, "DROPS": rate > 0, "num_warps": {16: 1, 32: 2, 64: 4, 128: 8}[size]}
+    return {"WIDTH": width, "SIZE": size, "DROPS": draw.drops, "num_warps": {16: 1, 32: 2, 64: 4, 128: 8}[size]}
 
 
 @triton.jit
@@ -96,15 +98,19 @@ def _probabilities(q, k, scale, length, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _kept(seed, rate, SIZE: tl.constexpr):
-    """Return what each probability is multiplied by: 0, or what makes up for those that are 0."""
-    place = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
-    element = tl.arange(0, SIZE)[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
-    return tl.where(tl.rand(tl.load(seed), place * SIZE * SIZE + element) < rate, 0.0, 1 / (1 - rate))
+def _kept(seeds, place, each, rate, SIZE: tl.constexpr):
+    """Return what each probability is multiplied by, whatever SIZE is: 0, or what makes up for those that are 0."""
+    training = tl.program_id(0) // each
+    matrix = (tl.program_id(0) - training * each) * tl.num_programs(1) + tl.program_id(1)
+    row, column = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
+    element = (matrix * LARGEST + row) * LARGEST + column
+    return tl.where(tl.rand(tl.load(seeds + training) + place, element) < rate, 0.0, 1 / (1 - rate))
 
 
-@triton.jit
-def _forward(x, y, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.constexpr, DROPS: tl.constexpr):
+@triton.jit(do_not_specialize=["place"])
+def _forward(
+    x, y, bounds, seeds, place, each, rate, scale, WIDTH: tl.constexpr, SIZE: tl.constexpr, DROPS: tl.constexpr
+):
     start = tl.load(bounds + tl.program_id(0))
     length = tl.load(bounds + tl.program_id(0) + 1) - start
     if length > 0:
@@ -112,21 +118,23 @@ def _forward(x, y, bounds, seed, scale, rate, WIDTH: tl.constexpr, SIZE: tl.cons
         v = _part(x, start, length, 2, WIDTH, SIZE)
         weights = _probabilities(q, k, scale, length, SIZE)
         if DROPS:
-            weights *= _kept(seed, rate, SIZE)
+            weights *= _kept(seeds, place, each, rate, SIZE)
         at_y, there = _places(start, length, 0, 1, WIDTH, SIZE)
         tl.store(y + at_y, tl.dot(weights.to(v.dtype), v).to(v.dtype), there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["place"])
 def _backward(
     x,
     dy,
     dx,
     sums,
     bounds,
-    seed,
-    scale,
+    seeds,
+    place,
+    each,
     rate,
+    scale,
     SUMS: tl.constexpr,
     WIDTH: tl.constexpr,
     SIZE: tl.constexpr,
@@ -143,7 +151,7 @@ def _backward(
         dweights = tl.dot(g, tl.trans(v))
         dropped = weights
         if DROPS:
-            kept = _kept(seed, rate, SIZE)
+            kept = _kept(seeds, place, each, rate, SIZE)
             dweights *= kept
             dropped = weights * kept
         dscores = weights * (dweights - tl.sum(dweights * weights, 1)[:, None]) * scale

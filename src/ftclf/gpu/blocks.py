@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ftclf.console import warn
-from ftclf.fused import can_fuse, encoder_of, reads_first_token
-from ftclf.gpu.packed import BOUNDS, LONGEST
+from ftclf.fused import can_fuse, dropouts_outside, encoder_of, layers_outside, reads_first_token
+from ftclf.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.gpu.products import Product
 
 Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
@@ -45,15 +46,15 @@ def can_pack(network: Any) -> bool:
 @functools.cache
 def kernels_run(width: int, device: str) -> bool:
     """Return whether the machine can compile the kernels for heads of a width, and has room for the largest."""
-    from ftclf.gpu.attention import LONGEST as LARGEST
     from ftclf.gpu.attention import attend
 
     options: dict[str, Any] = {"device": device, "requires_grad": True}
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-            x = torch.zeros(LARGEST, 3, 1, width, dtype=torch.bfloat16, **options)
-            bounds = torch.tensor([0, LARGEST], dtype=torch.int32, device=device)
-            attend(x, bounds, LARGEST, 0.1, torch.zeros(3 * width, **options)).sum().backward()  # type: ignore[no-untyped-call]
+            x = torch.zeros(MOST_ATTENDED, 3, 1, width, dtype=torch.bfloat16, **options)
+            bounds = torch.tensor([0, MOST_ATTENDED], dtype=torch.int32, device=device)
+            draw = Draw(0.1, torch.zeros(1, dtype=torch.int64, device=device), 0)
+            attend(x, bounds, MOST_ATTENDED, draw, torch.zeros(3 * width, **options)).sum().backward()  # type: ignore[no-untyped-call]
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of triton, its C compiler or the driver
@@ -68,38 +69,53 @@ def _width(network: Any) -> int:
 
 
 class Block:
-    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm."""
+    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm.
 
-    def __init__(self, layer: Any, parts: Parts, dtype: torch.dtype) -> None:
-        inward, self.norms, self.dropouts, *layers = parts(layer)
+    `layers` are the block's of each training: all have what is frozen of the first, and adapters of their own.
+    """
+
+    PLACES = 15  # where it may drop: three dropouts, and three adapters of each product
+
+    def __init__(self, layers: Sequence[Any], parts: Parts, dtype: torch.dtype) -> None:
+        inward, *others = zip(*(parts(layer) for layer in layers), strict=True)
+        norms, dropouts, *rest = others
+        self.norms, self.dropouts = norms[0], dropouts[0]
         self.inward = Product(inward, dtype)
-        self.outward, self.up, self.down = (Product([one], dtype) for one in layers)
+        self.outward, self.up, self.down = (Product([[one] for one in each], dtype) for each in rest)
 
     @property
     def products(self) -> list[Product]:
         return [self.inward, self.outward, self.up, self.down]
 
-    def forward(self, x: Pair, heads: int, bounds: Tensor, longest: int, firsts: Tensor | None) -> Pair:
-        """Return the block's output; with `firsts`, the places of the texts' first tokens, that of these alone."""
-        from ftclf.gpu.attention import LONGEST as LARGEST
+    def forward(
+        self, x: Pair, heads: int, bounds: Tensor, longest: int, firsts: Tensor | None, seeds: Tensor, place: int
+    ) -> Pair:
+        """Return the block's output; with `firsts`, the places of the texts' first tokens, that of these alone.
+
+        What is dropped follows from `seeds`, in PLACES places from `place` on.
+        """
         from ftclf.gpu.attention import attend
         from ftclf.gpu.elementwise import add_norm, gelu
 
-        rates = [float(getattr(one, "p", 0.0)) if one is not None and one.training else 0.0 for one in self.dropouts]
-        bias, alone = self.inward.bias, longest > LARGEST  # else attention gives the bias its gradient
-        y = self.inward(x.low, bias=bias if alone else bias.detach()).view(len(x.low), 3, heads, -1)
-        y = attend(y, bounds, longest, rates[0], None if alone else bias).flatten(1)
+        draws = [Draw(_rate(one), seeds, place + number) for number, one in enumerate(self.dropouts)]
+        inward, outward, up, down = range(place + len(draws), place + self.PLACES, 3)
+        bias, alone = self.inward.bias, longest > MOST_ATTENDED  # else attention gives the bias its gradient
+        y = self.inward(x.low, seeds, inward, bias=bias if alone else bias.detach()).view(len(x.low), 3, heads, -1)
+        y = attend(y, bounds, longest, draws[0], None if alone else bias).flatten(1)
         wide = x.wide
         if firsts is not None:
             y, wide = y.index_select(0, firsts), wide.index_select(0, firsts)
 
-        def normed(product: Product, inputs: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float) -> Pair:
-            h = product(inputs)
-            return Pair(*add_norm(h, product.bias, residual, norm.weight, norm.bias, rate, norm.eps))
+        def normed(h: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, draw: Draw) -> Pair:
+            return Pair(*add_norm(h, bias, residual, norm.weight, norm.bias, draw, norm.eps))
 
-        x = normed(self.outward, y, wide, self.norms[0], rates[1])
-        h = gelu(self.up(x.low), self.up.bias)
-        return normed(self.down, h, x.wide, self.norms[1], rates[2])
+        x = normed(self.outward(y, seeds, outward), self.outward.bias, wide, self.norms[0], draws[1])
+        h = gelu(self.up(x.low, seeds, up), self.up.bias)
+        return normed(self.down(h, seeds, down), self.down.bias, x.wide, self.norms[1], draws[2])
+
+
+def _rate(dropout: Any) -> float:
+    return float(getattr(dropout, "p", 0.0)) if dropout is not None and dropout.training else 0.0
 
 
 @dataclass(frozen=True)
@@ -111,35 +127,95 @@ class Pair:
 
 
 class PackedEncoder:
-    """The blocks of a network's encoder, which take packed batches while `in_place`."""
+    """The blocks of a network's encoder, which take packed batches while `in_place`.
 
-    def __init__(self, network: Any, dtype: torch.dtype) -> None:
-        self.encoder, self.config, self.dtype = encoder_of(network), network.config, dtype
+    Several networks that differ in their adapters and heads pass them together: the first takes the batch of all, and
+    every network reads what is its own of it.
+    """
+
+    USES = 2  # of a dropout outside the blocks: heads have one layer of it for two places
+
+    def __init__(self, networks: Sequence[Any], dtype: torch.dtype) -> None:
+        self.networks, self.dtype, self.config = networks, dtype, networks[0].config
+        self.encoders = [encoder_of(network) for network in networks]
         parts = _distilbert if self.config.model_type == "distilbert" else _bert
-        self.blocks = [Block(layer, parts, dtype) for layer in self.encoder.layer]
+        layers = zip(*(encoder.layer for encoder in self.encoders), strict=True)
+        self.blocks = [Block(same, parts, dtype) for same in layers]
+        self.dropouts = [dropouts_outside(network) for network in networks]
+        self.no_seeds = torch.zeros(len(networks), dtype=torch.int64, device=self.blocks[0].inward.weight.device)
+        self.found: Sequence[Tensor] = ()  # the first tokens of each training
 
     @property
     def products(self) -> list[Product]:
         return [product for block in self.blocks for product in block.products]
 
+    @property
+    def layers_outside(self) -> list[nn.Linear]:
+        return [layer for network in self.networks for layer in layers_outside(network)]
+
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        before, self.config._attn_implementation = self.config._attn_implementation, NO_MASK
-        self.encoder.forward = self._forward
+    def in_place(self, seeds: Tensor | None = None) -> Iterator[None]:
+        """Let the networks pass their batch through the blocks, the first of them before the others.
+
+        What is dropped follows from the seeds, one of each training.
+        """
+        seeds = self.no_seeds if seeds is None else seeds
+        before = self.config._attn_implementation
+        for number, (network, encoder) in enumerate(zip(self.networks, self.encoders, strict=True)):
+            network.config._attn_implementation = NO_MASK
+            encoder.forward = functools.partial(self._forward, number, seeds)
+            self._seed_dropouts(number, seeds)
         try:
             yield
         finally:
-            del self.encoder.forward
-            self.config._attn_implementation = before
+            self.found = ()
+            for network, encoder, dropouts in zip(self.networks, self.encoders, self.dropouts, strict=True):
+                network.config._attn_implementation = before
+                for module in (encoder, *dropouts):
+                    del module.forward
 
-    def _forward(self, hidden_states: Tensor, *_: Any, **options: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        wide, bounds = hidden_states.flatten(0, 1).float(), options[BOUNDS]
+    def _seed_dropouts(self, number: int, seeds: Tensor) -> None:
+        """Let the dropouts outside the blocks of one network draw by seeds: those before them for all trainings."""
+        for layer, (module, before) in enumerate(self.dropouts[number].items()):
+            own = seeds if before and number == 0 else seeds[number : number + 1]
+            places = itertools.count(self.first_place(len(self.blocks)) + layer * self.USES)
+            module.forward = functools.partial(_dropout, module, own, places)
+
+    def first_place(self, block: int) -> int:
+        """Return the number of the first place where a block may drop; heads come last."""
+        return block * Block.PLACES
+
+    def inputs_of(self, number: int, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return what one of the networks takes of the batch of all: only the first needs its tokens."""
+        if len(self.networks) == 1:
+            return inputs
+        own = inputs | {"labels": inputs["labels"].chunk(len(self.networks))[number]}
+        return own if number == 0 else own | {name: own[name][:, :1] for name in ("input_ids", "position_ids")}
+
+    def _forward(
+        self, number: int, seeds: Tensor, hidden_states: Tensor, *_: Any, **options: Any
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        if number == 0:
+            self.found = self._passed(hidden_states, options[BOUNDS], options[LONGEST], seeds)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.found[number][:, None])
+
+    def _passed(self, states: Tensor, bounds: Tensor, longest: int, seeds: Tensor) -> Sequence[Tensor]:
+        wide, trainings = states.flatten(0, 1).float(), len(self.networks)
         x = Pair(wide, wide.to(self.dtype))
-        firsts = bounds[:-1].long().clamp(max=len(wide) - 1)
-        for block in self.blocks:
+        each = len(wide) // trainings
+        last = torch.arange(each - 1, len(wide), each, device=wide.device)[:, None]  # where a text without tokens reads
+        firsts = bounds[:-1].long().view(trainings, -1).minimum(last).flatten()
+        for number, block in enumerate(self.blocks):
             chosen = firsts if block is self.blocks[-1] else None
-            x = block.forward(x, self.config.num_attention_heads, bounds, options[LONGEST], chosen)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=x.wide[:, None])
+            place = self.first_place(number)
+            x = block.forward(x, self.config.num_attention_heads, bounds, longest, chosen, seeds, place)
+        return x.wide.chunk(trainings)
+
+
+def _dropout(module: nn.Module, seeds: Tensor, places: Iterator[int], x: Tensor) -> Tensor:
+    from ftclf.gpu.dropout import dropout
+
+    return dropout(x, Draw(_rate(module), seeds, next(places)))
 
 
 def _bert(layer: Any) -> tuple[Any, ...]:

@@ -12,18 +12,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ftclf.gpu.dropout import kept, row_options
+from ftclf.gpu.packed import Draw
+
 PROGRAMS = 512  # that share the rows in backward
 COLUMNS = 32  # that a program sums
 
 
 def add_norm(
-    h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, rate: float, epsilon: float
+    h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, draw: Draw, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """Return layer_norm(dropout(h + bias) + x), in the type of x and in that of h.
 
     h and x have the shape (tokens, width), the others (width,). Sums are in float32. (Ba et al. 2016)
     """
-    found: tuple[Tensor, Tensor] = _AddNorm.apply(h, bias, x, weight, shift, rate, epsilon)
+    found: tuple[Tensor, Tensor] = _AddNorm.apply(h, bias, x, weight, shift, draw, epsilon)
     return found
 
 
@@ -35,25 +38,24 @@ def gelu(h: Tensor, bias: Tensor) -> Tensor:
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, rate: float, epsilon: float
+        ctx: Any, h: Tensor, bias: Tensor, x: Tensor, weight: Tensor, shift: Tensor, draw: Draw, epsilon: float
     ) -> tuple[Tensor, Tensor]:
         h, x = h.contiguous(), x.contiguous()
         rows, width = h.shape
         wide, low = torch.empty_like(x), torch.empty_like(h)
         moments = torch.empty(rows, 2, device=h.device)
-        seed = torch.randint(2**31 - 1, (1,), device=h.device) if rate else moments
-        ctx.options = {**_options(width), "DROPS": rate > 0}
+        ctx.options = {**row_options(width), "DROPS": draw.drops}
+        ctx.draw = draw.of(rows)
         _norm_forward[(rows,)](
-            h, bias, x, weight, shift, wide, low, moments, seed, rate, epsilon, WIDTH=width, **ctx.options
+            h, bias, x, weight, shift, wide, low, moments, *ctx.draw, epsilon, WIDTH=width, **ctx.options
         )
-        ctx.save_for_backward(h, bias, x, weight, moments, seed)
-        ctx.rate = rate
+        ctx.save_for_backward(h, bias, x, weight, moments)
         ctx.set_materialize_grads(False)
         return wide, low
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        h, bias, x, weight, moments, seed = ctx.saved_tensors
+        h, bias, x, weight, moments = ctx.saved_tensors
         dwide, dlow = (None if one is None else one.contiguous() for one in gradients)
         rows, width = h.shape
         dh, dx = torch.empty_like(h), torch.empty_like(x)
@@ -61,8 +63,8 @@ class _AddNorm(torch.autograd.Function):
         programs = min(PROGRAMS, rows) if summed else rows
         sums = torch.empty(programs if summed else 1, 3 * width, device=h.device)
         _norm_backward[(programs,)](
-            *(h, bias, x, weight, moments, seed, moments if dwide is None else dwide, h if dlow is None else dlow),
-            *(dh, dx, sums, rows, ctx.rate),
+            *(h, bias, x, weight, moments, moments if dwide is None else dwide, h if dlow is None else dlow),
+            *(dh, dx, sums, rows, *ctx.draw),
             HAS_WIDE=dwide is not None,
             HAS_LOW=dlow is not None,
             SUMS=summed,
@@ -116,28 +118,17 @@ def _cut(width: int) -> tuple[int, int, int]:
     return size, triton.cdiv(width, size), max(1, min(8, size // 256))
 
 
-def _options(width: int) -> dict[str, Any]:
-    size = triton.next_power_of_2(width)
-    return {"SIZE": size, "num_warps": max(1, min(8, size // 256))}
-
-
 @triton.jit
-def _kept(seed, row, at, rate, WIDTH: tl.constexpr):
-    """Return what each element is multiplied by: 0, or what makes up for those that are 0."""
-    return tl.where(tl.rand(tl.load(seed), row * WIDTH + at) < rate, 0.0, 1 / (1 - rate))
-
-
-@triton.jit
-def _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH: tl.constexpr, DROPS: tl.constexpr):
+def _sum_of_both(h, bias, x, seeds, place, row, at, there, each, rate, WIDTH: tl.constexpr, DROPS: tl.constexpr):
     """Return dropout(h + bias) + x of one row, and what dropout multiplied by."""
     branch = tl.load(h + row * WIDTH + at, there, 0.0).to(tl.float32) + tl.load(bias + at, there, 0.0).to(tl.float32)
-    kept = tl.full(branch.shape, 1.0, tl.float32)
+    factor = tl.full(branch.shape, 1.0, tl.float32)
     if DROPS:
-        kept = _kept(seed, row, at, rate, WIDTH)
-    return branch * kept + tl.load(x + row * WIDTH + at, there, 0.0).to(tl.float32), kept
+        factor = kept(seeds, place, row, at, each, rate, WIDTH)
+    return branch * factor + tl.load(x + row * WIDTH + at, there, 0.0).to(tl.float32), factor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["place"])
 def _norm_forward(
     h,
     bias,
@@ -147,7 +138,9 @@ def _norm_forward(
     wide,
     low,
     moments,
-    seed,
+    seeds,
+    place,
+    each,
     rate,
     epsilon,
     WIDTH: tl.constexpr,
@@ -156,7 +149,7 @@ def _norm_forward(
 ):
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
     there = at < WIDTH
-    both, _ = _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH, DROPS)
+    both, _ = _sum_of_both(h, bias, x, seeds, place, row, at, there, each, rate, WIDTH, DROPS)
     mean = tl.sum(both, 0) / WIDTH
     apart = tl.where(there, both - mean, 0.0)
     inverse = 1 / tl.sqrt(tl.sum(apart * apart, 0) / WIDTH + epsilon)
@@ -167,20 +160,22 @@ def _norm_forward(
     tl.store(moments + 2 * row + 1, inverse)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["place"])
 def _norm_backward(
     h,
     bias,
     x,
     weight,
     moments,
-    seed,
     dwide,
     dlow,
     dh,
     dx,
     sums,
     rows,
+    seeds,
+    place,
+    each,
     rate,
     HAS_WIDE: tl.constexpr,
     HAS_LOW: tl.constexpr,
@@ -199,7 +194,7 @@ def _norm_backward(
     )
     row = tl.program_id(0).to(tl.int64)
     while row < rows:
-        both, kept = _sum_of_both(h, bias, x, seed, row, at, there, rate, WIDTH, DROPS)
+        both, stays = _sum_of_both(h, bias, x, seeds, place, row, at, there, each, rate, WIDTH, DROPS)
         inverse = tl.load(moments + 2 * row + 1)
         normed = tl.where(there, (both - tl.load(moments + 2 * row)) * inverse, 0.0)
         g = tl.zeros([SIZE], tl.float32)
@@ -212,7 +207,7 @@ def _norm_backward(
         g *= factor
         g = inverse * (g - tl.sum(g, 0) / WIDTH - normed * (tl.sum(g * normed, 0) / WIDTH))
         tl.store(dx + row * WIDTH + at, g.to(dx.dtype.element_ty), there)
-        g *= kept
+        g *= stays
         dbias += tl.where(there, g, 0.0)
         tl.store(dh + row * WIDTH + at, g.to(dh.dtype.element_ty), there)
         row += tl.num_programs(0)

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from ftclf.losses import IGNORED
 from ftclf.tokens import Tokens
 
 BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
+SEEDS = "seeds"  # one of each training, for all that a step drops
 TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
+JOINED = {"input_ids": 1, "position_ids": 1, "labels": 0, SEEDS: 0}  # by which dimension
+MOST_ATTENDED = 128  # tokens of a text whose attention is computed at once: a larger matrix does not fit
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which elements are dropped: at a rate, by one seed for each training, (trainings,), int64, on the device.
+
+    `place` is a number of its own for each layer of dropout.
+    """
+
+    rate: float
+    seeds: Tensor
+    place: int
+
+    @property
+    def drops(self) -> bool:
+        return self.rate > 0
+
+    def of(self, rows: int) -> tuple[Tensor, int, int, float]:
+        """Return what kernels that drop rows take."""
+        return self.seeds, self.place, rows // len(self.seeds), self.rate
 
 
 def pack(
@@ -45,6 +71,51 @@ def pack(
         known = labels[rows].astype(np.float32 if labels.ndim == 2 else np.int64)  # several labels come as bool
         batch["labels"] = torch.from_numpy(np.pad(known, more, constant_values=IGNORED))
     return batch
+
+
+def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the packed batches of several trainings as one, in which each has as many tokens, and as many texts.
+
+    Each lies as it would alone, with more that fills up behind it.
+    """
+    size = max(batch["input_ids"].shape[1] for batch in batches)
+    filling = [_filling(batch, size) for batch in batches]
+    most = max(_texts(batch) + len(more) for batch, more in zip(batches, filling, strict=True))
+    texts = rounded_texts(most)
+    longer = [_longer(batch, more, size, texts) for batch, more in zip(batches, filling, strict=True)]
+    bounds = [one[BOUNDS][:-1] + number * size for number, one in enumerate(longer)]
+    return {
+        **{name: torch.cat([one[name] for one in longer], dim) for name, dim in JOINED.items()},
+        BOUNDS: torch.cat([*bounds, torch.tensor([len(batches) * size], dtype=torch.int32)]),
+        LONGEST: max(batch[LONGEST] for batch in batches),
+    }
+
+
+def _texts(batch: dict[str, Any]) -> int:
+    """Return how many texts of a packed batch have tokens: those without come last."""
+    return int((batch[BOUNDS] < batch["input_ids"].shape[1]).sum())
+
+
+def _filling(batch: dict[str, Any], size: int) -> NDArray[np.int64]:
+    """Return the lengths of the texts that fill a batch up to so many tokens, none longer than those in it."""
+    total, most = batch["input_ids"].shape[1], int(batch[BOUNDS].diff().max())
+    return np.diff(np.append(np.arange(total, size, most), size))
+
+
+def _longer(batch: dict[str, Any], filling: NDArray[np.int64], size: int, texts: int) -> dict[str, Any]:
+    """Return a batch with such texts behind its own, and with texts of no token up to a number."""
+    known, own = _texts(batch), batch[BOUNDS].numpy()
+    within = np.concatenate([np.arange(length) for length in filling]) if len(filling) else np.zeros(0, np.int64)
+    more = torch.from_numpy(within)[None] + batch["position_ids"][0, 0]
+    bounds = np.concatenate([own[: known + 1], own[known] + np.cumsum(filling)])
+    sides = [0, 0] * (batch["labels"].ndim - 1)
+    return {
+        "input_ids": functional.pad(batch["input_ids"], (0, len(within))),
+        "position_ids": torch.cat([batch["position_ids"], more], 1),
+        BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
+        "labels": functional.pad(batch["labels"], (*sides, 0, texts - len(batch["labels"])), value=IGNORED),
+        SEEDS: batch[SEEDS],
+    }
 
 
 def rounded_tokens(count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,64 +11,96 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WHOLE = slice(None)
+from ftclf.gpu.packed import Draw
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A parameter, and the rows of a tensor of another type that stand for it in a step."""
+    """A parameter, and the part of a tensor of another type that stands for it in a step."""
 
     source: nn.Parameter
     leaf: nn.Parameter
-    rows: slice
+    place: Any = ...  # within the leaf
+
+    def part(self) -> Tensor:
+        """Return what stands for the parameter, in its shape."""
+        return self.leaf.data[self.place]
+
+    def gradient(self) -> Tensor | None:
+        """Return the gradient of it, if there is one."""
+        return None if self.leaf.grad is None else self.leaf.grad[self.place]
 
 
 class Product:
     """Linear layers that read the same, as one: their weights end to end, in the type that products are computed in.
 
-    `weight`, `bias` and the adapters' are copies; `copies` says of what.
+    `layers` are those of each training. All have the base of the first, and adapters of their own. `weight`, `bias` and
+    the adapters' are copies; `copies` says of what.
     """
 
-    def __init__(self, layers: list[Any], dtype: torch.dtype) -> None:
-        bases = [getattr(layer, "base_layer", layer) for layer in layers]
+    def __init__(self, layers: Sequence[Sequence[Any]], dtype: torch.dtype) -> None:
+        bases = [getattr(layer, "base_layer", layer) for layer in layers[0]]
         ends = [sum(base.out_features for base in bases[:count]) for count in range(len(bases) + 1)]
-        self.parts = [slice(start, end) for start, end in pairwise(ends)]
+        parts = [slice(start, end) for start, end in pairwise(ends)]
         self.copies: list[Copy] = []
         self.weight, self.bias = (
-            self._copied([getattr(base, name) for base in bases], dtype) for name in ("weight", "bias")
+            self._copied([getattr(base, name) for base in bases], parts, dtype) for name in ("weight", "bias")
         )
-        self.adapters: list[Adapter] = []
-        for layer, part in zip(layers, self.parts, strict=True):
-            if hasattr(layer, "lora_A"):
-                (name,) = layer.active_adapters
-                down, up = (self._copied([one[name].weight], dtype) for one in (layer.lora_A, layer.lora_B))
-                self.adapters.append(Adapter(part, down, up, layer.scaling[name], layer.lora_dropout[name]))
+        self.adapters = [
+            Adapter(part, same, dtype)
+            for part, same in zip(parts, zip(*layers, strict=True), strict=True)
+            if hasattr(same[0], "lora_A")
+        ]
+        self.copies += [copy for adapter in self.adapters for copy in adapter.copies]
 
-    def __call__(self, x: Tensor, *, bias: Tensor | None = None) -> Tensor:
-        """Return the layers' outputs for x, (tokens, inputs), side by side, with a bias if one is given."""
+    def __call__(self, x: Tensor, seeds: Tensor, place: int, *, bias: Tensor | None = None) -> Tensor:
+        """Return the layers' outputs for x, (tokens, inputs), side by side, with a bias if one is given.
+
+        The trainings have as many tokens each. Adapters drop by `seeds`, in places from `place` on.
+        """
         if not self.adapters:
             return functional.linear(x, self.weight, bias)
         factors = [factor for one in self.adapters for factor in (one.down, one.up)]
-        places = [(one.part, one.scale, one.rate) for one in self.adapters]
+        draws = [Draw(one.rate, seeds, place + number) for number, one in enumerate(self.adapters)]
+        places = [(one.part, one.scale, draw) for one, draw in zip(self.adapters, draws, strict=True)]
         return _Adapted.apply(x, self.weight, bias, places, *factors)  # type: ignore[no-any-return,no-untyped-call]
 
-    def _copied(self, sources: list[nn.Parameter], dtype: torch.dtype) -> nn.Parameter:
+    def _copied(self, sources: list[nn.Parameter], parts: list[slice], dtype: torch.dtype) -> nn.Parameter:
         trained = any(source.requires_grad for source in sources)
         leaf = nn.Parameter(torch.cat([source.detach() for source in sources]).to(dtype), requires_grad=trained)
-        rows = self.parts if len(sources) > 1 else [WHOLE]
-        self.copies += [Copy(source, leaf, part) for source, part in zip(sources, rows, strict=True)]
+        self.copies += [Copy(source, leaf, part) for source, part in zip(sources, parts, strict=True)]
         return leaf
 
 
-@dataclass(frozen=True)
 class Adapter:
-    """Two small products beside some columns of the outputs."""
+    """Two small products of each training beside some columns of the outputs.
 
-    part: slice
-    down: Tensor
-    up: Tensor
-    scale: float
-    dropout: Any
+    `down`, (trainings, rank, inputs), and `up`, (trainings, columns, rank), are of the largest rank. What a smaller one
+    has beyond its own is zero and stays so.
+    """
+
+    def __init__(self, part: slice, layers: Sequence[Any], dtype: torch.dtype) -> None:
+        self.part = part
+        names = [layer.active_adapters[0] for layer in layers]
+        named = list(zip(layers, names, strict=True))
+        pairs = [(layer.lora_A[name].weight, layer.lora_B[name].weight) for layer, name in named]
+        rank = max(len(down) for down, _ in pairs)
+        (down, up), trained = pairs[0], pairs[0][0].requires_grad
+        self.down, self.up = (
+            nn.Parameter(torch.zeros(len(pairs), *shape, dtype=dtype, device=down.device), requires_grad=trained)
+            for shape in ((rank, down.shape[1]), (len(up), rank))
+        )
+        self.copies: list[Copy] = []
+        for number, (down, up) in enumerate(pairs):
+            own = slice(len(down))
+            self.copies += [Copy(down, self.down, (number, own)), Copy(up, self.up, (number, slice(None), own))]
+        for copy in self.copies:
+            copy.part().copy_(copy.source.detach())
+        scales = [float(layer.scaling[name]) for layer, name in named]
+        self.scale: float | Tensor = scales[0]
+        if len(set(scales)) > 1:
+            self.scale = torch.tensor(scales, device=down.device)[:, None, None]
+        self.dropout = layers[0].lora_dropout[names[0]]
 
     @property
     def rate(self) -> float:
@@ -86,37 +119,68 @@ class _Adapted(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        places: list[tuple[slice, float, float]],
+        places: list[tuple[slice, float | Tensor, Draw]],
         *factors: Tensor,
     ) -> Tensor:
+        from ftclf.gpu.dropout import dropped
+
         y = functional.linear(x, weight, bias)
-        saved: list[Tensor | None] = []
-        for (part, scale, rate), down, up in zip(places, factors[::2], factors[1::2], strict=True):
-            dropped, mask = torch.native_dropout(x, rate, True) if rate else (x, None)
-            inner = dropped @ down.t()
-            y[:, part].addmm_(inner, up.t(), alpha=scale)
-            saved += [dropped, mask, inner]
+        trainings = len(factors[0])
+        saved: list[Tensor] = []
+        for (part, scale, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
+            stays = (dropped(x, draw) if draw.drops else x).view(trainings, -1, x.shape[1])
+            inner = _product(stays, down.mT)
+            if isinstance(scale, Tensor):
+                inner.mul_(scale)
+            _add_product(y.view(trainings, -1, y.shape[1])[:, :, part], inner, up.mT, _factor(scale))
+            saved += [stays, inner]
         ctx.save_for_backward(weight, *factors, *saved)
         ctx.places = places
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        from ftclf.gpu.dropout import dropped
+
         weight, *rest = ctx.saved_tensors
-        count, g = 2 * len(ctx.places), gradients[0]
+        count = 2 * len(ctx.places)
         factors, saved = rest[:count], rest[count:]
+        g, trainings = gradients[0].contiguous(), len(factors[0])
         dx: Tensor | None = None
         found = []
-        for index, (part, scale, rate) in enumerate(ctx.places):
-            (down, up), (dropped, mask, inner) = factors[2 * index :][:2], saved[3 * index :][:3]
-            mine = g[:, part]
-            dinner = torch.addmm(inner, mine, up, beta=0, alpha=scale)
-            found += [dinner.t() @ dropped, torch.addmm(up, mine.t(), inner, beta=0, alpha=scale)]
+        for index, (part, scale, draw) in enumerate(ctx.places):
+            (down, up), (stays, inner) = factors[2 * index :][:2], saved[2 * index :][:2]
+            mine = g.view(trainings, -1, g.shape[1])[:, :, part]
+            dinner = _product(mine, up, _factor(scale))
+            if isinstance(scale, Tensor):
+                dinner.mul_(scale)
+            found += [_product(dinner.mT, stays), _product(mine.mT, inner, _factor(scale))]
             if ctx.needs_input_grad[0]:
-                one = dinner @ down
-                if mask is not None:
-                    one = torch.ops.aten.native_dropout_backward(one, mask, 1 / (1 - rate))
-                dx = one if dx is None else dx.add_(one)
+                one = _product(dinner, down).view(len(g), -1)
+                dx = dropped(one, draw, dx) if draw.drops else one if dx is None else dx.add_(one)
         if dx is not None:
             dx.addmm_(g, weight)
         return dx, None, None, None, *found
+
+
+def _factor(scale: float | Tensor) -> float:
+    """Return what a product is multiplied by on its way: a scale of each training is a kernel of its own."""
+    return 1.0 if isinstance(scale, Tensor) else scale
+
+
+def _product(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
+    """Return factor * a @ b of each training."""
+    y = a.new_empty(len(a), a.shape[1], b.shape[2])
+    if len(a) == 1:
+        torch.addmm(y[0], a[0], b[0], beta=0, alpha=factor, out=y[0])
+    else:
+        torch.baddbmm(y, a, b, beta=0, alpha=factor, out=y)
+    return y
+
+
+def _add_product(y: Tensor, a: Tensor, b: Tensor, factor: float) -> None:
+    """Add factor * a @ b of each training to y."""
+    if len(a) == 1:
+        y[0].addmm_(a[0], b[0], alpha=factor)
+    else:
+        y.baddbmm_(a, b, alpha=factor)

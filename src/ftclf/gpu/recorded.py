@@ -7,10 +7,10 @@ GPU waiting most of the time. A CUDA graph launches all of them at once, from th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,9 +32,8 @@ def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
 
 
 @contextmanager
-def apart_from_the_default_stream() -> Iterator[None]:
-    """Compute the block in a stream of its own: the default one cannot be recorded."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+def computing_in(stream: Any) -> Iterator[None]:
+    """Compute the block in a stream of CUDA: the default one cannot be recorded."""
     stream.wait_stream(torch.cuda.current_stream())
     try:
         with torch.cuda.stream(stream):
@@ -71,32 +70,38 @@ class Shape:
         self.there.copy_(room, non_blocking=True)
 
 
+class Launched(NamedTuple):
+    """A step that is on its way: `loss` and `norm` on the device, overwritten by the next; what is `found` with it."""
+
+    loss: Tensor
+    norm: Tensor
+    found: Tensor  # both, in the CPU's memory once the event has come
+    event: Any
+
+
 class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
-    The first batch of a shape is trained without a recording, which also loads the kernels. `loss` and `norm` are those
-    of the last step, on the device, and overwritten by the next. Call `checked` after every step.
+    The first batch of a shape is trained without a recording, which also loads the kernels. A batch may be that of
+    several trainings, each with a loss and a norm.
     """
 
     def __init__(
-        self, loss_of: Callable[[Batch], Tensor], update: TorchUpdate | KernelUpdate, device: torch.device
+        self,
+        losses_of: Callable[[Batch], Sequence[Tensor]],
+        update: TorchUpdate | KernelUpdate,
+        device: torch.device,
+        trainings: int = 1,
     ) -> None:
-        self.loss_of, self.update, self.device = loss_of, update, device
-        self.groups: list[dict[str, Any]] = update.optimizer.param_groups
-        self.found = torch.zeros(2, device=device)
-        self.loss: Tensor = self.found[0]
-        self.norm: Tensor = self.found[1]
-        self.rates = torch.zeros(len(self.groups), device=device)
+        self.losses_of, self.update, self.device = losses_of, update, device
+        self.found = torch.zeros(2, trainings, device=device)
+        self.rates = torch.zeros(len(update.groups), device=device)
         self.rooms = deque(torch.empty(len(self.rates), pin_memory=True) for _ in range(AHEAD + 2))
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.pool = torch.cuda.graph_pool_handle()
-        self.under_way: deque[tuple[int, Tensor, Any]] = deque()
 
-    def step(self, batch: Batch, number: int) -> Tensor:
-        """Train one batch, which lies in the CPU's memory, and return its loss on the device, without waiting for it.
-
-        `number` is what `checked` calls the step.
-        """
+    def launch(self, batch: Batch) -> list[Launched]:
+        """Train one batch, which lies in the CPU's memory, without waiting for it."""
         key = tuple((name, one.shape if isinstance(one, Tensor) else one) for name, one in batch.items())
         shape = self.shapes.get(key)
         if new := shape is None:
@@ -110,34 +115,31 @@ class RecordedSteps:
             if shape.graph is None:
                 shape.graph = self._recorded(shape.inputs)
             shape.graph.replay()
-        found = torch.empty(2, pin_memory=True).copy_(self.found, non_blocking=True)
+        found = torch.empty(self.found.shape, pin_memory=True).copy_(self.found, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self.under_way.append((number, found, event))
-        return self.loss
+        return self._launched(found, event)
 
-    def checked(self, ahead: int = AHEAD) -> list[tuple[int, float, float]]:
-        """Wait until so many steps are on their way at most; return number, loss and norm of those that are done."""
-        done = []
-        while len(self.under_way) > ahead:
-            number, found, event = self.under_way.popleft()
-            event.synchronize()
-            done.append((number, float(found[0]), float(found[1])))
-        return done
+    def _launched(self, found: Tensor, event: Any) -> list[Launched]:
+        return [
+            Launched(loss, norm, one, event)
+            for loss, norm, one in zip(*self.found.unbind(), found.unbind(1), strict=True)
+        ]
 
     def _take_rates(self) -> None:
         self.rooms.rotate()
-        self.rooms[0].numpy()[:] = [group["lr"] for group in self.groups]
+        self.rooms[0].numpy()[:] = [group["lr"] for group in self.update.groups]
         self.rates.copy_(self.rooms[0], non_blocking=True)
 
     def _train(self, inputs: Batch) -> None:
         """Train one batch kernel by kernel: what is recorded, too."""
         with self.update.in_place():
-            loss = self.loss_of(dict(inputs))
-            loss.backward()  # type: ignore[no-untyped-call]
-        norm = self.update.take(self.rates)
-        self.loss.copy_(loss.detach())
-        self.norm.copy_(norm)
+            losses = self.losses_of(dict(inputs))
+            torch.autograd.backward(losses)
+        norms = self.update.take(self.rates)
+        for room, loss in zip(self.found[0], losses, strict=True):
+            room.copy_(loss.detach())
+        self.found[1].copy_(norms)
 
     def _recorded(self, inputs: Batch) -> Any:
         graph = torch.cuda.CUDAGraph()
@@ -155,3 +157,36 @@ class RecordedSteps:
         graph.capture_end()
         self.update.settle()
         return graph
+
+
+class Steps:
+    """The steps of one training: launched one after the other, and looked at when a few more are under way.
+
+    `launch` is that of recorded steps, or of those that several trainings make as one. Call `checked` after every step.
+    """
+
+    def __init__(self, launch: Callable[[Batch], Launched]) -> None:
+        self.launch = launch
+        self.last: Launched | None = None
+        self.under_way: deque[tuple[int, Launched]] = deque()
+
+    def step(self, batch: Batch, number: int) -> Tensor:
+        """Train one batch and return its loss on the device. `number` is what `checked` calls the step."""
+        self.last = self.launch(batch)
+        self.under_way.append((number, self.last))
+        return self.last.loss
+
+    @property
+    def norm(self) -> Tensor:
+        """The last step's norm of the gradients, on the device."""
+        assert self.last is not None
+        return self.last.norm
+
+    def checked(self, ahead: int = AHEAD) -> list[tuple[int, float, float]]:
+        """Wait until so many steps are on their way at most; return number, loss and norm of those that are done."""
+        done = []
+        while len(self.under_way) > ahead:
+            number, one = self.under_way.popleft()
+            one.event.synchronize()
+            done.append((number, float(one.found[0]), float(one.found[1])))
+        return done

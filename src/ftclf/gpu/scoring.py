@@ -37,10 +37,11 @@ def batches_on_gpu(
 
         yield eval_batches(tokens.lengths, batch_size), padded
         return
-    first, encoder = first_position(network), PackedEncoder(network, dtype)
+    first, encoder = first_position(network), PackedEncoder([network], dtype)
     at_once = int(MOST_TOKENS // max(1.0, batch_size * float(tokens.lengths.mean())))
     batches = eval_batches(tokens.lengths, batch_size * max(1, min(AT_ONCE, at_once)))
-    with LowPrecisionWeights(network, dtype, encoder.products).in_place(fresh=True), encoder.in_place():
+    weights = LowPrecisionWeights(encoder.layers_outside, dtype, encoder.products)
+    with weights.in_place(fresh=True), encoder.in_place():
         yield batches, lambda rows: _there(pack(tokens, rows, first), device)
 
 

@@ -5,32 +5,29 @@ Autocast casts them one by one in the forward pass, and each gradient in the bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from ftclf.gpu.products import WHOLE, Copy, Product
+from ftclf.gpu.products import Copy, Product
 
 
 class LowPrecisionWeights:
-    """Copies of a network's linear weights; those that do not train are made once.
+    """Copies of linear weights; those that do not train are made once.
 
-    Those of `products` are theirs; all others take the place of their parameters during a step.
+    Those of `products` are theirs; those of other layers take the place of their parameters during a step.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, products: Sequence[Product] = ()) -> None:
+    def __init__(self, layers: Iterable[nn.Linear], dtype: torch.dtype, products: Iterable[Product] = ()) -> None:
         self.dtype = dtype
         copies = [copy for product in products for copy in product.copies]
-        known = {id(copy.source) for copy in copies}
         self.places: list[tuple[nn.Module, str, Copy]] = []
-        for module in network.modules():
-            if isinstance(module, nn.Linear):
-                for name, weight in module.named_parameters(recurse=False):
-                    if id(weight) not in known:
-                        leaf = nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad)
-                        self.places.append((module, name, Copy(weight, leaf, WHOLE)))
+        for layer in layers:
+            for name, weight in layer.named_parameters(recurse=False):
+                leaf = nn.Parameter(weight.detach().to(dtype), requires_grad=weight.requires_grad)
+                self.places.append((layer, name, Copy(weight, leaf)))
         self.trained = [copy for copy in [*copies, *(copy for *_, copy in self.places)] if copy.source.requires_grad]
 
     @contextmanager
@@ -40,7 +37,7 @@ class LowPrecisionWeights:
         If they are `fresh`, whoever has kept them so takes the gradients from them, too.
         """
         if self.trained and not fresh:
-            targets = [copy.leaf.data[copy.rows] for copy in self.trained]
+            targets = [copy.part() for copy in self.trained]
             torch._foreach_copy_(targets, [copy.source.data for copy in self.trained])
         for module, name, copy in self.places:
             module._parameters[name] = copy.leaf
@@ -56,10 +53,10 @@ class LowPrecisionWeights:
         targets: list[Tensor] = []
         gradients: list[Tensor] = []
         for copy in self.trained:
-            if copy.leaf.grad is not None:
+            if (gradient := copy.gradient()) is not None:
                 copy.source.grad = torch.empty_like(copy.source)
                 targets.append(copy.source.grad)
-                gradients.append(copy.leaf.grad[copy.rows])
+                gradients.append(gradient)
         if targets:
             torch._foreach_copy_(targets, gradients)
         for copy in self.trained:
