@@ -155,7 +155,11 @@ def test_what_a_training_drops_is_the_same_beside_others() -> None:
     for other in (draw(0.3, 6), draw(0.3, 5, place=1)):
         assert not torch.equal(whole[0], dropout(x[0], other))
     assert torch.equal(torch.autograd.grad(whole.sum(), y)[0], whole)
-    assert torch.equal(dropped(x[0], draw(0.3, 5), x[0].clone()), whole[0] + 1)
+    assert torch.equal(dropped(x[0], draw(0.3, 5), onto=x[0].clone()), whole[0] + 1)
+    scales = torch.tensor([2.0, 3.0, 4.0], device=DEVICE)
+    scaled = dropped(x.flatten(0, 1), draw(0.3, 5, 6, 7), scales).view(3, 40, 24)
+    torch.testing.assert_close(scaled, whole * scales[:, None, None])
+    assert torch.equal(dropped(x.flatten(0, 1), draw(0.0, 5, 6, 7), scales)[::40, 0], scales)
     assert dropout(x, draw(0.0)) is x
 
 

@@ -21,12 +21,13 @@ def dropout(x: Tensor, draw: Draw) -> Tensor:
     return _Dropout.apply(x, draw) if draw.drops else x  # type: ignore[no-any-return]
 
 
-def dropped(x: Tensor, draw: Draw, onto: Tensor | None = None) -> Tensor:
-    """Return the same, unknown to autograd; added to `onto`, in place, if that is given."""
+def dropped(x: Tensor, draw: Draw, scales: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    """Return the same, unknown to autograd; times what each training has of `scales`, and added to `onto` in place."""
     x = x.contiguous()
     y, width = torch.empty_like(x) if onto is None else onto, x.shape[-1]
     rows = x.numel() // width
-    _dropped[(rows,)](x, y, *draw.of(rows), ADDS=onto is not None, WIDTH=width, **row_options(width))
+    constants = {"DROPS": draw.drops, "SCALES": scales is not None, "ADDS": onto is not None, "WIDTH": width}
+    _dropped[(rows,)](x, y, x if scales is None else scales, *draw.of(rows), **constants, **row_options(width))
     return y
 
 
@@ -56,10 +57,27 @@ def kept(seeds, place, row, at, each, rate, WIDTH: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["place"])
-def _dropped(x, y, seeds, place, each, rate, ADDS: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr):
+def _dropped(
+    x,
+    y,
+    scales,
+    seeds,
+    place,
+    each,
+    rate,
+    DROPS: tl.constexpr,
+    SCALES: tl.constexpr,
+    ADDS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SIZE: tl.constexpr,
+):
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
     there = at < WIDTH
-    found = tl.load(x + row * WIDTH + at, there, 0.0).to(tl.float32) * kept(seeds, place, row, at, each, rate, WIDTH)
+    found = tl.load(x + row * WIDTH + at, there, 0.0).to(tl.float32)
+    if DROPS:
+        found *= kept(seeds, place, row, at, each, rate, WIDTH)
+    if SCALES:
+        found *= tl.load(scales + row // each)
     if ADDS:
         found += tl.load(y + row * WIDTH + at, there, 0.0).to(tl.float32)
     tl.store(y + row * WIDTH + at, found.to(y.dtype.element_ty), there)

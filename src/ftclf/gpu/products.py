@@ -62,7 +62,7 @@ class Product:
             return functional.linear(x, self.weight, bias)
         factors = [factor for one in self.adapters for factor in (one.down, one.up)]
         draws = [Draw(one.rate, seeds, place + number) for number, one in enumerate(self.adapters)]
-        places = [(one.part, one.scale, draw) for one, draw in zip(self.adapters, draws, strict=True)]
+        places = [(one.part, one.scales, draw) for one, draw in zip(self.adapters, draws, strict=True)]
         return _Adapted.apply(x, self.weight, bias, places, *factors)  # type: ignore[no-any-return,no-untyped-call]
 
     def _copied(self, sources: list[nn.Parameter], parts: list[slice], dtype: torch.dtype) -> nn.Parameter:
@@ -96,10 +96,7 @@ class Adapter:
             self.copies += [Copy(down, self.down, (number, own)), Copy(up, self.up, (number, slice(None), own))]
         for copy in self.copies:
             copy.part().copy_(copy.source.detach())
-        scales = [float(layer.scaling[name]) for layer, name in named]
-        self.scale: float | Tensor = scales[0]
-        if len(set(scales)) > 1:
-            self.scale = torch.tensor(scales, device=down.device)[:, None, None]
+        self.scales = torch.tensor([float(layer.scaling[name]) for layer, name in named], device=down.device)
         self.dropout = layers[0].lora_dropout[names[0]]
 
     @property
@@ -110,7 +107,7 @@ class Adapter:
 class _Adapted(torch.autograd.Function):
     """x @ weight.T + bias, frozen, and scale * dropout(x) @ down.T @ up.T in the columns of each adapter.
 
-    (Hu et al. 2021)
+    Inputs are scaled where they are dropped: each training has a scale of its own. (Hu et al. 2021)
     """
 
     @staticmethod
@@ -119,7 +116,7 @@ class _Adapted(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        places: list[tuple[slice, float | Tensor, Draw]],
+        places: list[tuple[slice, Tensor, Draw]],
         *factors: Tensor,
     ) -> Tensor:
         from ftclf.gpu.dropout import dropped
@@ -127,12 +124,10 @@ class _Adapted(torch.autograd.Function):
         y = functional.linear(x, weight, bias)
         trainings = len(factors[0])
         saved: list[Tensor] = []
-        for (part, scale, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
-            stays = (dropped(x, draw) if draw.drops else x).view(trainings, -1, x.shape[1])
+        for (part, scales, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
+            stays = dropped(x, draw, scales).view(trainings, -1, x.shape[1])
             inner = _product(stays, down.mT)
-            if isinstance(scale, Tensor):
-                inner.mul_(scale)
-            _add_product(y.view(trainings, -1, y.shape[1])[:, :, part], inner, up.mT, _factor(scale))
+            _add_product(y.view(trainings, -1, y.shape[1])[:, :, part], inner, up.mT)
             saved += [stays, inner]
         ctx.save_for_backward(weight, *factors, *saved)
         ctx.places = places
@@ -148,39 +143,26 @@ class _Adapted(torch.autograd.Function):
         g, trainings = gradients[0].contiguous(), len(factors[0])
         dx: Tensor | None = None
         found = []
-        for index, (part, scale, draw) in enumerate(ctx.places):
+        for index, (part, scales, draw) in enumerate(ctx.places):
             (down, up), (stays, inner) = factors[2 * index :][:2], saved[2 * index :][:2]
             mine = g.view(trainings, -1, g.shape[1])[:, :, part]
-            dinner = _product(mine, up, _factor(scale))
-            if isinstance(scale, Tensor):
-                dinner.mul_(scale)
-            found += [_product(dinner.mT, stays), _product(mine.mT, inner, _factor(scale))]
+            dinner = _product(mine, up)
+            found += [_product(dinner.mT, stays), _product(mine.mT, inner)]
             if ctx.needs_input_grad[0]:
-                one = _product(dinner, down).view(len(g), -1)
-                dx = dropped(one, draw, dx) if draw.drops else one if dx is None else dx.add_(one)
+                dx = dropped(_product(dinner, down).view(len(g), -1), draw, scales, dx)
         if dx is not None:
             dx.addmm_(g, weight)
         return dx, None, None, None, *found
 
 
-def _factor(scale: float | Tensor) -> float:
-    """Return what a product is multiplied by on its way: a scale of each training is a kernel of its own."""
-    return 1.0 if isinstance(scale, Tensor) else scale
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return a @ b of each training."""
+    return torch.mm(a[0], b[0])[None] if len(a) == 1 else torch.bmm(a, b)
 
 
-def _product(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
-    """Return factor * a @ b of each training."""
-    y = a.new_empty(len(a), a.shape[1], b.shape[2])
+def _add_product(y: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a @ b of each training to y."""
     if len(a) == 1:
-        torch.addmm(y[0], a[0], b[0], beta=0, alpha=factor, out=y[0])
+        y[0].addmm_(a[0], b[0])
     else:
-        torch.baddbmm(y, a, b, beta=0, alpha=factor, out=y)
-    return y
-
-
-def _add_product(y: Tensor, a: Tensor, b: Tensor, factor: float) -> None:
-    """Add factor * a @ b of each training to y."""
-    if len(a) == 1:
-        y[0].addmm_(a[0], b[0], alpha=factor)
-    else:
-        y.baddbmm_(a, b, alpha=factor)
+        y.baddbmm_(a, b)
