@@ -142,7 +142,7 @@ def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the
 
 
 def test_what_a_training_drops_is_the_same_beside_others() -> None:
-    from ftclf.gpu.dropout import dropout, dropped
+    from ftclf.gpu.dropout import dropout, dropped, dropped_back
 
     x = torch.ones(3, 40, 24, device=DEVICE)
     y = x.clone().requires_grad_()
@@ -155,11 +155,15 @@ def test_what_a_training_drops_is_the_same_beside_others() -> None:
     for other in (draw(0.3, 6), draw(0.3, 5, place=1)):
         assert not torch.equal(whole[0], dropout(x[0], other))
     assert torch.equal(torch.autograd.grad(whole.sum(), y)[0], whole)
-    assert torch.equal(dropped(x[0], draw(0.3, 5), onto=x[0].clone()), whole[0] + 1)
-    scales = torch.tensor([2.0, 3.0, 4.0], device=DEVICE)
-    scaled = dropped(x.flatten(0, 1), draw(0.3, 5, 6, 7), scales).view(3, 40, 24)
-    torch.testing.assert_close(scaled, whole * scales[:, None, None])
-    assert torch.equal(dropped(x.flatten(0, 1), draw(0.0, 5, 6, 7), scales)[::40, 0], scales)
+    scales, rows = torch.tensor([2.0, 3.0, 4.0], device=DEVICE), x.flatten(0, 1)
+    both = dropped(rows, draw(0.3, 5, 6, 7), 2, scales)  # for two layers at once
+    torch.testing.assert_close(both[:, 0], whole.detach() * scales[:, None, None])
+    for number, seed in enumerate((5, 6, 7)):
+        torch.testing.assert_close(both[number, 1], dropout(x[number], draw(0.3, seed, place=1)) * scales[number])
+    torch.testing.assert_close(
+        dropped_back(torch.ones_like(both), draw(0.3, 5, 6, 7), scales), both.sum(1).flatten(0, 1)
+    )
+    assert torch.equal(dropped(rows, draw(0.0, 5, 6, 7), 1, scales)[:, 0, 0, 0], scales)
     assert dropout(x, draw(0.0)) is x
 
 
@@ -476,8 +480,8 @@ def test_trainings_of_several_ranks_step_together_as_each_does_alone() -> None:
         torch.testing.assert_close(copy.part(), copy.source.data.to(LOW), rtol=1e-2, atol=0)
     for adapter in of_all[1].adapters:  # what ranks below the largest lack
         for number, rank in enumerate(ranks):
-            assert not adapter.down[number, rank:].any()
-            assert not adapter.up[number, :, rank:].any()
+            assert not adapter.down[number, :, rank:].any()
+            assert not adapter.up[number, :, :, rank:].any()
 
 
 def adapted_layer(rank: int) -> Any:

@@ -5,13 +5,21 @@ asks for; here the backward pass is written out, weights are copied once a step,
 cores. The modules, parameters and names stay those of transformers and peft; tests compare values and gradients.
 """
 
-from ftclf.fused.architectures import can_fuse, dropouts_outside, encoder_of, layers_outside, reads_first_token
+from ftclf.fused.architectures import (
+    can_fuse,
+    dropouts_outside,
+    embeddings_of,
+    encoder_of,
+    layers_outside,
+    reads_first_token,
+)
 from ftclf.fused.encoder import fuse
 from ftclf.fused.shared import share_frozen_weights
 
 __all__ = [
     "can_fuse",
     "dropouts_outside",
+    "embeddings_of",
     "encoder_of",
     "fuse",
     "layers_outside",

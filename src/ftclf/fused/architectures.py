@@ -31,6 +31,11 @@ def encoder_of(network: nn.Module) -> Any:
     return core.transformer if core.config.model_type == "distilbert" else core.encoder
 
 
+def embeddings_of(network: nn.Module) -> nn.Module:
+    """Return the module that turns ids into what enters the blocks."""
+    return _core(network).embeddings  # type: ignore[no-any-return]
+
+
 def layers_outside(network: nn.Module) -> list[nn.Linear]:
     """Return the linear layers that are in no block: pooler and classifier, and a projection of embeddings."""
     inside = set(encoder_of(network).modules())
@@ -39,7 +44,7 @@ def layers_outside(network: nn.Module) -> list[nn.Linear]:
 
 def dropouts_outside(network: nn.Module) -> dict[nn.Module, bool]:
     """Return the dropouts that are in no block, and whether each comes before them: of embeddings, or of a head."""
-    inside, before = set(encoder_of(network).modules()), set(_core(network).embeddings.modules())
+    inside, before = set(encoder_of(network).modules()), set(embeddings_of(network).modules())
     outside = [one for one in network.modules() if isinstance(one, nn.Dropout) and one not in inside]
     return {module: module in before for module in outside}
 

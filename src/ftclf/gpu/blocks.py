@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ftclf.console import warn
-from ftclf.fused import can_fuse, dropouts_outside, encoder_of, layers_outside, reads_first_token
+from ftclf.fused import can_fuse, dropouts_outside, embeddings_of, encoder_of, layers_outside, reads_first_token
 from ftclf.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.gpu.products import Product
 
@@ -137,13 +137,13 @@ class PackedEncoder:
 
     def __init__(self, networks: Sequence[Any], dtype: torch.dtype) -> None:
         self.networks, self.dtype, self.config = networks, dtype, networks[0].config
-        self.encoders = [encoder_of(network) for network in networks]
         parts = _distilbert if self.config.model_type == "distilbert" else _bert
-        layers = zip(*(encoder.layer for encoder in self.encoders), strict=True)
+        layers = zip(*(encoder_of(network).layer for network in networks), strict=True)
         self.blocks = [Block(same, parts, dtype) for same in layers]
-        self.dropouts = [dropouts_outside(network) for network in networks]
-        self.no_seeds = torch.zeros(len(networks), dtype=torch.int64, device=self.blocks[0].inward.weight.device)
+        device = self.blocks[0].inward.weight.device
+        self.no_seeds = torch.zeros(len(networks), dtype=torch.int64, device=device)
         self.found: Sequence[Tensor] = ()  # the first tokens of each training
+        self.unread = torch.zeros(1, 1, getattr(self.config, "embedding_size", self.config.hidden_size), device=device)
 
     @property
     def products(self) -> list[Product]:
@@ -161,25 +161,30 @@ class PackedEncoder:
         """
         seeds = self.no_seeds if seeds is None else seeds
         before = self.config._attn_implementation
-        for number, (network, encoder) in enumerate(zip(self.networks, self.encoders, strict=True)):
+        forwards = [one for number in range(len(self.networks)) for one in self._forwards(number, seeds)]
+        for network in self.networks:
             network.config._attn_implementation = NO_MASK
-            encoder.forward = functools.partial(self._forward, number, seeds)
-            self._seed_dropouts(number, seeds)
+        for module, forward in forwards:
+            module.forward = forward
         try:
             yield
         finally:
             self.found = ()
-            for network, encoder, dropouts in zip(self.networks, self.encoders, self.dropouts, strict=True):
+            for network in self.networks:
                 network.config._attn_implementation = before
-                for module in (encoder, *dropouts):
-                    del module.forward
+            for module, _ in forwards:
+                del module.forward
 
-    def _seed_dropouts(self, number: int, seeds: Tensor) -> None:
-        """Let the dropouts outside the blocks of one network draw by seeds: those before them for all trainings."""
-        for layer, (module, before) in enumerate(self.dropouts[number].items()):
-            own = seeds if before and number == 0 else seeds[number : number + 1]
+    def _forwards(self, number: int, seeds: Tensor) -> Iterator[tuple[Any, Callable[..., Any]]]:
+        """Yield what modules of a network compute instead of their own: dropouts before the blocks are for all."""
+        network = self.networks[number]
+        yield encoder_of(network), functools.partial(self._forward, number, seeds)
+        for layer, (module, before) in enumerate(dropouts_outside(network).items()):
+            own = seeds if before else seeds[number : number + 1]
             places = itertools.count(self.first_place(len(self.blocks)) + layer * self.USES)
-            module.forward = functools.partial(_dropout, module, own, places)
+            yield module, functools.partial(_dropout, module, own, places)
+        if number > 0:  # what its blocks are given has come with the first
+            yield embeddings_of(network), lambda *_, **__: self.unread
 
     def first_place(self, block: int) -> int:
         """Return the number of the first place where a block may drop; heads come last."""

@@ -46,10 +46,11 @@ class Product:
         self.weight, self.bias = (
             self._copied([getattr(base, name) for base in bases], parts, dtype) for name in ("weight", "bias")
         )
+        adapted = [number for number, layer in enumerate(layers[0]) if hasattr(layer, "lora_A")]
+        groups = [(0, len(parts))] if len(adapted) == len(parts) else [(one, one + 1) for one in adapted]
         self.adapters = [
-            Adapter(part, same, dtype)
-            for part, same in zip(parts, zip(*layers, strict=True), strict=True)
-            if hasattr(same[0], "lora_A")
+            Adapter(first, slice(ends[first], ends[end]), [own[first:end] for own in layers], dtype)
+            for first, end in groups
         ]
         self.copies += [copy for adapter in self.adapters for copy in adapter.copies]
 
@@ -61,8 +62,7 @@ class Product:
         if not self.adapters:
             return functional.linear(x, self.weight, bias)
         factors = [factor for one in self.adapters for factor in (one.down, one.up)]
-        draws = [Draw(one.rate, seeds, place + number) for number, one in enumerate(self.adapters)]
-        places = [(one.part, one.scales, draw) for one, draw in zip(self.adapters, draws, strict=True)]
+        places = [(one.columns, one.scales, Draw(one.rate, seeds, place + one.first)) for one in self.adapters]
         return _Adapted.apply(x, self.weight, bias, places, *factors)  # type: ignore[no-any-return,no-untyped-call]
 
     def _copied(self, sources: list[nn.Parameter], parts: list[slice], dtype: torch.dtype) -> nn.Parameter:
@@ -73,31 +73,34 @@ class Product:
 
 
 class Adapter:
-    """Two small products of each training beside some columns of the outputs.
+    """Two small products of each training beside some columns of the outputs, for one layer or for some of one width.
 
-    `down`, (trainings, rank, inputs), and `up`, (trainings, columns, rank), are of the largest rank. What a smaller one
-    has beyond its own is zero and stays so.
+    `down`, (trainings, layers, rank, inputs), and `up`, (trainings, layers, outputs, rank), are of the largest rank.
+    What a smaller one has beyond its own is zero and stays so. `first` is the number of the first of the layers.
     """
 
-    def __init__(self, part: slice, layers: Sequence[Any], dtype: torch.dtype) -> None:
-        self.part = part
-        names = [layer.active_adapters[0] for layer in layers]
-        named = list(zip(layers, names, strict=True))
-        pairs = [(layer.lora_A[name].weight, layer.lora_B[name].weight) for layer, name in named]
-        rank = max(len(down) for down, _ in pairs)
-        (down, up), trained = pairs[0], pairs[0][0].requires_grad
+    def __init__(self, first: int, columns: slice, layers: Sequence[Sequence[Any]], dtype: torch.dtype) -> None:
+        self.first, self.columns = first, columns
+        (name,) = layers[0][0].active_adapters
+        pairs = [[(one.lora_A[name].weight, one.lora_B[name].weight) for one in own] for own in layers]
+        rank, (down, up) = max(len(own[0][0]) for own in pairs), pairs[0][0]
         self.down, self.up = (
-            nn.Parameter(torch.zeros(len(pairs), *shape, dtype=dtype, device=down.device), requires_grad=trained)
+            nn.Parameter(
+                torch.zeros(len(layers), len(layers[0]), *shape, dtype=dtype, device=down.device),
+                requires_grad=down.requires_grad,
+            )
             for shape in ((rank, down.shape[1]), (len(up), rank))
         )
         self.copies: list[Copy] = []
-        for number, (down, up) in enumerate(pairs):
-            own = slice(len(down))
-            self.copies += [Copy(down, self.down, (number, own)), Copy(up, self.up, (number, slice(None), own))]
+        for training, own in enumerate(pairs):
+            for layer, (down, up) in enumerate(own):
+                ranks = slice(len(down))
+                self.copies.append(Copy(down, self.down, (training, layer, ranks)))
+                self.copies.append(Copy(up, self.up, (training, layer, slice(None), ranks)))
         for copy in self.copies:
             copy.part().copy_(copy.source.detach())
-        self.scales = torch.tensor([float(layer.scaling[name]) for layer, name in named], device=down.device)
-        self.dropout = layers[0].lora_dropout[names[0]]
+        self.scales = torch.tensor([float(own[0].scaling[name]) for own in layers], device=down.device)
+        self.dropout = layers[0][0].lora_dropout[name]
 
     @property
     def rate(self) -> float:
@@ -122,12 +125,16 @@ class _Adapted(torch.autograd.Function):
         from ftclf.gpu.dropout import dropped
 
         y = functional.linear(x, weight, bias)
-        trainings = len(factors[0])
         saved: list[Tensor] = []
-        for (part, scales, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
-            stays = dropped(x, draw, scales).view(trainings, -1, x.shape[1])
+        for (columns, scales, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
+            trainings, layers = down.shape[:2]
+            stays = dropped(x, draw, layers, scales)
             inner = _product(stays, down.mT)
-            _add_product(y.view(trainings, -1, y.shape[1])[:, :, part], inner, up.mT)
+            own = _apart(y[:, columns], trainings, layers)
+            if min(trainings, layers) == 1:  # all lie as far apart
+                _add_product(own, inner, up.mT)
+            else:
+                own.add_(_product(inner, up.mT))
             saved += [stays, inner]
         ctx.save_for_backward(weight, *factors, *saved)
         ctx.places = places
@@ -135,34 +142,45 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        from ftclf.gpu.dropout import dropped
+        from ftclf.gpu.dropout import dropped_back
 
         weight, *rest = ctx.saved_tensors
         count = 2 * len(ctx.places)
         factors, saved = rest[:count], rest[count:]
-        g, trainings = gradients[0].contiguous(), len(factors[0])
+        g = gradients[0].contiguous()
         dx: Tensor | None = None
         found = []
-        for index, (part, scales, draw) in enumerate(ctx.places):
+        for index, (columns, scales, draw) in enumerate(ctx.places):
             (down, up), (stays, inner) = factors[2 * index :][:2], saved[2 * index :][:2]
-            mine = g.view(trainings, -1, g.shape[1])[:, :, part]
-            dinner = _product(mine, up)
-            found += [_product(dinner.mT, stays), _product(mine.mT, inner)]
+            own = _apart(g[:, columns], *down.shape[:2])
+            own = own if min(down.shape[:2]) == 1 else own.contiguous()
+            dinner = _product(own, up)
+            found += [_product(dinner.mT, stays), _product(own.mT, inner)]
             if ctx.needs_input_grad[0]:
-                dx = dropped(_product(dinner, down).view(len(g), -1), draw, scales, dx)
+                one = dropped_back(_product(dinner, down), draw, scales)
+                dx = one if dx is None else dx.add_(one)
         if dx is not None:
             dx.addmm_(g, weight)
         return dx, None, None, None, *found
 
 
+def _apart(x: Tensor, trainings: int, layers: int) -> Tensor:
+    """Return what each layer of each training has of (rows, columns): (trainings, layers, each, outputs)."""
+    rows, columns = x.shape
+    return x.view(trainings, rows // trainings, layers, columns // layers).transpose(1, 2)
+
+
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b of each training."""
-    return torch.mm(a[0], b[0])[None] if len(a) == 1 else torch.bmm(a, b)
+    """Return a @ b of each layer of each training."""
+    if len(a) == a.shape[1] == 1:
+        return torch.mm(a[0, 0], b[0, 0])[None, None]
+    y = torch.bmm(a.flatten(0, 1), b.flatten(0, 1))
+    return y.view(*a.shape[:2], *y.shape[1:])
 
 
 def _add_product(y: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a @ b of each training to y."""
-    if len(a) == 1:
-        y[0].addmm_(a[0], b[0])
+    """Add a @ b of each layer of each training to y, where the one or the other is a single one."""
+    if len(a) == a.shape[1] == 1:
+        y[0, 0].addmm_(a[0, 0], b[0, 0])
     else:
-        y.baddbmm_(a, b)
+        y.view(-1, *y.shape[2:]).baddbmm_(a.flatten(0, 1), b.flatten(0, 1))
