@@ -16,7 +16,7 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if not Path("/dev/nvidiactl").exists():
-    os.environ["TRITON_INTERPRET"] = "1"  # kernels for a GPU run in Python
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels for a GPU run in Python
 
 from ftclf.cli import run
 from ftclf.runs import Run
