@@ -45,6 +45,7 @@ LAYERS = [
     "method",
     "dropout",
     "heap",
+    "turns",
     "fused",
     "losses",
     "embedding_rows",
