@@ -248,4 +248,4 @@ def test_an_error_in_the_pass_of_jobs_side_by_side_is_a_reason_of_each(
     monkeypatch.setattr(SharedBlocks, "forward", full)
     assert run(together) == 1
     why = sorted(read_json(Run(tmp_path / "run" / str(number)).failure)["reason"] for number in range(2))
-    assert why == ["MemoryError", "training.together: the pass through the shared blocks failed in another job"]
+    assert why == ["MemoryError", "training.together: the step of all jobs failed in another one"]

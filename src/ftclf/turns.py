@@ -82,7 +82,7 @@ class Relay:
         rest = [seat for seat in self.active if seat in self.answers]
         if not waiting and not rest and self.work is not None:
             offers = {seat: self.offers[seat] for seat in self.active}
-            self.stopped = SweepError("training.together: a step of all jobs failed in another one")
+            self.stopped = SweepError("training.together: the step of all jobs failed in another one")
             try:
                 self.answers = self.work(offers)
                 self.stopped, self.offers, rest = None, {}, list(self.active)
