@@ -144,12 +144,12 @@ def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the
 def test_what_a_training_drops_is_the_same_beside_others() -> None:
     from ftclf.gpu.dropout import dropout, dropped, dropped_back
 
-    x = torch.ones(3, 40, 24, device=DEVICE)
+    x = torch.ones(3, 10, 48, device=DEVICE)
     y = x.clone().requires_grad_()
-    whole = dropout(y.flatten(0, 1), draw(0.3, 5, 6, 7)).view(3, 40, 24)
+    whole = dropout(y.flatten(0, 1), draw(0.3, 5, 6, 7)).view(3, 10, 48)
     for number, seed in enumerate((5, 6, 7)):
         assert torch.equal(whole[number], dropout(x[number], draw(0.3, seed)))
-        assert torch.equal(whole[number, :8], dropout(x[number, :8], draw(0.3, seed)))
+        assert torch.equal(whole[number, :4], dropout(x[number, :4], draw(0.3, seed)))
     assert {round(float(value), 4) for value in whole.detach().unique()} == {0.0, 1.4286}
     assert float((whole == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
     for other in (draw(0.3, 6), draw(0.3, 5, place=1)):
@@ -279,6 +279,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "adapted"), [("bert", True), ("distilbert", "some"), ("roberta", "some")])
 def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
     model: str, adapted: bool | str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
@@ -286,7 +287,7 @@ def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
     from ftclf.gpu.blocks import PackedEncoder
     from ftclf.gpu.weights import LowPrecisionWeights
 
-    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 16)
+    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
     monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
     networks = [classifier(tiny_models[model], adapted, rank).to(DEVICE).train() for rank in (2, 5)]
     for number, network in enumerate(networks):
@@ -294,9 +295,9 @@ def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
             for one in network.parameters():
                 if one.requires_grad:
                     one.add_(0.05 * number)
-    tokens = made_tokens([5, 9, 2, 7, 4, 3], networks[0].config.pad_token_id)
-    labels, batches = np.array([0, 1, 2, 0, 1, 2]), []
-    for seed, rows in enumerate(([0, 2, 4], [1])):
+    tokens = made_tokens([3, 5, 2, 2], networks[0].config.pad_token_id)
+    labels, batches = np.array([0, 1, 2, 0]), []
+    for seed, rows in enumerate(([0, 2, 3], [1])):
         batch = pack(tokens, np.array(rows), first_position(networks[0]), labels)
         batches.append(batch | {SEEDS: torch.tensor([70 + seed])})
 
