@@ -5,6 +5,7 @@ Without a GPU the kernels run in triton's interpreter.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,23 @@ def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_mo
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
 
 
+def test_what_learns_before_the_blocks_is_seen(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    import peft
+
+    from ftclf.fused import trains_before_blocks
+
+    assert trains_before_blocks(classifier(tiny_models["bert"], False))
+    for folder in (tiny_models["bert"], small_electra(tmp_path)):
+        assert not trains_before_blocks(classifier(folder, True))
+    network = classifier(small_electra(tmp_path), False)
+    for words in (
+        {"target_modules": ["embeddings_project"]},
+        {"target_modules": ["key"], "modules_to_save": ["embeddings"]},
+    ):
+        adapted = peft.get_peft_model(deepcopy(network), peft.LoraConfig(task_type="SEQ_CLS", r=2, **words))
+        assert trains_before_blocks(adapted)
+
+
 @pytest.mark.parametrize(
     ("model", "adapted"),
     [*((model, adapted) for model in (*MODELS, "electra") for adapted in (False, True)), ("bert", "some")],
@@ -477,8 +495,8 @@ def test_trainings_of_several_ranks_step_together_as_each_does_alone() -> None:
     for mine, theirs in zip(together, alone, strict=True):
         for name, weight in theirs.named_parameters():
             torch.testing.assert_close(mine.get_parameter(name), weight, rtol=1e-3, atol=1e-3, msg=name)
-    for copy in [copy for copy in of_all[1].copies if copy.source.requires_grad]:
-        torch.testing.assert_close(copy.part(), copy.source.data.to(LOW), rtol=1e-2, atol=0)
+    for one in [one for one in of_all[1].copies if one.source.requires_grad]:
+        torch.testing.assert_close(one.part(), one.source.data.to(LOW), rtol=1e-2, atol=0)
     for adapter in of_all[1].adapters:  # what ranks below the largest lack
         for number, rank in enumerate(ranks):
             assert not adapter.down[number, :, rank:].any()

@@ -148,6 +148,33 @@ def test_jobs_go_on_when_one_ends_before_it_trains() -> None:
     assert sorted(passed) == [0, 2]
 
 
+def test_work_that_waited_for_one_who_left_is_done_by_one_who_stays() -> None:
+    """Where it fails, its reason is known to that one."""
+    relay, where, ended = Relay(3), [], []
+
+    def work(offers: dict[int, Any]) -> dict[int, Any]:
+        where.append((sorted(offers), threading.current_thread().name))
+        if len(offers) == 2 and len(where) == 3:
+            raise MemoryError
+        return offers
+
+    def job(seat: int) -> None:
+        threading.current_thread().name = str(seat)
+        try:
+            relay.wait(seat)
+            for _ in range(1 if seat == 2 else 3):
+                relay.meet(seat, None, work)
+        except (MemoryError, SweepError) as error:
+            ended.append((seat, type(error)))
+        finally:
+            relay.leave(seat)
+
+    in_threads(job, 3)
+    assert [offers for offers, _ in where] == [[0, 1, 2], [0, 1], [0, 1]]
+    assert where[1][1] in ("0", "1")
+    assert sorted(kind.__name__ for _, kind in ended) == ["MemoryError", "SweepError"]
+
+
 def in_threads(train: Callable[[int], None], count: int) -> None:
     threads = [threading.Thread(target=train, args=(seat,), daemon=True) for seat in range(count)]
     for thread in threads:

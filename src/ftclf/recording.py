@@ -14,7 +14,7 @@ from ftclf.compute import Compute
 from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import DivergedError
-from ftclf.fused import can_fuse
+from ftclf.fused import can_fuse, trains_before_blocks
 from ftclf.gpu.blocks import packs
 from ftclf.gpu.members import JointSteps, Member, steps_of
 from ftclf.gpu.packed import MOST_ATTENDED, SEEDS
@@ -35,14 +35,18 @@ class RecordingTrainer(ResumableTrainer):
     joint: JointSteps | None = None
 
     def choose_steps(self, config: TrainingConfig, longest: int) -> None:
-        """Settle whether steps are recorded, their batches packed, and made with others; no text is longer."""
+        """Settle whether steps are recorded, their batches packed, and made with others.
+
+        `longest` is the number of tokens of the longest text to train on.
+        """
         device, precision, known = self.compute.device, self.compute.precision, can_fuse(self.network)
         self.records = known and can_record(config, device, precision)
         if known and config.compile and can_record(replace(config, compile=False), device, precision):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
         self.packs = self.records and packs(self.network, device, self.compute.dtype)
         self.seat = current_seat()
-        if self.seat and self.packs and longest <= MOST_ATTENDED:  # what longer ones drop follows from no seed
+        seeded = longest <= MOST_ATTENDED  # what the attention of longer ones drops is not
+        if self.seat and self.packs and seeded and not trains_before_blocks(self.network):
             self.joint = self.seat.relay.share(JointSteps)
         self.meets = self.seat is not None and (self.joint is not None or (known and device == "cpu"))
 
@@ -52,10 +56,14 @@ class RecordingTrainer(ResumableTrainer):
             self.seat.gather()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        with self._stream():
-            result = super().train(*args, **kwargs)
-            self.check_steps(ahead=0)
-        return result
+        try:
+            with self._stream():
+                result = super().train(*args, **kwargs)
+                self.check_steps(ahead=0)
+            return result
+        finally:
+            if self.joint:
+                self.joint.forget()
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         number = self.state.global_step + 1

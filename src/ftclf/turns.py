@@ -31,6 +31,7 @@ class Relay:
         self.cores = cores
         self.active = list(range(trainings))
         self.turn = 0
+        self.due = False  # the work of those that have come: the one they waited for has left
         self.condition = threading.Condition()
         self.offers: dict[int, Any] = {}
         self.answers: dict[int, Any] = {}
@@ -47,7 +48,9 @@ class Relay:
     def wait(self, seat: int) -> None:
         """Wait for the turn. Raises what `stop` was given."""
         with self.condition:
-            self.condition.wait_for(lambda: (self.turn == seat and seat not in self.offers) or self.stopped is not None)
+            self.condition.wait_for(
+                lambda: (self.turn == seat and (self.due or seat not in self.offers)) or self.stopped is not None
+            )
         if self.stopped is not None:
             raise self.stopped
 
@@ -58,13 +61,26 @@ class Relay:
                 self.offers[seat], self.work = offer, work
                 self._hand_on()
             self.wait(seat)
+            if self.due:
+                with self.condition:
+                    self.due = False
+                    self._hand_on()
+                self.wait(seat)
         return self.answers.pop(seat)
 
     def leave(self, seat: int) -> None:
-        """Take out a training that is done or has failed; the others go on without it."""
+        """Take out a training that is done or has failed; the others go on without it.
+
+        Where they had all come but for this one, one of them does the work: its failure is theirs.
+        """
         with self.condition:
             self.active.remove(seat)
-            if self.active and self.stopped is None:
+            if not self.active or self.stopped is not None:
+                return
+            if all(other in self.offers for other in self.active):
+                self.turn, self.due = max(self.active), True
+                self.condition.notify_all()
+            else:
                 self._hand_on()
 
     def stop(self, reason: BaseException) -> None:
@@ -76,7 +92,7 @@ class Relay:
     def _hand_on(self) -> None:
         """Give the turn to the next that has brought nothing yet; when all have, do the work and begin anew.
 
-        An error of that work is raised in the training that came last; the others end as stopped.
+        An error of that work is raised in the training that does it; the others end as stopped.
         """
         waiting = [seat for seat in self.active if seat not in self.offers and seat not in self.answers]
         rest = [seat for seat in self.active if seat in self.answers]

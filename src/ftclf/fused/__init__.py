@@ -12,6 +12,7 @@ from ftclf.fused.architectures import (
     encoder_of,
     layers_outside,
     reads_first_token,
+    trains_before_blocks,
 )
 from ftclf.fused.encoder import fuse
 from ftclf.fused.shared import share_frozen_weights
@@ -25,4 +26,5 @@ __all__ = [
     "layers_outside",
     "reads_first_token",
     "share_frozen_weights",
+    "trains_before_blocks",
 ]

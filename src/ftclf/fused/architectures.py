@@ -36,6 +36,13 @@ def embeddings_of(network: nn.Module) -> nn.Module:
     return _core(network).embeddings  # type: ignore[no-any-return]
 
 
+def trains_before_blocks(network: nn.Module) -> bool:
+    """Return whether something learns in the embeddings, or in what makes them as wide as the blocks."""
+    core = _core(network)
+    before = [core.embeddings, getattr(core, "embeddings_project", None)]
+    return any(weight.requires_grad for part in before if part is not None for weight in part.parameters())
+
+
 def layers_outside(network: nn.Module) -> list[nn.Linear]:
     """Return the linear layers that are in no block: pooler and classifier, and a projection of embeddings."""
     inside = set(encoder_of(network).modules())

@@ -1,7 +1,8 @@
 """Training steps for a GPU, which waits for Python while a small encoder trains kernel by kernel.
 
 Texts lie end to end (`packed`), the encoder's blocks are a few large kernels (`blocks`, `attention`, `elementwise`,
-`products`), weights are copied to the type of products all at once (`weights`), and a whole step is recorded and
-replayed (`recorded`). The modules, parameters and names stay those of transformers and peft. What uses triton is
+`dropout`, `products`), weights are copied to the type of products all at once (`weights`) and stepped so (`updates`,
+`adamw`), a whole step is recorded and replayed (`recorded`), and several trainings may make it as one (`members`). The
+modules, parameters and names stay those of transformers and peft. What uses triton is
 imported only where there is a GPU.
 """

@@ -187,7 +187,7 @@ class PackedEncoder:
             yield embeddings_of(network), lambda *_, **__: self.unread
 
     def first_place(self, block: int) -> int:
-        """Return the number of the first place where a block may drop; heads come last."""
+        """Return the number of the first place where a block may drop; what drops outside them comes last."""
         return block * Block.PLACES
 
     def inputs_of(self, number: int, inputs: dict[str, Any]) -> dict[str, Any]:

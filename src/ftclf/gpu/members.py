@@ -62,11 +62,15 @@ class JointSteps:
         self.members: list[Member] = []
         self.steps: RecordedSteps | None = None
 
+    def forget(self) -> None:
+        """Let go of the trainings and their steps, when one has left; the stream has come to its end."""
+        self.steps, self.members = None, []
+
     def launch(self, offers: dict[int, tuple[Member, Batch]]) -> dict[int, Launched]:
         """Train what every training has brought, by their seats."""
         members = [member for member, _ in offers.values()]
         if members != self.members or self.steps is None:
-            self.steps, self.members = None, []  # before the new ones take memory
+            self.forget()  # before the new ones take memory
             self.steps, self.members = steps_of(members), members
         launched = self.steps.launch(joined([batch for _, batch in offers.values()]))
         return dict(zip(offers, launched, strict=True))

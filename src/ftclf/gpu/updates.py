@@ -7,6 +7,7 @@ gradients and copies made around it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -69,9 +70,9 @@ class KernelUpdate:
         self.max_norm, self.weights = max_norm, weights
         self.groups: list[dict[str, Any]] = [group for one in optimizers for group in one.param_groups]
         self.parameters: list[Trained] = []
+        places = itertools.count()
         for number, optimizer in enumerate(optimizers):
-            for group in optimizer.param_groups:
-                place = next(place for place, one in enumerate(self.groups) if one is group)
+            for group, place in zip(optimizer.param_groups, places, strict=False):
                 self.parameters += [Trained(one, optimizer.state[one], place, number) for one in group["params"]]
         self.copies = {id(copy.source): copy for copy in weights.trained}
         self.device = self.parameters[0].parameter.device
