@@ -54,8 +54,7 @@ def pack(
     lengths = tokens.lengths_of(rows)
     total = int(lengths.sum())
     size, most = rounded_tokens(total), int(lengths.max())
-    filling = np.diff(np.append(np.arange(total, size, most), size))
-    bounds = np.cumsum(np.concatenate([[0], lengths, filling]))
+    bounds = np.cumsum(np.concatenate([[0], lengths, _filling(total, size, most)]))
     within = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))
     ids = np.full(size, tokens.pad_id, dtype=np.int64)
     ids[:total] = tokens.ids[np.repeat(tokens.offsets[rows], lengths) + within[:total]]
@@ -79,7 +78,7 @@ def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
     Each lies as it would alone, with more that fills up behind it.
     """
     size = max(batch["input_ids"].shape[1] for batch in batches)
-    filling = [_filling(batch, size) for batch in batches]
+    filling = [_filling(batch["input_ids"].shape[1], size, int(batch[BOUNDS].diff().max())) for batch in batches]
     most = max(_texts(batch) + len(more) for batch, more in zip(batches, filling, strict=True))
     texts = rounded_texts(most)
     longer = [_longer(batch, more, size, texts) for batch, more in zip(batches, filling, strict=True)]
@@ -96,9 +95,8 @@ def _texts(batch: dict[str, Any]) -> int:
     return int((batch[BOUNDS] < batch["input_ids"].shape[1]).sum())
 
 
-def _filling(batch: dict[str, Any], size: int) -> NDArray[np.int64]:
-    """Return the lengths of the texts that fill a batch up to so many tokens, none longer than those in it."""
-    total, most = batch["input_ids"].shape[1], int(batch[BOUNDS].diff().max())
+def _filling(total: int, size: int, most: int) -> NDArray[np.int64]:
+    """Return the lengths of the texts that fill so many tokens up to a size, none longer than `most`."""
     return np.diff(np.append(np.arange(total, size, most), size))
 
 
