@@ -363,6 +363,8 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
         (["completion", "zsh"], "error: completion: got 'zsh', allowed: bash"),
         (["eval", "checkpoint=empty"], "error: checkpoint: empty is neither a run folder nor a checkpoint"),
         (["eval", "checkpoint=begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),
+        (["eval", "begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),
+        (["predict", "a, 'folder'"], "error: checkpoint: no folder a, 'folder'"),
         (["eval", "checkpoint=begun", "output=file"], "error: checkpoint: the run in begun is not finished"),
         (["train", "run_dir=file"], "file is no folder; choose another name"),
         (["train", "run_dir=linked"], "log.txt is a link, allowed: a folder in which a run's names are its own"),
@@ -505,7 +507,7 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
 
 
 @pytest.mark.slow
-def test_tab_completion_offers_commands_groups_and_options() -> None:
+def test_tab_completion_offers_commands_groups_options_and_folders(tmp_path: Path) -> None:
     script = f"""
         PATH={Path(sys.executable).parent}:$PATH
         eval "$(ftclf completion bash)"
@@ -517,9 +519,12 @@ def test_tab_completion_offers_commands_groups_and_options() -> None:
         ask "ftclf tr" 1
         ask "ftclf train data" 2
         ask "ftclf train dataset=db" 2
+        ask "ftclf eval ru" 2
     """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    first, second, third = done.stdout.splitlines()
+    (tmp_path / "runs").mkdir()
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    first, second, third, fourth = done.stdout.splitlines()
     assert first == "train"
     assert "dataset=" in second
     assert third == "dataset=dbpedia_14"
+    assert fourth == "runs"

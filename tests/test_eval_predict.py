@@ -36,7 +36,7 @@ def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -
 
 def test_eval_of_train_scores_what_was_trained_on(trained: Run, tmp_path: Path) -> None:
     out = tmp_path / "train"
-    assert run(["eval", f"checkpoint={trained.folder}", "split=train", f"output={out}"]) == 0
+    assert run(["eval", str(trained.folder), "split=train", f"output={out}"]) == 0
     assert read_json(out / "metrics.json")["train"]["rows"] == read_json(trained.manifest)["rows"]["train"]
 
 

@@ -57,7 +57,7 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 {_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
-    ftclf predict checkpoint=<this folder> input=texts.csv output=predictions.csv
+    ftclf predict <this folder> input=texts.csv output=predictions.csv
 {_merging(config)}
 ## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
 

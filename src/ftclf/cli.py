@@ -165,6 +165,9 @@ _ftclf() {
     train|eval|predict)
       local rest="${COMP_LINE#*${COMP_WORDS[1]}}"
       COMPREPLY=($(COMP_LINE="ftclf${rest}" COMP_POINT=$COMP_POINT ftclf "${COMP_WORDS[1]}" -sc query=bash 2>/dev/null))
+      if [[ ${#COMPREPLY[@]} == 0 && $COMP_CWORD == 2 && ${COMP_WORDS[1]} != train ]]; then
+        COMPREPLY=($(compgen -d -- "$word")) && compopt -o filenames
+      fi
       [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace ;;
     ls) COMPREPLY=($(compgen -W "dataset model method training experiment sweep" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;

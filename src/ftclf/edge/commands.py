@@ -115,6 +115,8 @@ def run_predict(words: list[str]) -> int:
 
 def _run_plain(command: str, words: list[str]) -> int:
     register()
+    if words and not words[0].startswith("-") and "=" not in words[0]:
+        words = [f"checkpoint={quoted(words[0])}", *words[1:]]
     args = parse(words)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")

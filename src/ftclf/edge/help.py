@@ -15,8 +15,8 @@ from ftclf.listing import GROUPS, list_groups
 
 USAGE = {
     "train": "ftclf train [-m] [GROUP=OPTION ...] [SETTING=VALUE ...]; -m trains a run for each value of SETTING=A,B,C",
-    "eval": "ftclf eval checkpoint=RUN [SETTING=VALUE ...]; other data: dataset=files dataset.test=FILE",
-    "predict": "ftclf predict checkpoint=RUN [input=FILE] [SETTING=VALUE ...]",
+    "eval": "ftclf eval RUN [SETTING=VALUE ...]; other data: dataset=files dataset.test=FILE",
+    "predict": "ftclf predict RUN [input=FILE] [SETTING=VALUE ...]",
 }
 GROUPS_OF = {"train": GROUPS, "eval": ("dataset",), "predict": ()}
 LEFT = 40  # characters for setting and value
