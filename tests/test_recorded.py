@@ -150,11 +150,11 @@ def without_dropout(network: torch.nn.Module) -> None:
 def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
     as_on_a_gpu: None, tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all that is dropped, and when another job has failed."""
+    """With several labels a row and all that is dropped; stopped and gone on with; and when another job has failed."""
     step = ClassifierTrainer.training_step
 
     def failing(self: ClassifierTrainer, *args: Any, **kwargs: Any) -> Any:
-        if self.seat and self.seat.number == 1 and self.state.global_step == 1:
+        if self.seat and self.seat.number == 1 and self.state.global_step == 2:
             raise DivergedError("training: the loss is nan")
         return step(self, *args, **kwargs)
 
@@ -162,14 +162,21 @@ def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
     monkeypatch.setattr("ftclf.dropout.use_byte_dropout", lambda _: None)
     monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
     words = ["training.batch_size=1", "training.log_steps=1", "baselines=[]", "model.attention=sdpa"]
-    words += ["training.learning_rate=1e-3", "training.max_steps=2", "method.target_modules=[query]"]
+    words += ["training.learning_rate=1e-3", "training.max_steps=3", "method.target_modules=[query]"]
+    words += ["dataset.task=multi_label"]
     sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
+    with monkeypatch.context() as signalled:
+        signalled.setattr("ftclf.resumable.asked", lambda: 15)
+        assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 143
+    for number in (0, 1):
+        stopped = Run(tmp_path / f"sweep/{number}")
+        assert [one.name for one in stopped.resumable.iterdir()] == ["checkpoint-1"]
     assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 1
     for number, rank in enumerate((2, 4)):
         alone = tiny_words(tiny_models["bert"], reviews, tmp_path / f"alone-{number}", *words)
         assert run([*alone, f"method.r={rank}"]) == 0
         found, wanted = (lines(Run(tmp_path / name)) for name in (f"sweep/{number}", f"alone-{number}"))
-        assert len(found) == (len(wanted) if number == 0 else 1)
+        assert len(found) == (len(wanted) if number == 0 else 2)
         for one, other in zip(found, wanted, strict=False):
             for name in ("loss", "grad_norm", "learning_rate", "validation_log_loss"):
                 assert one.get(name, 0) == pytest.approx(other.get(name, 0), rel=1e-4), (number, name)
