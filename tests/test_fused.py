@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, DistilB
 
 from ftclf.fused import can_fuse, fuse, kernels, linear, passes
 from ftclf.fused.copies import can_pack
-from ftclf.fused.sections import RandomBytes, Section
+from ftclf.fused.sections import RandomMasks, Section
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
 BERT = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
@@ -189,7 +189,7 @@ def test_making_kernels_before_a_pass_changes_no_bit_and_is_done_once(
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:
-    section = Section(0, 0, 500, 1, None, [(500, RandomBytes(0))])
+    section = Section(0, 0, 500, 1, None, [(500, RandomMasks(0))])
     mask = section.draw(torch.ones(500, 1000), 26)
     assert 1 - mask.float().mean().item() == pytest.approx(26 / 256, abs=0.002)
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))

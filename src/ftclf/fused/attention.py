@@ -139,10 +139,13 @@ def _padded_mask(section: Section, rows: int, length: int) -> Tensor | None:
     mask = section.mask
     if mask is None and length == section.length:
         return None
+    if section.padded_mask is not None:  # of a block before
+        return section.padded_mask
     room = torch.zeros(rows, 1, 1, length)
     if mask is not None:
         room[: section.rows, :, :, : section.length] = mask
     room[: section.rows, :, :, section.length :] = torch.finfo(room.dtype).min
+    section.padded_mask = room
     return room
 
 

@@ -16,7 +16,7 @@ import torch
 from ftclf.fused.attention import attend, attend_backward, with_padding
 from ftclf.fused.block import Block
 from ftclf.fused.linear import Product
-from ftclf.fused.sections import RandomBytes, Section
+from ftclf.fused.sections import RandomMasks, Section
 from ftclf.heap import apart_from_steps
 
 _met: set[Any] = set()
@@ -79,5 +79,5 @@ def _attention(block: Block, section: Section, dtype: torch.dtype, *, cut: int) 
 
 
 def _alone(section: Section) -> Section:
-    """Return the section in a share of its own, with random bytes that nothing else draws from."""
-    return replace(section, start=0, random=[(section.rows, RandomBytes(0))] if section.random else [])
+    """Return the section in a share of its own, with random masks that nothing else takes."""
+    return replace(section, start=0, random=[(section.rows, RandomMasks(0))] if section.random else [])

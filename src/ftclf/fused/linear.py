@@ -52,24 +52,39 @@ class Adapters:
     scale: float
     downs: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels * rank, inputs), as a pass computes
     ups: Tensor = field(default_factory=partial(torch.empty, 0))  # (levels, rank, outputs of a level), times the factor
+    up: Tensor = field(default_factory=partial(torch.empty, 0))  # its first level, a view
+    up_back: Tensor = field(default_factory=partial(torch.empty, 0))  # the transpose of all, or of the only one: a view
     copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # the place in `downs` of each part, and in `ups`
 
     def factor(self, *, training: bool) -> float:
         """Return what `up @ down` of the masked input is multiplied by."""
         return self.scale * raised(self.cut) if training else self.scale
 
-    def stacked(self, x: Tensor) -> Tensor:
-        """Return (tokens, levels * n) as (levels, tokens, n), a view."""
-        return x[None] if self.levels == 1 else x.view(len(x), self.levels, -1).transpose(0, 1)
+    def add_to(self, y: Tensor, hidden: Tensor) -> None:
+        """Add to y, (tokens, outputs), what all `up` make of (tokens, levels * rank)."""
+        if self.levels == 1:
+            y.addmm_(hidden, self.up)
+        else:
+            self._stacked(y).baddbmm_(self._stacked(hidden), self.ups)
 
-    def side_by_side(self, x: Tensor) -> Tensor:
-        """Return (levels, tokens, n) as (tokens, levels * n)."""
-        return x[0] if self.levels == 1 else x.transpose(0, 1).flatten(1)
+    def back(self, g: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of `hidden`, and of all `up`, from that of what `add_to` added."""
+        if self.levels == 1:
+            return torch.mm(g, self.up_back), torch.mm(hidden.t(), g)
+        own = self._stacked(g)
+        dhidden = torch.bmm(own, self.up_back).transpose(0, 1).flatten(1)
+        return dhidden, torch.bmm(self._stacked(hidden).transpose(1, 2), own)
+
+    def _stacked(self, x: Tensor) -> Tensor:
+        """Return (tokens, levels * n) as (levels, tokens, n), a view."""
+        return x.view(len(x), self.levels, -1).transpose(0, 1)
 
     def make_room(self, inputs: int, outputs: int, dtype: torch.dtype) -> None:
         """Make room for the copies that a pass computes with."""
         self.downs = torch.empty(self.levels * self.rank, inputs, dtype=dtype)
         self.ups = torch.zeros(self.levels, self.rank, outputs // self.levels, dtype=dtype)
+        self.up = self.ups[0]
+        self.up_back = self.up.t() if self.levels == 1 else self.ups.transpose(1, 2)
         self.copies = [
             (self.down_of(part, self.downs), self.ups[part.level, part.ranks, part.outputs].t()) for part in self.parts
         ]
@@ -172,8 +187,8 @@ class Product:
             if training and model.cut:
                 mask = section.draw(inputs, model.cut)
                 inputs = masked(inputs, mask)
-            hidden = model.stacked(functional.linear(inputs, model.downs))
-            model.stacked(_room_of(section, y)).baddbmm_(hidden, model.ups)
+            hidden = functional.linear(inputs, model.downs)
+            model.add_to(_room_of(section, y), hidden)
             saved.adapted.append(Adapted(section, inputs, hidden, mask))
         return y, saved
 
@@ -184,10 +199,8 @@ class Product:
             section = adapted.section
             model = self.models[section.model]
             assert model is not None
-            own = model.stacked(_room_of(section, g))
-            dhidden = model.side_by_side(torch.bmm(own, model.ups.transpose(1, 2)))
+            dhidden, ups = model.back(_room_of(section, g), adapted.hidden)
             downs = torch.mm(dhidden.t(), adapted.inputs)
-            ups = torch.bmm(adapted.hidden.transpose(1, 2), own)
             saved.adapters.setdefault(section.model, []).append((downs, ups))
             if dx is not None:
                 dinputs = dhidden @ model.downs

@@ -12,7 +12,7 @@ from torch import Tensor
 from ftclf.fused.block import Activations, Block
 from ftclf.fused.kernels import make_kernels
 from ftclf.fused.linear import Gradients, Saved, gradients_of_adapters, summed
-from ftclf.fused.sections import RandomBytes, Section, filled, first_tokens, in_rooms
+from ftclf.fused.sections import RandomMasks, Section, filled, first_tokens, in_rooms
 from ftclf.fused.workers import in_parallel
 
 SHARE = 128  # tokens of a section at least
@@ -137,7 +137,7 @@ def sections_of(rows: int, length: int, mask: Tensor | None, most: int, *, train
             stop - start,
             length,
             None if mask is None else mask[start:stop],
-            [] if seed is None else [(stop - start, RandomBytes(seed))],
+            [] if seed is None else [(stop - start, RandomMasks(seed))],
         )
         for start, stop, seed in zip(bounds[:-1], bounds[1:], seeds, strict=True)
     ]

@@ -12,31 +12,38 @@ from torch import Tensor
 # Every number of tokens that occurs costs the memory and the making of kernels of its own.
 TILE, TILE_OF_TEXTS = 16, 32  # tokens; texts of one token are few, and cost as good as nothing
 WORD = 2**64 - 1  # the largest of eight random bytes at once
-AT_ONCE = 2**17  # of such words: a call for each mask costs more than its bytes
+AT_ONCE = 2**17  # of such words: calls for each mask cost more than its elements
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class RandomBytes:
-    """Random bytes from a generator of their own, made many at once."""
+class RandomMasks:
+    """Dropout masks from a generator of their own, made many at once."""
 
     def __init__(self, seed: int) -> None:
         self.generator = np.random.Generator(np.random.SFC64(seed))
-        self.made, self.used = torch.empty(0, dtype=torch.uint8), 0
+        self.made: dict[tuple[int, torch.dtype], Tensor] = {}  # by rate in 1/256 and type, one row
+        self.used: dict[tuple[int, torch.dtype], int] = {}
 
-    def take(self, count: int) -> Tensor:
-        """Return the next bytes; those left of what was made are skipped where they are too few."""
-        if self.used + count > len(self.made):
+    def take(self, count: int, cut: int, dtype: torch.dtype) -> tuple[Tensor, int]:
+        """Return a row of integers, 0 at the rate cut / 256, else 1, and where so many begin that nobody has had.
+
+        Those left of what was made are skipped where they are too few.
+        """
+        key = cut, dtype
+        used = self.used.get(key, 0)
+        if key not in self.made or used + count > len(self.made[key]):
             words = self.generator.integers(WORD, size=max(AT_ONCE, -(-count // 8)), dtype=np.uint64, endpoint=True)
-            self.made, self.used = torch.from_numpy(words.view(np.uint8)), 0
-        self.used += count
-        return self.made[self.used - count : self.used]
+            drawn, used = torch.from_numpy(words.view(np.uint8)), 0
+            self.made[key] = torch.ge(drawn, cut, out=torch.empty(len(drawn), dtype=dtype))  # a bool: six times as long
+        self.used[key] = used + count
+        return self.made[key], used
 
 
 @dataclass
 class Section:
     """One padded batch inside the tokens of a pass.
 
-    `mask` is added to attention scores, shape (rows, 1, 1, length). In training there are random bytes for some rows
+    `mask` is added to attention scores, shape (rows, 1, 1, length). In training there are random masks for some rows
     after the other, so that neither the core they run on nor what runs beside them changes a bit of them.
     """
 
@@ -45,7 +52,8 @@ class Section:
     rows: int
     length: int
     mask: Tensor | None
-    random: list[tuple[int, RandomBytes]]
+    random: list[tuple[int, RandomMasks]]
+    padded_mask: Tensor | None = None  # the mask as attention adds it, once it is made
 
     @property
     def tokens(self) -> slice:
@@ -62,15 +70,16 @@ class Section:
 
     def draw_for(self, x: Tensor, cut: int, each: int, places: Callable[[int], int]) -> Tensor:
         """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
-        mask = torch.empty(x.shape, dtype=INTEGERS[x.element_size()])
+        dtype = INTEGERS[x.element_size()]
         if len(self.random) == 1:
-            drawn = self.random[0][1].take(x.numel()).view(x.shape)
-            return torch.ge(drawn, cut, out=mask)  # by way of a bool: six times as long
+            made, used = self.random[0][1].take(x.numel(), cut, dtype)
+            return made.as_strided(x.shape, x.stride(), used)
+        mask = torch.empty(x.shape, dtype=dtype)
         size, start = x[0].numel(), 0
         for rows, random in self.random:
             stop = start + rows * each
-            drawn = random.take(places(rows) * size)[: (stop - start) * size]
-            torch.ge(drawn.view(stop - start, *x.shape[1:]), cut, out=mask[start:stop])
+            made, used = random.take(places(rows) * size, cut, dtype)
+            mask[start:stop].view(-1).copy_(made[used : used + (stop - start) * size])
             start = stop
         mask[start:] = 0
         return mask
@@ -84,14 +93,14 @@ def joined(sections: list[Section]) -> Section:
     """Return sections of one model and one length, one after the other, as one: the fewer, the fewer operations."""
     masks = [section.mask for section in sections if section.mask is not None]
     rows, random = sum(section.rows for section in sections), [one for section in sections for one in section.random]
-    return replace(sections[0], rows=rows, mask=torch.cat(masks) if masks else None, random=random)
+    return replace(sections[0], rows=rows, mask=torch.cat(masks) if masks else None, random=random, padded_mask=None)
 
 
 def first_tokens(sections: list[Section]) -> list[Section]:
     """Return the first tokens of the texts of sections that lie in this order, as sections of texts of one token."""
     texts, start = [], 0
     for section in sections:
-        texts.append(replace(section, start=start, length=1, mask=None))
+        texts.append(replace(section, start=start, length=1, mask=None, padded_mask=None))
         start += section.rows
     return texts
 
