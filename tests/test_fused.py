@@ -195,6 +195,12 @@ def test_a_mask_keeps_its_share_and_the_mean() -> None:
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))
 
 
+def test_a_mask_is_of_elements_that_nobody_else_has_however_what_it_masks_lies() -> None:
+    firsts = torch.ones(64, 300, 384)[:, 0]  # of each text, a view: float32 is not copied on its way into a product
+    masks = [Section(0, 0, 64, 1, None, [(64, RandomMasks(0))]).draw(x, 26) for x in (firsts, firsts.contiguous())]
+    assert torch.equal(*masks)
+
+
 @pytest.mark.parametrize("change", [{"hidden_act": "relu"}, {"is_decoder": True}])
 def test_a_network_of_another_kind_is_left_alone(change: dict[str, Any]) -> None:
     config = BertConfig(**SIZES, **BERT, **change)

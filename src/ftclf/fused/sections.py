@@ -24,8 +24,8 @@ class RandomMasks:
         self.made: dict[tuple[int, torch.dtype], Tensor] = {}  # by rate in 1/256 and type, one row
         self.used: dict[tuple[int, torch.dtype], int] = {}
 
-    def take(self, count: int, cut: int, dtype: torch.dtype) -> tuple[Tensor, int]:
-        """Return a row of integers, 0 at the rate cut / 256, else 1, and where so many begin that nobody has had.
+    def take(self, count: int, cut: int, dtype: torch.dtype) -> Tensor:
+        """Return a row of so many integers that nobody has had: 0 at the rate cut / 256, else 1.
 
         Those left of what was made are skipped where they are too few.
         """
@@ -36,7 +36,7 @@ class RandomMasks:
             drawn, used = torch.from_numpy(words.view(np.uint8)), 0
             self.made[key] = torch.ge(drawn, cut, out=torch.empty(len(drawn), dtype=dtype))  # a bool: six times as long
         self.used[key] = used + count
-        return self.made[key], used
+        return self.made[key][used : used + count]
 
 
 @dataclass
@@ -72,14 +72,13 @@ class Section:
         """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
         dtype = INTEGERS[x.element_size()]
         if len(self.random) == 1:
-            made, used = self.random[0][1].take(x.numel(), cut, dtype)
-            return made.as_strided(x.shape, x.stride(), used)
+            return self.random[0][1].take(x.numel(), cut, dtype).view(x.shape)
         mask = torch.empty(x.shape, dtype=dtype)
         size, start = x[0].numel(), 0
         for rows, random in self.random:
             stop = start + rows * each
-            made, used = random.take(places(rows) * size, cut, dtype)
-            mask[start:stop].view(-1).copy_(made[used : used + (stop - start) * size])
+            drawn = random.take(places(rows) * size, cut, dtype)[: (stop - start) * size]
+            mask[start:stop] = drawn.view(stop - start, *x.shape[1:])
             start = stop
         mask[start:] = 0
         return mask
