@@ -98,7 +98,7 @@ class Product:
 
     def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
         """Return x @ weights + biases + adapters, shape (tokens, outputs of all layers), in x's type."""
-        y, saved = self.copy.forward(x), Saved(x)
+        y, saved = self.copy.forward(x), Saved(x if self.trained else None)
         for section in sections:
             model = self.models[section.model]
             if model is None:
@@ -126,7 +126,7 @@ class Product:
                 dinputs = dhidden @ model.downs
                 _room_of(section, dx).add_(dinputs if adapted.mask is None else masked_(dinputs, adapted.mask))
         saved.adapted.clear()
-        saved.x, saved.g = (saved.x, g) if self.trained else (None, None)
+        saved.g = g if self.trained else None
         return dx
 
     def gradients(self, shares: list[Saved]) -> Gradients:
