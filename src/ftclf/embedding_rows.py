@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW
-from torch.optim.adamw import adamw
+
+from ftclf.adamw import can_step_apart, state_of, step_apart
 
 CHUNK = 1024  # rows that are caught up at a time: what they need stays in the cache
 
@@ -206,24 +207,9 @@ class RowEmbedding(nn.Embedding):
         state, group = self._state(), self._group()
         held = (self.weight, state["exp_avg"], state["exp_avg_sq"])
         rows = [tensor.index_select(0, ids) for tensor in held]
-        weight, moment, square = ([row] for row in rows)
-        adamw(
-            weight,
-            [gradient],
-            moment,
-            square,
-            [],
-            [state["step"]],
-            fused=True,
-            grad_scale=getattr(self.optimizer, "grad_scale", None),
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+        weight, moment, square = rows
+        of_rows = {"exp_avg": moment, "exp_avg_sq": square, "step": state["step"]}
+        step_apart(self.optimizer, group, of_rows, weight, gradient)
         for tensor, row in zip(held, rows, strict=True):
             tensor.index_copy_(0, ids, row)
         self._happened(lambda history: history.step(group, int(state["step"])))
@@ -238,24 +224,19 @@ class RowEmbedding(nn.Embedding):
         return next(g for g in self.optimizer.param_groups if any(p is self.weight for p in g["params"]))
 
     def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = self.optimizer.state[self.weight]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
-        return state
+        return state_of(self.optimizer, self.weight)
 
 
 def train_by_rows(network: Any, optimizer: torch.optim.Optimizer) -> RowEmbedding | None:
     """Replace the network's word embedding where its steps can be made by rows; None, and no change, elsewhere."""
     embedding = network.get_input_embeddings()
-    if type(embedding) is not nn.Embedding or type(optimizer) is not AdamW:
+    if type(embedding) is not nn.Embedding or not can_step_apart(optimizer):
         return None
+    assert isinstance(optimizer, AdamW)
     weight = embedding.weight
-    groups = [group for group in optimizer.param_groups if any(p is weight for p in group["params"])]
+    held = any(p is weight for group in optimizer.param_groups for p in group["params"])
     plain = not (embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse)
-    if not groups or not plain or weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return None
-    if not groups[0]["fused"] or groups[0]["amsgrad"] or groups[0]["maximize"]:
+    if not held or not plain or weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     rows = RowEmbedding(embedding, optimizer).train(embedding.training)
     network.set_input_embeddings(rows)

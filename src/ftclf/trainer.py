@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
 from ftclf.batches import TrainBatches
+from ftclf.block_weights import BlockWeights, train_blocks_apart
 from ftclf.compute import Compute, as_it_stands
 from ftclf.config import TrainingConfig
 from ftclf.console import Progress, say
@@ -89,6 +90,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.network, self.rows, self.validation = network, train, validation
         self.faster = faster
         self.embedding_rows: RowEmbedding | None = None
+        self.block_weights: BlockWeights | None = None
         self.choose_steps(config, int(train.tokens.lengths.max()))
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
@@ -131,6 +133,7 @@ class ClassifierTrainer(RecordingTrainer):
             _speed_up(optimizer, *self.faster)
             if not self.config.compile:  # it cannot trace what is kept of each row
                 self.embedding_rows = train_by_rows(self.network, optimizer)
+                self.block_weights = train_blocks_apart(self.network, optimizer, self.compute.threads)
             spare_walks(self.network)
             if self.average:
                 self.average.rows = self.embedding_rows
@@ -143,8 +146,10 @@ class ClassifierTrainer(RecordingTrainer):
             return super()._clip_grad_norm(model)
         held = (parameter for group in optimizer.param_groups for parameter in group["params"])
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        rows = self.embedding_rows.gradient() if self.embedding_rows else None
-        norm = torch.nn.utils.get_total_norm(gradients if rows is None else [*gradients, rows[1]])
+        if self.embedding_rows and (rows := self.embedding_rows.gradient()):
+            gradients.append(rows[1])
+        norms = self.block_weights.norms() if self.block_weights else []
+        norm = torch.nn.utils.get_total_norm([*gradients, *norms])
         excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it
         optimizer.grad_scale = None if excess <= 1 else excess
         return norm

@@ -14,15 +14,20 @@ from ftclf.fused.architectures import (
     reads_first_token,
     trains_before_blocks,
 )
-from ftclf.fused.encoder import fuse
+from ftclf.fused.encoder import fuse, fused_products
+from ftclf.fused.linear import Product
 from ftclf.fused.shared import share_frozen_weights
+from ftclf.fused.workers import in_parallel
 
 __all__ = [
+    "Product",
     "can_fuse",
     "dropouts_outside",
     "embeddings_of",
     "encoder_of",
     "fuse",
+    "fused_products",
+    "in_parallel",
     "layers_outside",
     "reads_first_token",
     "share_frozen_weights",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ftclf.fused.architectures import blocks_of, encoder_of, layers_outside
+from ftclf.fused.architectures import blocks_of, can_fuse, encoder_of, layers_outside
+from ftclf.fused.linear import Product
 from ftclf.fused.passes import Pass, sections_of, shared_out
 from ftclf.fused.shared import Joining, SharedBlocks
 from ftclf.turns import Seat
@@ -63,9 +64,16 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
         return _output(y.view(rows, -1, width))
 
     encoder = encoder_of(network)
+    encoder.fused_blocks = blocks
     encoder.forward = types.MethodType(forward, encoder)
     for layer in layers_outside(network):
         layer.forward = types.MethodType(_in_full, layer)  # type: ignore[method-assign]
+
+
+def fused_products(network: nn.Module) -> list[Product]:
+    """Return the products of a network's blocks, none where they are not computed at once."""
+    blocks = getattr(encoder_of(network), "fused_blocks", []) if can_fuse(network) else []
+    return [product for block in blocks for product in block.products]
 
 
 def _in_full(layer: nn.Linear, x: Tensor) -> Tensor:

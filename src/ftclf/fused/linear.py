@@ -49,10 +49,18 @@ class Saved:
     adapters: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
 
+class Kept(NamedTuple):
+    """The gradient of a product's weights in the type of the pass, (outputs of all layers, inputs), and its norm."""
+
+    gradient: Tensor
+    norm: Tensor
+
+
 class Product:
     """One or several linear layers of the same input; each model that is computed together has its own adapters.
 
-    Every pass begins with `prepare`, which copies the weights into the type that it computes in.
+    Every pass begins with `prepare`, which copies the weights into the type that it computes in. With `keeps_gradient`
+    that of the weights is not returned but kept, for whoever takes it and steps them; all of them are trained then.
     """
 
     def __init__(self, models: list[list[nn.Module]]) -> None:
@@ -65,6 +73,9 @@ class Product:
         self.models = [adapters_of(layers, self.sizes) for layers in models]
         self.trained = any(p.requires_grad for p in (*self.weights, *self.biases))
         self.copy: Plain | Packed = Plain(torch.empty(0), torch.empty(0))
+        self.keeps_gradient = False
+        self.kept: Kept | None = None
+        self._stepped = False  # since the last pass, and copied
         self._dtype: torch.dtype | None = None
         self._copied: list[tuple[int, int]] = []
 
@@ -76,19 +87,16 @@ class Product:
 
     def prepare(self, dtype: torch.dtype, *, training: bool) -> list[Copy]:
         """Return the copies that a pass in this type needs; a frozen layer's are made once."""
-        sources: list[Tensor] = [*self.weights, *self.biases]
-        state = [(source.data_ptr(), source._version) for source in sources]
-        todo: list[Copy] = []
+        state, todo = self._state(), list[Copy]()
         fresh, changed = dtype != self._dtype, state != self._copied
         if fresh:
             self._make_room(dtype)
         if not self.trained and can_pack(dtype):
             if fresh or changed or (training and not self.copy.both):
                 self._pack(dtype, both=training)
-        elif fresh or changed or self.trained:
-            assert isinstance(self.copy, Plain)
-            todo += map(Copy, [*self._split(self.copy.weight), *self._split(self.copy.bias)], sources)
-        self._dtype, self._copied = dtype, state
+        elif fresh or changed or (self.trained and not (self._stepped and training)):
+            todo += map(Copy, self._copies(), [*self.weights, *self.biases])
+        self._dtype, self._copied, self._stepped = dtype, state, False
         for model in self.models:
             if model is not None:
                 factor = model.factor(training=training)
@@ -132,8 +140,32 @@ class Product:
     def gradients(self, shares: list[Saved]) -> Gradients:
         """Return the gradients of the trained weights and biases from what `backward` kept of all shares."""
         g, x = _joined([saved.g for saved in shares]), _joined([saved.x for saved in shares])
-        grads = _typed(self.weights, self._split(g.t() @ x))
-        return grads | _typed(self.biases, self._split(g.sum(0)))
+        whole, grads = g.t() @ x, _typed(self.biases, self._split(g.sum(0)))
+        if not self.keeps_gradient:
+            return grads | _typed(self.weights, self._split(whole))
+        if self.kept:  # the batches of one step
+            whole = self.kept.gradient.float().add_(whole)
+        self.kept = Kept(whole, torch.linalg.vector_norm(whole, dtype=torch.float32))
+        return grads
+
+    def take_gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return each weight with its gradient in its type, which the product no longer keeps."""
+        assert self.kept is not None
+        whole, self.kept = self.kept.gradient, None
+        return list(zip(self.weights, self._split(whole.to(self.weights[0].dtype)), strict=True))
+
+    def copy_weights(self) -> None:
+        """Copy the weights, just stepped, for the next pass of training, which need not do it."""
+        for target, source in zip(self._copies(), [*self.weights, *self.biases], strict=True):
+            target.copy_(source)
+        self._copied, self._stepped = self._state(), True
+
+    def _copies(self) -> list[Tensor]:
+        assert isinstance(self.copy, Plain)
+        return [*self._split(self.copy.weight), *self._split(self.copy.bias)]
+
+    def _state(self) -> list[tuple[int, int]]:
+        return [(one.data_ptr(), one._version) for one in (*self.weights, *self.biases)]
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Cut what belongs to all layers into what belongs to each."""
