@@ -113,7 +113,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.recording.computing_in", nullcontext)
     monkeypatch.setattr("ftclf.gpu.members.RecordedSteps", OnCPU)
     monkeypatch.setattr("ftclf.trainer.train_by_rows", lambda *_: None)
-    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: True)
+    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: True)
     monkeypatch.setattr("ftclf.compute.Compute.place", lambda self, network, *_, **__: network)
 
 

@@ -26,6 +26,7 @@ LAYERS = [
     "stopping",
     "leaving",
     "console",
+    "libraries",
     "words",
     "tables",
     "spreadsheets",

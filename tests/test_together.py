@@ -77,7 +77,7 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
 
 
 def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: False)
+    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 3, 5, 7})
 
     def lanes(count: int, ranks: Sequence[int] = (), **changes: object) -> list[tuple[list[int], list[int], int]]:
@@ -93,7 +93,7 @@ def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: py
     assert lanes(2, training__threads=3) == [([0, 1], [], 0)]
     ends = lanes(6, (4, 4, 8, 8, 32, 32), training__threads=2)
     assert [sum((4, 4, 8, 8, 32, 32)[number] for number in numbers) for numbers, *_ in ends] == [44, 44]
-    monkeypatch.setattr("ftclf.compute.may_have_gpu", lambda: True)
+    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: True)
     assert lanes(2) == [([0, 1], [], 0)]
 
 

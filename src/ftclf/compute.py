@@ -140,12 +140,6 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def may_have_gpu() -> bool:
-    """Return whether a GPU may be found here, without asking torch, which takes seconds to import."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    return not hidden and any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd", "dxg"))
-
-
 @functools.cache
 def bf16_is_fast(device: str) -> bool:
     """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32.

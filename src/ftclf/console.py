@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from ftclf.stopping import unbroken
-
 LOG = logging.getLogger("ftclf")
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
@@ -69,24 +67,6 @@ def log_to(path: Path) -> Iterator[None]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-
-
-def quiet_libraries() -> None:
-    """Import torch and transformers, without their bars; their messages go to our log alone, or nowhere without one."""
-    logging.getLogger().addHandler(logging.NullHandler())  # without a handler, Python prints warnings itself
-    logging.captureWarnings(True)
-    with unbroken():  # a signal that breaks into torch's C++ while it is set up aborts the process
-        import torch  # noqa: F401
-        import transformers
-
-    # It would import `datasets`, and pandas with it, only to ask whether our rows are of them, and scipy's optimisers
-    # for losses of object detection: 130 MB.
-    utils: Any = transformers.utils
-    utils.is_datasets_available = utils.is_scipy_available = lambda: False
-    logs = utils.logging
-    logs.disable_progress_bar()
-    logs.disable_default_handler()
-    logs.enable_propagation()
 
 
 class Progress:

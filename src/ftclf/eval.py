@@ -23,8 +23,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
         raise RunError(f"output: {output} holds metrics already; choose another folder")
     from ftclf.checkpoint import decide_by, load_checkpoint, read_info
     from ftclf.compute import scoring_compute
-    from ftclf.console import quiet_libraries
     from ftclf.evaluation import headline, score, write_evaluation
+    from ftclf.libraries import quiet_libraries
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import cached_tokens
 

@@ -27,7 +27,7 @@ def merge(checkpoint: Path, output: Path) -> None:
     if not output.parent.is_dir():
         raise RunError(f"--output: no folder {output.parent}; make it first")
     from ftclf.checkpoint import load_checkpoint, prove_reload, save_checkpoint
-    from ftclf.console import quiet_libraries
+    from ftclf.libraries import quiet_libraries
     from ftclf.scoring import merged, model_inputs
     from ftclf.tokens import tokenise
 

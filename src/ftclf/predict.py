@@ -65,7 +65,7 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
     """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import check_compiler, scoring_compute
-    from ftclf.console import quiet_libraries
+    from ftclf.libraries import quiet_libraries
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 

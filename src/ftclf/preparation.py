@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftclf.config import TrainConfig, choosing_metric
-from ftclf.console import quiet_libraries, say, warn
+from ftclf.console import say, warn
 from ftclf.data import Data
 from ftclf.errors import ConfigError
+from ftclf.libraries import quiet_libraries
 from ftclf.runs import Run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 from conftest import make_models, make_rows, write_csv
 from faults.processes import Trial
-from ftclf.console import quiet_libraries
+from ftclf.libraries import quiet_libraries
 from ftclf.progress import read_progress
 
 # Each as different from the others as the code that saves and resumes can see.

@@ -60,7 +60,8 @@ def lanes_of(jobs: dict[int, Job]) -> list[Lane]:
 
     The larger a job's rank the longer it takes: the sweep ends with the slowest process, so each gets large and small.
     """
-    from ftclf.compute import may_have_gpu, usable_cores
+    from ftclf.compute import usable_cores
+    from ftclf.libraries import may_have_gpu
 
     cores = usable_cores()
     threads = next(iter(jobs.values())).config.training.threads

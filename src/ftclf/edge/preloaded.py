@@ -3,8 +3,8 @@
 import atexit
 from importlib import import_module
 
-from ftclf.console import quiet_libraries
 from ftclf.leaving import leave_at_once
+from ftclf.libraries import quiet_libraries
 
 MODULES = (
     "ftclf.trainer",
