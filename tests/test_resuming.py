@@ -162,6 +162,19 @@ def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     return Run(tmp_path / "run")
 
 
+def test_seconds_and_examples_a_second_are_those_of_all_processes(
+    killed: Run, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_json(killed.resumable / "checkpoint-18" / "progress.json")
+    assert 0 < before["seconds_aside"] < before["seconds"]
+    assert run(words("training.epochs=3", "method=full")) == 0
+    manifest = read_json(killed.manifest)
+    seconds, examples = manifest["seconds"], 3 * manifest["rows"]["train"]
+    assert seconds["total"] > seconds["training"] > before["seconds"]
+    most = examples / (before["seconds"] - before["seconds_aside"])
+    assert examples / seconds["training"] < manifest["examples_per_second"] < most * 1.01
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "average.safetensors", "trainer_state.json"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     killed: Run, train_tiny: TrainTiny, words: Words, capsys: pytest.CaptureFixture[str], name: str

@@ -1,7 +1,7 @@
 """What a resumable checkpoint holds beside transformers' own state, and which of a run's checkpoints it goes on from.
 
 transformers restores weights, optimizer, schedule and random state. What it forgets stands in `progress.json`: the
-loss since the last log, the length of the history, an evaluation that a signal broke off, and an early stop.
+loss since the last log, the length of the history, an evaluation that a signal broke off, an early stop, and the time.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Progress:
     history: int  # bytes of history.jsonl
     owes_evaluation: bool
     stopped_early: bool
+    seconds: float  # of training so far, by all processes
+    seconds_aside: float  # of these, of evaluations and saves
 
 
 def newest_checkpoint(run: Run, run_id: str) -> Path | None:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -42,6 +43,9 @@ class ResumableTrainer(Trainer):
     _going_on: Progress | None = None
     _owes_evaluation = False
     _saved_at: int | None = None
+    _began = 0.0
+    seconds_before = 0.0  # of training, by the processes before this one
+    seconds_aside = 0.0  # evaluations and saves of all processes, which examples per second leave out
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,6 +58,9 @@ class ResumableTrainer(Trainer):
         if resume_from_checkpoint is not None:
             self._going_on = read_progress(Path(resume_from_checkpoint))
             self._saved_at = self.steps_before
+            if self._going_on:
+                self.seconds_before, self.seconds_aside = self._going_on.seconds, self._going_on.seconds_aside
+        self._began = time.perf_counter()
         try:
             with stop_later():
                 return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -69,6 +76,11 @@ class ResumableTrainer(Trainer):
     def steps_before(self) -> int:
         """Steps that were trained before this process went on."""
         return self._going_on.step if self._going_on else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, with those of the processes before."""
+        return self.seconds_before + time.perf_counter() - self._began
 
     @property
     def bare_network(self) -> Any:
@@ -88,7 +100,7 @@ class ResumableTrainer(Trainer):
         weights = [p for p in self.network.parameters() if p.requires_grad]
         if not all(torch.isfinite(weight).all() for weight in weights):
             raise DivergedError(f"training: weights are not finite after step {self.state.global_step}")
-        step = self.state.global_step
+        step, start = self.state.global_step, time.perf_counter()
         target = self.run.resumable / f"checkpoint-{step}"
         self.run.folder.stat()  # a folder that was taken away is not made again, half empty
         with whole_folder(target, needed=self.checkpoint_bytes()) as beside:
@@ -98,7 +110,7 @@ class ResumableTrainer(Trainer):
             finally:
                 del self._beside
             (beside / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-            write_json(beside / PROGRESS, asdict(self._progress()))
+            write_json(beside / PROGRESS, asdict(self._progress(start)))
         self._saved_at = step
         self._find_best()
         self._forget_older()
@@ -106,7 +118,7 @@ class ResumableTrainer(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(getattr(self, "_beside", self.run.resumable))
 
-    def _progress(self) -> Progress:
+    def _progress(self, save_began: float) -> Progress:
         if self.run.history.exists():  # the disk gets the lines before it gets the length
             with self.run.history.open("rb") as file:
                 os.fsync(file.fileno())
@@ -120,6 +132,8 @@ class ResumableTrainer(Trainer):
             history=self.run.history.stat().st_size if self.run.history.exists() else 0,
             owes_evaluation=self._owes_evaluation,
             stopped_early=bool(self.control.should_training_stop) and self.state.global_step < self.state.max_steps,
+            seconds=self.seconds,
+            seconds_aside=self.seconds_aside + time.perf_counter() - save_began,
         )
 
     def _forget_older(self) -> None:

@@ -94,7 +94,6 @@ class ClassifierTrainer(RecordingTrainer):
         self.choose_steps(config, int(train.tokens.lengths.max()))
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
-        self.seconds_aside = 0.0  # evaluations and saves, which examples per second leave out
         rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
         self.bar = ProgressCallback(config, metric)

@@ -38,15 +38,17 @@ SCORED = ("validation", "test")  # in this order: validation settles how test is
 
 @dataclass
 class Timer:
-    """Seconds of each part of a run."""
+    """Seconds of each part of a run; `before` are those of training by the processes that a resumed run had before."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    before: float = 0.0
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[part] = round(time.perf_counter() - start, 3)
+        before = self.before if part in ("training", "total") else 0.0
+        self.seconds[part] = round(before + time.perf_counter() - start, 3)
 
 
 def train(config: TrainConfig, folder: Path, command: str = "") -> float:
@@ -89,6 +91,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
         with log_to(run.log):
             with timer("training"):
                 fitted = _fit(prepared, trainer, parameters, checkpoint)
+                timer.before = trainer.seconds_before
                 hand_back_memory()
             with whole_folder(run.checkpoint) as folder:
                 save_checkpoint(folder, trainer.bare_network, prepared.tokenizer, _checkpoint_info(prepared))
@@ -118,11 +121,9 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     """Train, from a checkpoint if there is one, and leave the best weights in the network."""
     config = prepared.config.training
     trainer.gather()
-    start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.perf_counter() - start - trainer.seconds_aside
-    steps = trainer.state.global_step
-    examples = (steps - trainer.steps_before) * config.batch_size * config.accumulation
+    seconds, steps = trainer.seconds - trainer.seconds_aside, trainer.state.global_step
+    examples = steps * config.batch_size * config.accumulation
     if config.max_steps is None:
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
     return Fitted(parameters, steps, examples, seconds)
