@@ -162,9 +162,7 @@ def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     return Run(tmp_path / "run")
 
 
-def test_seconds_and_examples_a_second_are_those_of_all_processes(
-    killed: Run, words: Words, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seconds_and_examples_a_second_are_those_of_all_processes(killed: Run, words: Words) -> None:
     before = read_json(killed.resumable / "checkpoint-18" / "progress.json")
     assert 0 < before["seconds_aside"] < before["seconds"]
     assert run(words("training.epochs=3", "method=full")) == 0

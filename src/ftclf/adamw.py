@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.adamw import adamw
 
 
-def can_step_apart(optimizer: Optimizer) -> bool:
+def can_step_apart(optimizer: Optimizer) -> TypeGuard[AdamW]:
     """Return whether it is torch's fused AdamW without variants: the only one that is known here."""
     return type(optimizer) is AdamW and all(
         group["fused"] and not group["amsgrad"] and not group["maximize"] for group in optimizer.param_groups

@@ -55,5 +55,4 @@ def train_blocks_apart(network: nn.Module, optimizer: torch.optim.Optimizer, wor
     products = [one for one in fused_products(network) if all(id(weight) in held for weight in one.weights)]
     if not products or not can_step_apart(optimizer):
         return None
-    assert isinstance(optimizer, AdamW)
     return BlockWeights(products, optimizer, workers)

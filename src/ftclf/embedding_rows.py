@@ -232,7 +232,6 @@ def train_by_rows(network: Any, optimizer: torch.optim.Optimizer) -> RowEmbeddin
     embedding = network.get_input_embeddings()
     if type(embedding) is not nn.Embedding or not can_step_apart(optimizer):
         return None
-    assert isinstance(optimizer, AdamW)
     weight = embedding.weight
     held = any(p is weight for group in optimizer.param_groups for p in group["params"])
     plain = not (embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse)

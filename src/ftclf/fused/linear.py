@@ -87,7 +87,8 @@ class Product:
 
     def prepare(self, dtype: torch.dtype, *, training: bool) -> list[Copy]:
         """Return the copies that a pass in this type needs; a frozen layer's are made once."""
-        state, todo = self._state(), list[Copy]()
+        state = self._state()
+        todo: list[Copy] = []
         fresh, changed = dtype != self._dtype, state != self._copied
         if fresh:
             self._make_room(dtype)
