@@ -96,14 +96,15 @@ class OnCPU(RecordedSteps):
         self.losses_of, self.update, self.found = losses_of, update, torch.zeros(2, trainings)
 
     def launch(self, batch: Any) -> list[Launched]:
-        self.rates = torch.tensor([group["lr"] for group in self.update.groups])
         self._train(batch)
-        return self._launched(self.found.clone(), SimpleNamespace(synchronize=lambda: None))
+        return [Launched(one, SimpleNamespace(synchronize=lambda: None)) for one in self.found.clone().unbind(1)]
 
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train as on a GPU, kernels in triton's interpreter."""
+    if torch.cuda.is_available():
+        pytest.skip("a GPU trains so itself")
     pytest.importorskip("triton", reason="needs triton")
     monkeypatch.setattr("ftclf.recording.can_record", lambda *_: True)
     monkeypatch.setattr("ftclf.recording.packs", lambda network, *_: network.config._attn_implementation == "sdpa")

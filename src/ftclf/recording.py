@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -16,9 +17,9 @@ from ftclf.console import warn
 from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse, trains_before_blocks
 from ftclf.gpu.blocks import packs
-from ftclf.gpu.members import JointSteps, Member, steps_of
-from ftclf.gpu.packed import MOST_ATTENDED, SEEDS
-from ftclf.gpu.recorded import Steps, can_record, computing_in
+from ftclf.gpu.members import JointSteps, Member, Offer, steps_of
+from ftclf.gpu.packed import MOST_ATTENDED, RATES, SEEDS
+from ftclf.gpu.recorded import AHEAD, Batch, Launched, Steps, can_record, computing_in
 from ftclf.resumable import ResumableTrainer
 from ftclf.turns import current_seat
 
@@ -26,13 +27,16 @@ from ftclf.turns import current_seat
 class RecordingTrainer(ResumableTrainer):
     """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
 
-    What comes before a step and after it is the Trainer's. Jobs that train together meet at each step.
+    What comes before a step and after it is the Trainer's, which is told the losses where it logs or saves. Jobs that
+    train together bring a few steps each before they meet.
     """
 
     compute: Compute
     records = packs = False
     recorded: Steps | None = None
     joint: JointSteps | None = None
+    losses = 0.0  # that the Trainer has not been told
+    norm = 0.0  # of the last gradients
 
     def choose_steps(self, config: TrainingConfig, longest: int) -> None:
         """Settle whether steps are recorded, their batches packed, and made with others.
@@ -58,9 +62,7 @@ class RecordingTrainer(ResumableTrainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
             with self._stream():
-                result = super().train(*args, **kwargs)
-                self.check_steps(ahead=0)
-            return result
+                return super().train(*args, **kwargs)
         finally:
             if self.joint:
                 self.joint.forget()
@@ -76,15 +78,45 @@ class RecordingTrainer(ResumableTrainer):
         model.train()
         if self.packs:
             inputs = inputs | {SEEDS: torch.randint(2**63 - 1, (1,))}
-        loss = self.recorded.step(inputs, number)
-        self.check_steps()
-        return loss
+        rates = [group["lr"] for group in self.optimizer.param_groups]  # type: ignore[union-attr]
+        self.recorded.step(inputs | {RATES: torch.tensor(rates, dtype=torch.float32)}, number)
+        self.check_steps(AHEAD if number < self.state.max_steps else 0)
+        return self.nothing
 
-    def check_steps(self, **ahead: int) -> None:
-        """Stop where a step has not been finite; its number is told, though some more were begun."""
-        for number, loss, norm in self.recorded.checked(**ahead) if self.recorded else ():
+    @functools.cached_property
+    def nothing(self) -> torch.Tensor:
+        """What the Trainer adds up instead of each loss, without waiting for it."""
+        return torch.zeros_like(self._tr_loss)
+
+    def stepped(self, number: int) -> None:
+        """Look at the weights of a step, which others may have launched: nothing."""
+
+    def check_steps(self, ahead: int = 0) -> None:
+        """Wait until so many steps are on their way at most, and stop where one has not been finite.
+
+        Its number is told, though some more were begun.
+        """
+        for number, loss, norm in self.recorded.checked(ahead) if self.recorded else ():
             refuse_infinite("loss", loss, number)
             refuse_infinite("gradient's norm", norm, number)
+            self.losses, self.norm = self.losses + loss, norm
+        if ahead == 0 and self.losses:
+            self._tr_loss += self.losses
+            self.losses = 0.0
+
+    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, **named: Any) -> None:
+        if self.recorded and (self.control.should_log or self.control.should_evaluate or self.control.should_save):
+            self.check_steps()
+            grad_norm = self.norm
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, **named)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.check_steps()
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        super()._run_epoch(*args, **kwargs)
+        self.check_steps()
 
     def _stream(self) -> AbstractContextManager[None]:
         """Return what the device computes the training in."""
@@ -105,17 +137,21 @@ class RecordingTrainer(ResumableTrainer):
         )
         if self.seat is None or self.joint is None:
             steps = steps_of([own])
-            return Steps(lambda batch: steps.launch(batch)[0])
+            return Steps(lambda batch, launched: launched(*steps.launch(batch)), self.stepped)
         seat, joint = self.seat, self.joint
-        return Steps(lambda batch: seat.meet((own, batch), joint.launch))
+
+        def bring(batch: Batch, launched: Callable[[Launched], None]) -> None:
+            seat.bring(Offer(own, batch, launched), joint.launch, AHEAD)
+
+        return Steps(bring, self.stepped, seat.settle)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        return self.recorded.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        return self.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
         if self.recorded:  # the step is made
-            return self.recorded.norm
+            return self.norm
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if self.compute.precision != "fp16":
             refuse_infinite("gradient's norm", float(norm), self.state.global_step + 1)

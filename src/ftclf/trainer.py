@@ -101,7 +101,7 @@ class ClassifierTrainer(RecordingTrainer):
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
         self.average = AverageWeights(network, config.average) if config.average else None
-        if self.average:
+        if self.average and not self.records:
             callbacks.append(AverageCallback(self.average))
         super().__init__(
             model=network,
@@ -112,6 +112,11 @@ class ClassifierTrainer(RecordingTrainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+
+    def stepped(self, number: int) -> None:
+        """Take a recorded step's weights into the mean."""
+        if self.average:
+            self.average.update(number)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         batches = TrainBatches(
@@ -176,7 +181,7 @@ class ClassifierTrainer(RecordingTrainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation split by the function that scores everything else."""
         start = time.perf_counter()
-        self.check_steps(ahead=0)
+        self.check_steps()
         tokens, split = self.validation
         hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
         with (
@@ -225,7 +230,6 @@ class ClassifierTrainer(RecordingTrainer):
                 self.average.load(Path(str(self.state.best_model_checkpoint)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        self.check_steps(ahead=0)
         super().log(logs, start_time)
         record = {name.replace("eval_", "validation_"): value for name, value in logs.items()}
         append_json_line(self.run.history, {"step": self.state.global_step, "epoch": self.state.epoch, **record})
@@ -246,7 +250,7 @@ def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parame
 
 
 class AverageCallback(TrainerCallback):
-    """Take each step's weights into the mean."""
+    """Take each step's weights into the mean, where steps are not recorded."""
 
     def __init__(self, average: AverageWeights) -> None:
         self.average = average

@@ -6,8 +6,10 @@ comes to something that all make together it waits until all others are there to
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,18 +26,21 @@ Work = Callable[[dict[int, Any]], dict[int, Any]]  # from what each training bri
 
 
 class Relay:
-    """The turn that the trainings hand on."""
+    """The turn that the trainings hand on.
+
+    A training keeps it until it has to wait for what others bring. Threads that wait in vain are not woken.
+    """
 
     def __init__(self, trainings: int, cores: int = 0) -> None:
         """Say how many trainings there are, and how many cores each would have without the others, if more than now."""
         self.cores = cores
         self.active = list(range(trainings))
         self.turn = 0
-        self.due = False  # the work of those that have come: the one they waited for has left
-        self.condition = threading.Condition()
-        self.offers: dict[int, Any] = {}
+        lock = threading.Lock()
+        self.turns = [threading.Condition(lock) for _ in range(trainings)]
+        self.offers: list[deque[tuple[Any, Work]]] = [deque() for _ in range(trainings)]
+        self.enough = [math.inf] * trainings  # offers with which each may go on
         self.answers: dict[int, Any] = {}
-        self.work: Work | None = None
         self.stopped: BaseException | None = None
         self.shared: dict[Callable[[], Any], Any] = {}
 
@@ -47,65 +52,75 @@ class Relay:
 
     def wait(self, seat: int) -> None:
         """Wait for the turn. Raises what `stop` was given."""
-        with self.condition:
-            self.condition.wait_for(
-                lambda: (self.turn == seat and (self.due or seat not in self.offers)) or self.stopped is not None
-            )
-        if self.stopped is not None:
-            raise self.stopped
+        while True:
+            with self.turns[seat]:
+                self.turns[seat].wait_for(lambda: self.turn == seat or self.stopped is not None)
+            if self.stopped is not None:
+                raise self.stopped
+            self._work_off()  # what waited for one that has left
+            if len(self.offers[seat]) <= self.enough[seat]:
+                return
+            self._hand_on()
 
     def meet(self, seat: int, offer: Any, work: Work) -> Any:
-        """Bring an offer, hand on the turn, and return this training's part of what the last to come works out."""
-        with _own_random_states():
-            with self.condition:
-                self.offers[seat], self.work = offer, work
-                self._hand_on()
-            self.wait(seat)
-            if self.due:
-                with self.condition:
-                    self.due = False
-                    self._hand_on()
-                self.wait(seat)
+        """Bring an offer, and return this training's part of what is worked out when all have brought one."""
+        self.bring(seat, offer, work)
         return self.answers.pop(seat)
+
+    def bring(self, seat: int, offer: Any, work: Work, ahead: int = 0) -> None:
+        """Bring an offer, and go on unless more of them than `ahead` wait for those of others.
+
+        The last to bring one does the work of all. An error of it is raised there; the others end as stopped.
+        """
+        self.offers[seat].append((offer, work))
+        self._work_off()
+        self.settle(seat, ahead)
+
+    def settle(self, seat: int, ahead: int = 0) -> None:
+        """Wait until so many of a training's offers wait at most."""
+        if len(self.offers[seat]) <= ahead:
+            return
+        with _own_random_states():
+            self.enough[seat] = ahead
+            self._hand_on()
+            self.wait(seat)
+            self.enough[seat] = math.inf
 
     def leave(self, seat: int) -> None:
         """Take out a training that is done or has failed; the others go on without it.
 
         Where they had all come but for this one, one of them does the work: its failure is theirs.
         """
-        with self.condition:
-            self.active.remove(seat)
-            if not self.active or self.stopped is not None:
-                return
-            if all(other in self.offers for other in self.active):
-                self.turn, self.due = max(self.active), True
-                self.condition.notify_all()
-            else:
-                self._hand_on()
+        self.active.remove(seat)
+        if self.active and self.stopped is None:
+            self._hand_on()
 
     def stop(self, reason: BaseException) -> None:
         """Let every training end with this reason where it waits next."""
-        with self.condition:
-            self.stopped = reason
-            self.condition.notify_all()
+        self.stopped = reason
+        for seat in range(len(self.turns)):
+            self._wake(seat)
+
+    def _work_off(self) -> None:
+        """Do the work of what all have brought."""
+        while all(self.offers[seat] for seat in self.active):
+            found = {seat: self.offers[seat].popleft() for seat in self.active}
+            offers, work = {seat: offer for seat, (offer, _) in found.items()}, found[self.active[0]][1]
+            try:
+                self.answers.update(work(offers))
+            except BaseException:
+                self.stop(self.stopped or SweepError("training.together: the step of all jobs failed in another one"))
+                raise
 
     def _hand_on(self) -> None:
-        """Give the turn to the next that has brought nothing yet; when all have, do the work and begin anew.
+        """Give the turn to the next that can go on; to any where all wait, since there is work that can be done."""
+        later = sorted(self.active, key=lambda seat: seat <= self.turn)
+        self.turn = next((seat for seat in later if len(self.offers[seat]) <= self.enough[seat]), later[0])
+        self._wake(self.turn)
 
-        An error of that work is raised in the training that does it; the others end as stopped.
-        """
-        waiting = [seat for seat in self.active if seat not in self.offers and seat not in self.answers]
-        rest = [seat for seat in self.active if seat in self.answers]
-        if not waiting and not rest and self.work is not None:
-            offers = {seat: self.offers[seat] for seat in self.active}
-            self.stopped = SweepError("training.together: the step of all jobs failed in another one")
-            try:
-                self.answers = self.work(offers)
-                self.stopped, self.offers, rest = None, {}, list(self.active)
-            finally:
-                self.condition.notify_all()
-        self.turn = min(rest or waiting)
-        self.condition.notify_all()
+    def _wake(self, seat: int) -> None:
+        with self.turns[seat]:
+            self.turns[seat].notify()
 
 
 @contextmanager
@@ -141,6 +156,14 @@ class Seat:
     def meet(self, offer: Any, work: Work) -> Any:
         """Bring an offer, and return this training's part of what is made of those of all."""
         return self.relay.meet(self.number, offer, work)
+
+    def bring(self, offer: Any, work: Work, ahead: int) -> None:
+        """Bring an offer, and wait only if more than so many are not worked off."""
+        self.relay.bring(self.number, offer, work, ahead)
+
+    def settle(self) -> None:
+        """Wait until all that was brought is worked off."""
+        self.relay.settle(self.number)
 
     def gather(self) -> None:
         """Wait until all others are as far, so that none is timed while they get ready."""

@@ -54,6 +54,15 @@ def _padded_steps(one: Member) -> RecordedSteps:
     return RecordedSteps(lambda inputs: [one.loss_of(inputs)], update, one.device)
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a training brings to a step, and what is called with its part of it."""
+
+    member: Member
+    batch: Batch
+    launched: Callable[[Launched], None]
+
+
 class JointSteps:
     """The steps of trainings that meet at each: one batch of all. They are made anew when one has left."""
 
@@ -66,11 +75,13 @@ class JointSteps:
         """Let go of the trainings and their steps, when one has left; the stream has come to its end."""
         self.steps, self.members = None, []
 
-    def launch(self, offers: dict[int, tuple[Member, Batch]]) -> dict[int, Launched]:
+    def launch(self, offers: dict[int, Offer]) -> dict[int, None]:
         """Train what every training has brought, by their seats."""
-        members = [member for member, _ in offers.values()]
+        members = [offer.member for offer in offers.values()]
         if members != self.members or self.steps is None:
             self.forget()  # before the new ones take memory
             self.steps, self.members = steps_of(members), members
-        launched = self.steps.launch(joined([batch for _, batch in offers.values()]))
-        return dict(zip(offers, launched, strict=True))
+        launched = self.steps.launch(joined([offer.batch for offer in offers.values()]))
+        for offer, one in zip(offers.values(), launched, strict=True):
+            offer.launched(one)
+        return {}

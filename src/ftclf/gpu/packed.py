@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from ftclf.losses import IGNORED
 from ftclf.tokens import Tokens
 
 BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
 SEEDS = "seeds"  # one of each training, for all that a step drops
+RATES = "rates"  # learning rates of the parameter groups of each training
 TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
-JOINED = {"input_ids": 1, "position_ids": 1, "labels": 0, SEEDS: 0}  # by which dimension
+PARTS = ("input_ids", "position_ids", "labels", BOUNDS, SEEDS, RATES)  # of a batch that is joined
 MOST_ATTENDED = 128  # tokens of a text whose attention is computed at once: a larger matrix does not fit
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
 
@@ -63,12 +63,11 @@ def pack(
         "input_ids": torch.from_numpy(ids)[None],
         "position_ids": torch.from_numpy(within + first_position)[None],
         LONGEST: max(LENGTH, 1 << (most - 1).bit_length()),
-        BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
+        BOUNDS: torch.from_numpy(_extended(bounds.astype(np.int32), texts + 1, size)),
     }
     if labels is not None:
-        more = [(0, texts - len(rows)), *[(0, 0)] * (labels.ndim - 1)]
         known = labels[rows].astype(np.float32 if labels.ndim == 2 else np.int64)  # several labels come as bool
-        batch["labels"] = torch.from_numpy(np.pad(known, more, constant_values=IGNORED))
+        batch["labels"] = torch.from_numpy(_extended(known, texts, IGNORED))
     return batch
 
 
@@ -77,22 +76,30 @@ def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
 
     Each lies as it would alone, with more that fills up behind it.
     """
-    size = max(batch["input_ids"].shape[1] for batch in batches)
-    filling = [_filling(batch["input_ids"].shape[1], size, int(batch[BOUNDS].diff().max())) for batch in batches]
-    most = max(_texts(batch) + len(more) for batch, more in zip(batches, filling, strict=True))
-    texts = rounded_texts(most)
-    longer = [_longer(batch, more, size, texts) for batch, more in zip(batches, filling, strict=True)]
-    bounds = [one[BOUNDS][:-1] + number * size for number, one in enumerate(longer)]
-    return {
-        **{name: torch.cat([one[name] for one in longer], dim) for name, dim in JOINED.items()},
-        BOUNDS: torch.cat([*bounds, torch.tensor([len(batches) * size], dtype=torch.int32)]),
-        LONGEST: max(batch[LONGEST] for batch in batches),
+    parts = [{name: batch[name].numpy() for name in PARTS} for batch in batches]
+    size = max(part["input_ids"].shape[1] for part in parts)
+    bounds = [_longer(part[BOUNDS], size) for part in parts]
+    texts = rounded_texts(max(len(own) - 1 for own in bounds))
+    ends = [_extended(own, texts + 1, size)[:-1] + number * size for number, own in enumerate(bounds)]
+    found = {
+        "input_ids": np.concatenate([_extended(part["input_ids"][0], size, 0) for part in parts])[None],
+        "position_ids": np.concatenate([_positions(part, own, size) for part, own in zip(parts, bounds, strict=True)])[
+            None
+        ],
+        "labels": np.concatenate([_extended(part["labels"], texts, IGNORED) for part in parts]),
+        BOUNDS: np.concatenate([*ends, [len(parts) * size]], dtype=np.int32),
+        **{name: np.concatenate([part[name] for part in parts]) for name in (SEEDS, RATES)},
+    }
+    return {name: torch.from_numpy(one) for name, one in found.items()} | {
+        LONGEST: max(batch[LONGEST] for batch in batches)
     }
 
 
-def _texts(batch: dict[str, Any]) -> int:
-    """Return how many texts of a packed batch have tokens: those without come last."""
-    return int((batch[BOUNDS] < batch["input_ids"].shape[1]).sum())
+def _extended(x: NDArray[Any], length: int, value: int) -> NDArray[Any]:
+    """Return x, (rows, ...), with more rows of a value. (numpy's own `pad` takes ten times as long.)"""
+    longer = np.full((length, *x.shape[1:]), value, dtype=x.dtype)
+    longer[: len(x)] = x
+    return longer
 
 
 def _filling(total: int, size: int, most: int) -> NDArray[np.int64]:
@@ -100,20 +107,18 @@ def _filling(total: int, size: int, most: int) -> NDArray[np.int64]:
     return np.diff(np.append(np.arange(total, size, most), size))
 
 
-def _longer(batch: dict[str, Any], filling: NDArray[np.int64], size: int, texts: int) -> dict[str, Any]:
-    """Return a batch with such texts behind its own, and with texts of no token up to a number."""
-    known, own = _texts(batch), batch[BOUNDS].numpy()
-    within = np.concatenate([np.arange(length) for length in filling]) if len(filling) else np.zeros(0, np.int64)
-    more = torch.from_numpy(within)[None] + batch["position_ids"][0, 0]
-    bounds = np.concatenate([own[: known + 1], own[known] + np.cumsum(filling)])
-    sides = [0, 0] * (batch["labels"].ndim - 1)
-    return {
-        "input_ids": functional.pad(batch["input_ids"], (0, len(within))),
-        "position_ids": torch.cat([batch["position_ids"], more], 1),
-        BOUNDS: torch.from_numpy(np.pad(bounds, (0, texts + 1 - len(bounds)), mode="edge").astype(np.int32)),
-        "labels": functional.pad(batch["labels"], (*sides, 0, texts - len(batch["labels"])), value=IGNORED),
-        SEEDS: batch[SEEDS],
-    }
+def _longer(bounds: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+    """Return the bounds of a batch with more texts up to a size, none longer than its own, and without empty ones."""
+    total = bounds[-1]
+    known = bounds[: np.searchsorted(bounds, total) + 1]
+    return np.concatenate([known, total + np.cumsum(_filling(total, size, int(np.diff(known).max())))], dtype=np.int32)
+
+
+def _positions(part: dict[str, NDArray[Any]], bounds: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """Return the positions of a batch with such bounds: within each text, counted as those of its own."""
+    within: NDArray[np.int64] = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))
+    within += part["position_ids"][0, 0]
+    return within
 
 
 def rounded_tokens(count: int) -> int:

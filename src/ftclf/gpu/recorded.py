@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ftclf.config import TrainingConfig
+from ftclf.gpu.packed import RATES
 from ftclf.gpu.updates import KernelUpdate, TorchUpdate
 
 SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArguments may ask for steps of another kind
@@ -71,11 +72,9 @@ class Shape:
 
 
 class Launched(NamedTuple):
-    """A step that is on its way: `loss` and `norm` on the device, overwritten by the next; what is `found` with it."""
+    """A step that is on its way."""
 
-    loss: Tensor
-    norm: Tensor
-    found: Tensor  # both, in the CPU's memory once the event has come
+    found: Tensor  # its loss and the gradients' norm, in the CPU's memory once the event has come
     event: Any
 
 
@@ -83,7 +82,7 @@ class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
     The first batch of a shape is trained without a recording, which also loads the kernels. A batch may be that of
-    several trainings, each with a loss and a norm.
+    several trainings, each with a loss and a norm. RATES of it are the learning rates.
     """
 
     def __init__(
@@ -95,8 +94,6 @@ class RecordedSteps:
     ) -> None:
         self.losses_of, self.update, self.device = losses_of, update, device
         self.found = torch.zeros(2, trainings, device=device)
-        self.rates = torch.zeros(len(update.groups), device=device)
-        self.rooms = deque(torch.empty(len(self.rates), pin_memory=True) for _ in range(AHEAD + 2))
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.pool = torch.cuda.graph_pool_handle()
 
@@ -108,7 +105,6 @@ class RecordedSteps:
             shape = self.shapes[key] = Shape(batch, self.device)
         assert shape is not None
         shape.take(batch)
-        self._take_rates()
         if new:
             self._train(shape.inputs)
         else:
@@ -118,25 +114,16 @@ class RecordedSteps:
         found = torch.empty(self.found.shape, pin_memory=True).copy_(self.found, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        return self._launched(found, event)
-
-    def _launched(self, found: Tensor, event: Any) -> list[Launched]:
-        return [
-            Launched(loss, norm, one, event)
-            for loss, norm, one in zip(*self.found.unbind(), found.unbind(1), strict=True)
-        ]
-
-    def _take_rates(self) -> None:
-        self.rooms.rotate()
-        self.rooms[0].numpy()[:] = [group["lr"] for group in self.update.groups]
-        self.rates.copy_(self.rooms[0], non_blocking=True)
+        return [Launched(one, event) for one in found.unbind(1)]
 
     def _train(self, inputs: Batch) -> None:
         """Train one batch kernel by kernel: what is recorded, too."""
+        inputs = dict(inputs)
+        rates = inputs.pop(RATES)
         with self.update.in_place():
-            losses = self.losses_of(dict(inputs))
+            losses = self.losses_of(inputs)
             torch.autograd.backward(losses)
-        norms = self.update.take(self.rates)
+        norms = self.update.take(rates)
         for room, loss in zip(self.found[0], losses, strict=True):
             room.copy_(loss.detach())
         self.found[1].copy_(norms)
@@ -162,28 +149,33 @@ class RecordedSteps:
 class Steps:
     """The steps of one training: launched one after the other, and looked at when a few more are under way.
 
-    `launch` is that of recorded steps, or of those that several trainings make as one. Call `checked` after every step.
+    `launch` is that of recorded steps, or of those that several trainings make as one: it may put a step off until the
+    others are as far, and calls what it is given when the step is on its way; `settle` launches what it has put off.
+    `stepped` is called with the number of a step when what reads its weights can be launched.
     """
 
-    def __init__(self, launch: Callable[[Batch], Launched]) -> None:
-        self.launch = launch
-        self.last: Launched | None = None
+    def __init__(
+        self,
+        launch: Callable[[Batch, Callable[[Launched], None]], None],
+        stepped: Callable[[int], None],
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.launch, self.stepped, self.settle = launch, stepped, settle
         self.under_way: deque[tuple[int, Launched]] = deque()
 
-    def step(self, batch: Batch, number: int) -> Tensor:
-        """Train one batch and return its loss on the device. `number` is what `checked` calls the step."""
-        self.last = self.launch(batch)
-        self.under_way.append((number, self.last))
-        return self.last.loss
+    def step(self, batch: Batch, number: int) -> None:
+        """Train one batch. `number` is what `checked` calls the step."""
 
-    @property
-    def norm(self) -> Tensor:
-        """The last step's norm of the gradients, on the device."""
-        assert self.last is not None
-        return self.last.norm
+        def launched(one: Launched) -> None:
+            self.under_way.append((number, one))
+            self.stepped(number)
+
+        self.launch(batch, launched)
 
     def checked(self, ahead: int = AHEAD) -> list[tuple[int, float, float]]:
         """Wait until so many steps are on their way at most; return number, loss and norm of those that are done."""
+        if ahead == 0:
+            self.settle()
         done = []
         while len(self.under_way) > ahead:
             number, one = self.under_way.popleft()
