@@ -20,7 +20,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from ftclf.gpu.blocks import PackedEncoder
-from ftclf.gpu.packed import SEEDS, first_position, joined, pack
+from ftclf.gpu.packed import RATES, SEEDS, first_position, joined, pack
 from ftclf.gpu.updates import KernelUpdate
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.losses import IGNORED
@@ -59,7 +59,7 @@ def step(networks: list[Any]) -> None:
     """Make a step of trainings that share their base."""
     tokens, labels = made_tokens([5, 9, 2]), np.array([0, 1, 2])
     one = pack(tokens, np.arange(3), first_position(networks[0]), labels)
-    batch = joined([one | {SEEDS: torch.tensor([number])} for number in range(len(networks))])
+    batch = joined([one | {SEEDS: torch.tensor([number]), RATES: torch.zeros(1)} for number in range(len(networks))])
     encoder = PackedEncoder(networks, torch.bfloat16)
     weights = LowPrecisionWeights(encoder.layers_outside, torch.bfloat16, encoder.products)
     optimizers = [
@@ -73,7 +73,7 @@ def step(networks: list[Any]) -> None:
             known: Tensor = own.pop("labels")
             losses.append(functional.cross_entropy(network.train()(**own).logits, known, ignore_index=IGNORED))
         torch.autograd.backward(losses)
-    update.take(torch.zeros(len(update.groups)))
+    update.take(batch.pop(RATES))
 
 
 if __name__ == "__main__":

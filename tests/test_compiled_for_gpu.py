@@ -12,8 +12,9 @@ import pytest
 pytest.importorskip("triton", reason="needs triton")
 
 KERNELS = {
-    *("_dropped", "_dropped_back", "_norm_forward", "_norm_backward", "_gelu_forward", "_gelu_backward"),
+    *("_dropped", "_norm_forward", "_norm_backward", "_gelu_forward", "_gelu_backward"),
     *("_sum_rows", "_forward", "_backward", "_squares", "_step"),
+    *("_narrow", "_widen", "_input_gradient", "_factor_gradients"),
 }
 
 

@@ -16,12 +16,14 @@ def sums_of_squares(table: Any, layout: Any, low: torch.dtype) -> Tensor:
     _squares[(layout.programs,)](
         table.there,
         layout.tensors,
-        layout.chunks,
+        layout.pieces,
+        layout.span,
         sums,
         ALIGNED=table.aligned,
         LOW=_type(low),
         CHUNK=layout.CHUNK,
         COLUMNS=table.COLUMNS,
+        num_warps=8,
     )
     return sums
 
@@ -44,7 +46,7 @@ def step(
     betas to the power of the step's number, (trainings, 2). Copies of the weights are written in the type `low`.
     """
     _step[(layout.programs,)](
-        *(table.there, layout.tensors, layout.chunks, rates, decays, betas, powers, norms, limit, epsilon),
+        *(table.there, layout.tensors, layout.pieces, layout.span, rates, decays, betas, powers, norms, limit, epsilon),
         ALIGNED=table.aligned,
         LOW=_type(low),
         CHUNK=layout.CHUNK,
@@ -68,15 +70,9 @@ def _tensor(row, which: tl.constexpr, TYPE: tl.constexpr, ALIGNED: tl.constexpr)
 
 
 @triton.jit
-def _whole(row, whole):
-    """Return whether a chunk that is `whole` lies in one piece, in a copy too."""
-    return whole & (tl.load(row + 8) == tl.load(row + 9))
-
-
-@triton.jit
 def _within_copy(row, at):
     """Return where elements lie in a copy and its gradient, whose rows may be apart."""
-    width, pitch = tl.load(row + 8), tl.load(row + 9)
+    width, pitch = tl.load(row + 8).to(tl.int32), tl.load(row + 9).to(tl.int32)
     return at // width * pitch + at % width
 
 
@@ -100,27 +96,45 @@ def _store(address, at, x, there, MASKED: tl.constexpr):
 
 
 @triton.jit
+def _piece(pieces, span, size):
+    """Return where this program's elements of its tensor begin and end."""
+    start = tl.load(pieces + tl.program_id(0)) * span
+    return start, tl.minimum(start + span, size)
+
+
+@triton.jit
 def _squares(
-    table, tensors, chunks, sums, ALIGNED: tl.constexpr, LOW: tl.constexpr, CHUNK: tl.constexpr, COLUMNS: tl.constexpr
+    table,
+    tensors,
+    pieces,
+    span,
+    sums,
+    ALIGNED: tl.constexpr,
+    LOW: tl.constexpr,
+    CHUNK: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
-    program = tl.program_id(0)
-    row = table + tl.load(tensors + program) * COLUMNS
-    start = tl.load(chunks + program).to(tl.int64) * CHUNK
-    at, size = start + tl.arange(0, CHUNK), tl.load(row + 5)
-    there, whole = at < size, _whole(row, start + CHUNK <= size)
-    g = tl.zeros([CHUNK], tl.float32)
+    row = table + tl.load(tensors + tl.program_id(0)) * COLUMNS
+    start, end = _piece(pieces, span, tl.load(row + 5).to(tl.int32))
+    low, in_rows = tl.load(row + 4) != 0, tl.load(row + 8) != tl.load(row + 9)
+    found = tl.zeros([CHUNK], tl.float32)
     if tl.load(row + 1) != 0:
-        if tl.load(row + 4) != 0:
-            if whole:
-                g = _load(_tensor(row, 1, LOW, ALIGNED), at, there, False)
+        while start < end:
+            at = start + tl.arange(0, CHUNK)
+            g = tl.zeros([CHUNK], tl.float32)
+            if low:
+                if in_rows | (start + CHUNK > end):
+                    g = _load(_tensor(row, 1, LOW, ALIGNED), _within_copy(row, at), at < end, True)
+                else:
+                    g = _load(_tensor(row, 1, LOW, ALIGNED), at, at < end, False)
             else:
-                g = _load(_tensor(row, 1, LOW, ALIGNED), _within_copy(row, at), there, True)
-        else:
-            if whole:
-                g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, there, False)
-            else:
-                g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, there, True)
-    tl.store(sums + program, tl.sum(g * g, 0))
+                if start + CHUNK > end:
+                    g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, at < end, True)
+                else:
+                    g = _load(_tensor(row, 1, tl.float32, ALIGNED), at, at < end, False)
+            found += g * g
+            start += CHUNK
+    tl.store(sums + tl.program_id(0), tl.sum(found, 0))
 
 
 @triton.jit
@@ -150,7 +164,8 @@ def _update(
 def _step(
     table,
     tensors,
-    chunks,
+    pieces,
+    span,
     rates,
     decays,
     betas,
@@ -163,25 +178,26 @@ def _step(
     CHUNK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    program = tl.program_id(0)
-    row = table + tl.load(tensors + program) * COLUMNS
-    start = tl.load(chunks + program).to(tl.int64) * CHUNK
-    at, size, group = start + tl.arange(0, CHUNK), tl.load(row + 5), tl.load(row + 6)
-    there, whole = at < size, _whole(row, start + CHUNK <= size)
+    row = table + tl.load(tensors + tl.program_id(0)) * COLUMNS
+    start, end = _piece(pieces, span, tl.load(row + 5).to(tl.int32))
+    low, in_rows = tl.load(row + 4) != 0, tl.load(row + 8) != tl.load(row + 9)
     if tl.load(row + 1) != 0:
-        training = tl.load(row + 7)
+        group, training = tl.load(row + 6), tl.load(row + 7)
         factor, mine = 1 / tl.maximum((tl.load(norms + training) + 1e-6) / limit, 1.0), powers + 2 * training
         rest1, rest2 = (1 - tl.load(betas)).to(tl.float32), (1 - tl.load(betas + 1)).to(tl.float32)
         first, second = (1 - tl.load(mine)).to(tl.float32), (1 - tl.load(mine + 1)).to(tl.float32)
         rate, decay = tl.load(rates + group), tl.load(decays + group)
         numbers = (factor, rate, decay, rest1, rest2, first, second, epsilon)
-        if tl.load(row + 4) != 0:
-            if whole:
-                _update(row, at, there, numbers, LOW, True, False, ALIGNED)
+        while start < end:
+            at = start + tl.arange(0, CHUNK)
+            if low:
+                if in_rows | (start + CHUNK > end):
+                    _update(row, at, at < end, numbers, LOW, True, True, ALIGNED)
+                else:
+                    _update(row, at, at < end, numbers, LOW, True, False, ALIGNED)
             else:
-                _update(row, at, there, numbers, LOW, True, True, ALIGNED)
-        else:
-            if whole:
-                _update(row, at, there, numbers, tl.float32, False, False, ALIGNED)
-            else:
-                _update(row, at, there, numbers, tl.float32, False, True, ALIGNED)
+                if start + CHUNK > end:
+                    _update(row, at, at < end, numbers, tl.float32, False, True, ALIGNED)
+                else:
+                    _update(row, at, at < end, numbers, tl.float32, False, False, ALIGNED)
+            start += CHUNK

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ftclf.gpu.dropout import stays
 from ftclf.gpu.elementwise import sum_rows
 from ftclf.gpu.packed import MOST_ATTENDED, Draw
 
@@ -104,7 +105,7 @@ def _kept(seeds, place, each, rate, SIZE: tl.constexpr):
     matrix = (tl.program_id(0) - training * each) * tl.num_programs(1) + tl.program_id(1)
     row, column = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
     element = (matrix * LARGEST + row) * LARGEST + column
-    return tl.where(tl.rand(tl.load(seeds + training) + place, element) < rate, 0.0, 1 / (1 - rate))
+    return stays(tl.load(seeds + training) + place, element, rate)
 
 
 @triton.jit(do_not_specialize=["place"])

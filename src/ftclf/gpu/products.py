@@ -122,65 +122,36 @@ class _Adapted(torch.autograd.Function):
         places: list[tuple[slice, Tensor, Draw]],
         *factors: Tensor,
     ) -> Tensor:
-        from ftclf.gpu.dropout import dropped
+        from ftclf.gpu.adapters import enter, leave
 
         y = functional.linear(x, weight, bias)
         saved: list[Tensor] = []
         for (columns, scales, draw), down, up in zip(places, factors[::2], factors[1::2], strict=True):
-            trainings, layers = down.shape[:2]
-            stays = dropped(x, draw, layers, scales)
-            inner = _product(stays, down.mT)
-            own = _apart(y[:, columns], trainings, layers)
-            if min(trainings, layers) == 1:  # all lie as far apart
-                _add_product(own, inner, up.mT)
-            else:
-                own.add_(_product(inner, up.mT))
-            saved += [stays, inner]
+            read, inner = enter(x, down, draw, scales)
+            leave(inner, up, y[:, columns])
+            saved += [read, inner]
         ctx.save_for_backward(weight, *factors, *saved)
         ctx.places = places
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        from ftclf.gpu.dropout import dropped_back
+        from ftclf.gpu.adapters import of_factors, of_input, return_to
 
         weight, *rest = ctx.saved_tensors
         count = 2 * len(ctx.places)
         factors, saved = rest[:count], rest[count:]
         g = gradients[0].contiguous()
         dx: Tensor | None = None
-        found = []
+        found: list[Tensor] = []
         for index, (columns, scales, draw) in enumerate(ctx.places):
-            (down, up), (stays, inner) = factors[2 * index :][:2], saved[2 * index :][:2]
-            own = _apart(g[:, columns], *down.shape[:2])
-            own = own if min(down.shape[:2]) == 1 else own.contiguous()
-            dinner = _product(own, up)
-            found += [_product(dinner.mT, stays), _product(own.mT, inner)]
+            (down, up), (read, inner) = factors[2 * index :][:2], saved[2 * index :][:2]
+            own = g[:, columns]
+            dinner = return_to(own, up)
+            found += of_factors(own, read, inner, dinner, up.shape[2])
             if ctx.needs_input_grad[0]:
-                one = dropped_back(_product(dinner, down), draw, scales)
+                one = of_input(dinner, down, draw, scales)
                 dx = one if dx is None else dx.add_(one)
         if dx is not None:
             dx.addmm_(g, weight)
         return dx, None, None, None, *found
-
-
-def _apart(x: Tensor, trainings: int, layers: int) -> Tensor:
-    """Return what each layer of each training has of (rows, columns): (trainings, layers, each, outputs)."""
-    rows, columns = x.shape
-    return x.view(trainings, rows // trainings, layers, columns // layers).transpose(1, 2)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b of each layer of each training."""
-    if len(a) == a.shape[1] == 1:
-        return torch.mm(a[0, 0], b[0, 0])[None, None]
-    y = torch.bmm(a.flatten(0, 1), b.flatten(0, 1))
-    return y.view(*a.shape[:2], *y.shape[1:])
-
-
-def _add_product(y: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a @ b of each layer of each training to y, where the one or the other is a single one."""
-    if len(a) == a.shape[1] == 1:
-        y[0, 0].addmm_(a[0, 0], b[0, 0])
-    else:
-        y.view(-1, *y.shape[2:]).baddbmm_(a.flatten(0, 1), b.flatten(0, 1))

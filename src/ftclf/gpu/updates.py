@@ -183,13 +183,18 @@ class Table:
 
 
 class Layout:
-    """Which part of which tensor each program of a kernel has: every tensor is cut into chunks."""
+    """Which part of which tensor each program of a kernel has: every tensor is cut into pieces of `span` elements.
 
-    CHUNK = 4096
+    A program takes a chunk at once. Where there are many it has some: it begins by looking up where its tensors lie.
+    """
+
+    CHUNK = 1024
+    MANY = 1 << 23  # weights
 
     def __init__(self, sizes: list[int], device: torch.device) -> None:
-        self.programs_of = [-(-size // self.CHUNK) for size in sizes]
+        self.span = self.CHUNK * (4 if sum(sizes) > self.MANY else 1)
+        self.programs_of = [-(-size // self.span) for size in sizes]
         self.programs = sum(self.programs_of)
         tensors = np.repeat(np.arange(len(sizes)), self.programs_of)
         within = np.concatenate([np.arange(count) for count in self.programs_of])
-        self.tensors, self.chunks = (torch.from_numpy(one.astype(np.int32)).to(device) for one in (tensors, within))
+        self.tensors, self.pieces = (torch.from_numpy(one.astype(np.int32)).to(device) for one in (tensors, within))
