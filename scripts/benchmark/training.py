@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from benchmark.bench import FEW_ROWS, Bench, Side
 from benchmark.material import LABELS, dbpedia, many_short
-from benchmark.process import Done, FailedError
+from benchmark.process import Done, FailedError, Training
 from benchmark.record import Figure, adjacent_ratios, spread
 from ftclf.runs import read_json
 
@@ -216,6 +217,8 @@ def together(bench: Bench) -> list[Figure]:
     """Measure a sweep of four ranks side by side against the same sweep one after the other: the whole command.
 
     And the training alone: from the first step of a job to the last one of all, against the sum of what each takes.
+    Jobs that take turns in a process end with the same step, and the first to go on from it tells when that was: it
+    scores and reports before the others do.
     """
 
     def sweep(*words: str) -> Callable[[], Side]:
@@ -225,7 +228,9 @@ def together(bench: Bench) -> list[Figure]:
     bench.run(sweep("training.together=true", "training.max_steps=1")())  # fills the caches
     found = bench.in_turn(sweep("training.together=true"), sweep(), clock=CLOCK)
     ours, apart = ([one.seconds for one in side] for side in found)
-    window = [max(one.ends[-1] for one in run.trainings) - min(one.began for one in run.trainings) for run in found[0]]
+    if len({len(one.ends) for run in found[0] for one in run.trainings}) > 1:
+        raise FailedError("the jobs have not made the same number of steps")
+    window = [last_step(run.trainings) - min(one.began for one in run.trainings) for run in found[0]]
     each = [sum(one.ends[-1] - one.began for one in run.trainings) for run in found[1]]
     return [
         spread(adjacent_ratios(apart, ours), ours=seconds_of(found[0]), peer=seconds_of(found[1])),
@@ -235,6 +240,14 @@ def together(bench: Bench) -> list[Figure]:
             peer={"seconds": round(median(each), 2)},
         ),
     ]
+
+
+def last_step(trainings: list[Training]) -> float:
+    """Return when the last process had made its last step."""
+    ends: dict[int, float] = {}
+    for one in trainings:
+        ends[one.process] = min(one.ends[-1], ends.get(one.process, math.inf))
+    return max(ends.values())
 
 
 def seconds_of(done: list[Done]) -> dict[str, Any]:
