@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from conftest import tiny_words
@@ -173,6 +175,48 @@ def test_work_that_waited_for_one_who_left_is_done_by_one_who_stays() -> None:
     assert [offers for offers, _ in where] == [[0, 1, 2], [0, 1], [0, 1]]
     assert where[1][1] in ("0", "1")
     assert sorted(kind.__name__ for _, kind in ended) == ["MemoryError", "SweepError"]
+
+
+@given(
+    st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4),
+    st.integers(0, 3),
+    st.none() | st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_brought_ahead_is_worked_off_in_order(
+    trainings: list[list[bool]], ahead: int, failing: int | None
+) -> None:
+    """Each training brings offers, and after some waits until all are worked off; the first may fail after some."""
+    relay, ended = Relay(len(trainings)), []
+    worked: list[list[int]] = [[] for _ in trainings]
+
+    def work(offers: dict[int, Any]) -> dict[int, Any]:
+        assert list(offers) == relay.active
+        for seat, offer in offers.items():
+            worked[seat].append(offer)
+        return {}
+
+    def job(seat: int) -> None:
+        relay.wait(seat)
+        try:
+            for number, settles in enumerate(trainings[seat]):
+                if seat == 0 and number == failing:
+                    return
+                relay.bring(seat, number, work, ahead)
+                assert number + 1 - ahead <= len(worked[seat]) <= number + 1
+                if settles:
+                    relay.settle(seat)
+                    assert len(worked[seat]) == number + 1
+            relay.settle(seat)
+            ended.append(seat)
+        finally:
+            relay.leave(seat)
+
+    in_threads(job, len(trainings))
+    fails = failing is not None and failing < len(trainings[0])
+    assert sorted(ended) == list(range(int(fails), len(trainings)))
+    for seat in ended:
+        assert worked[seat] == list(range(len(trainings[seat])))
 
 
 def in_threads(train: Callable[[int], None], count: int) -> None:

@@ -30,6 +30,7 @@ from benchmark.training import (
     share_of_limit,
     ten_million,
     together,
+    together_or_commands,
     tokenising,
 )
 
@@ -86,6 +87,11 @@ TASKS = (
         together,
         times("together", "4 LoRA ranks together, whole command", "ftclf, one after the other", 1.3),
         times("together_training", "the same, training alone", "ftclf, one after the other"),
+    ),
+    task(
+        "together_commands",
+        together_or_commands,
+        times("together_commands", "4 LoRA ranks together, whole command", "ftclf, four commands"),
     ),
     task(
         "share",

@@ -24,7 +24,7 @@ POOL = 50  # batches that the Trainer sorts by length together
 QUICK_STEPS = 40
 MEMORY_STEPS = 100
 STARTS, QUICK_STARTS = 5, 2
-SWEEP_EPOCHS = 2
+RANKS, SWEEP_EPOCHS = ("4", "8", "16", "32"), 2
 DBPEDIA_ROWS, FEW_DBPEDIA_ROWS = 560_000, 2_000
 MANY, FEW_MANY = 10_000_000, 43_410
 FLOP_A_WEIGHT = 6  # and token, in full fine-tuning: two forward, four backward
@@ -222,8 +222,8 @@ def together(bench: Bench) -> list[Figure]:
     """
 
     def sweep(*words: str) -> Callable[[], Side]:
-        ranks = ("-m", "dataset=go_emotions", "method=lora", "method.r=4,8,16,32", f"training.epochs={SWEEP_EPOCHS}")
-        return lambda: bench.train(*ranks, *words, rows=bench.rows())
+        ranks = ("-m", "dataset=go_emotions", "method=lora", f"method.r={','.join(RANKS)}")
+        return lambda: bench.train(*ranks, f"training.epochs={SWEEP_EPOCHS}", *words, rows=bench.rows())
 
     bench.run(sweep("training.together=true", "training.max_steps=1")())  # fills the caches
     found = bench.in_turn(sweep("training.together=true"), sweep(), clock=CLOCK)
@@ -239,6 +239,31 @@ def together(bench: Bench) -> list[Figure]:
             ours={"seconds": round(median(window), 2)},
             peer={"seconds": round(median(each), 2)},
         ),
+    ]
+
+
+def together_or_commands(bench: Bench) -> list[Figure]:
+    """Measure the same sweep side by side against four commands, one after the other, as they were typed."""
+    words = ("dataset=go_emotions", "method=lora", f"training.epochs={SWEEP_EPOCHS}")
+
+    def command(rank: str) -> float:
+        return bench.run(bench.train(*words, f"method.r={rank}", rows=bench.rows())).seconds
+
+    def sweep(*more: str) -> float:
+        ranks = f"method.r={','.join(RANKS)}"
+        return bench.run(bench.train("-m", *words, ranks, "training.together=true", *more, rows=bench.rows())).seconds
+
+    sweep("training.max_steps=1")  # fills the caches
+    ours, apart = [], []
+    for _ in range(bench.rounds):
+        ours.append(sweep())
+        apart.append(sum(command(rank) for rank in RANKS))
+    return [
+        spread(
+            adjacent_ratios(apart, ours),
+            ours={"seconds": round(median(ours), 2)},
+            peer={"seconds": round(median(apart), 2)},
+        )
     ]
 
 
