@@ -110,6 +110,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.recording.packs", lambda network, *_: network.config._attn_implementation == "sdpa")
     monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
     monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
+    monkeypatch.setattr("ftclf.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
     monkeypatch.setattr("torch.cuda.Stream", lambda: None)
     monkeypatch.setattr("ftclf.recording.computing_in", nullcontext)
     monkeypatch.setattr("ftclf.gpu.members.RecordedSteps", OnCPU)

@@ -1,7 +1,7 @@
 """Trainings that take turns in one process, and meet to make together what they have in common.
 
 One runs at a time, each in a thread with random states of its own, so that it does what it would do alone. Where it
-comes to something that all make together it waits until all others are there too.
+comes to something that all make together it waits until all others are there too, or goes on for a while.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Relay:
     def bring(self, seat: int, offer: Any, work: Work, ahead: int = 0) -> None:
         """Bring an offer, and go on unless more of them than `ahead` wait for those of others.
 
-        The last to bring one does the work of all. An error of it is raised there; the others end as stopped.
+        The last to bring one does the work of all, which may draw nothing from the random states. An error of it is
+        raised there; the others end as stopped.
         """
         self.offers[seat].append((offer, work))
         self._work_off()

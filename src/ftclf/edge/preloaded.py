@@ -13,7 +13,6 @@ MODULES = (
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "matplotlib.textpath",
-    "pandas",  # which pyarrow asks whether an array is one of its own
     "pyarrow.parquet",
     "joblib.externals.loky",  # a job that Hydra's joblib launcher starts must know it
 )
