@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
@@ -183,6 +183,7 @@ def test_work_that_waited_for_one_who_left_is_done_by_one_who_stays() -> None:
     st.none() | st.integers(0, 9),
 )
 @settings(max_examples=60, deadline=None)
+@example([[False, False], [False]], 1, 1)
 def test_what_is_brought_ahead_is_worked_off_in_order(
     trainings: list[list[bool]], ahead: int, failing: int | None
 ) -> None:
@@ -217,6 +218,7 @@ def test_what_is_brought_ahead_is_worked_off_in_order(
     assert sorted(ended) == list(range(int(fails), len(trainings)))
     for seat in ended:
         assert worked[seat] == list(range(len(trainings[seat])))
+    assert not any(relay.offers)  # nor is anything of one that failed held on to
 
 
 def in_threads(train: Callable[[int], None], count: int) -> None:

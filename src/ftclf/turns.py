@@ -93,6 +93,7 @@ class Relay:
         Where they had all come but for this one, one of them does the work: its failure is theirs.
         """
         self.active.remove(seat)
+        self.offers[seat].clear()  # what a failed training has brought holds its network
         if self.active and self.stopped is None:
             self._hand_on()
 

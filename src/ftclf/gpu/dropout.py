@@ -55,7 +55,7 @@ def kept(seeds, place, row, at, each, rate, WIDTH: tl.constexpr):
 
 @triton.jit
 def stays(seed, element, rate):
-    """Return what elements are multiplied by. Their numbers have 32 bits: those of 64 take three times as long.
+    """Return what elements of these numbers are multiplied by.
 
     Seven rounds of Philox pass all tests of BigCrush. (Salmon et al. 2011)
     """
