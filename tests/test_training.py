@@ -341,3 +341,25 @@ def test_nothing_is_compiled_without_a_compiler(
     assert said.count("\n") == 1
     assert "training.compile: got true, without a C++ compiler (no-such-compiler); install one" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "a classifier learns little in 12 steps; training.epochs=50 makes 300"),  # 174 rows in batches of 32
+        (("training.accumulation=2",), "a classifier learns little in 6 steps; training.epochs=100 makes 300"),
+        (("training.batch_size=2",), ""),
+        (("training.max_steps=3",), ""),
+        (("training.batch_size=512",), "training.batch_size is larger than the rows that are seen"),
+    ],
+)
+def test_a_run_of_few_steps_says_how_many_epochs_are_enough(
+    train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    train_tiny("method=head", "baselines=[]", *words)
+    found = "".join(capsys.readouterr())
+    if said:
+        assert said in found
+    else:
+        assert "steps;" not in found
+        assert "training.batch_size" not in found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftclf.config import TrainConfig, choosing_metric
+from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.console import say, warn
 from ftclf.data import Data
 from ftclf.errors import ConfigError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ftclf.tokens import Tokens
     from ftclf.trainer import ClassifierTrainer
     from ftclf.weights import Weights
+
+FEW_STEPS, ENOUGH_STEPS = 100, 300  # of the optimizer, for a head that starts at random
 
 
 @dataclass
@@ -75,12 +78,24 @@ def _introduce(prepared: Prepared) -> None:
     for name, tokens in prepared.tokens.items():
         if tokens.full:
             say(f"  note: {tokens.full} {name} texts fill dataset.max_length={config.dataset.max_length}: cut there")
-    if config.training.epochs * len(data.splits["train"]) < config.training.batch_size:
-        warn("training.batch_size is larger than the rows that are seen: there is a single step")
+    _say_if_few_steps(config.training, len(data.splits["train"]))
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
         f"{compute.threads} threads, {config.model.attention} attention"
     )
+
+
+def _say_if_few_steps(training: TrainingConfig, rows: int) -> None:
+    """A few rows in the usual number of epochs are so few steps that TF-IDF does better; nobody expects that."""
+    if training.max_steps is not None:
+        return
+    each = math.ceil(rows / (training.batch_size * training.accumulation))
+    steps = math.ceil(training.epochs * each)
+    if training.epochs * rows < training.batch_size:
+        warn("training.batch_size is larger than the rows that are seen: there is a single step")
+    elif steps < FEW_STEPS:
+        epochs = math.ceil(ENOUGH_STEPS / each)
+        say(f"  note: a classifier learns little in {steps} steps; training.epochs={epochs} makes {epochs * each}")
 
 
 def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
