@@ -22,7 +22,7 @@ def embed(
     import torch
 
     wanted = np.arange(len(tokens)) if rows is None else rows
-    compute.place(encoder).eval().requires_grad_(False)
+    compute.place(encoder.eval().requires_grad_(False))  # in this order: frozen weights are packed
     found = np.empty((len(wanted), encoder.config.hidden_size), dtype=np.float32)
     with torch.inference_mode(), compute.autocast():
         for batch in eval_batches(tokens.lengths_of(wanted), BATCH):
