@@ -21,22 +21,19 @@ class RandomMasks:
 
     def __init__(self, seed: int) -> None:
         self.generator = np.random.Generator(np.random.SFC64(seed))
-        self.made: dict[tuple[int, torch.dtype], Tensor] = {}  # by rate in 1/256 and type, one row
-        self.used: dict[tuple[int, torch.dtype], int] = {}
+        self.left: dict[int, Tensor] = {}  # made and not used, by rate in 1/256, one row
 
-    def take(self, count: int, cut: int, dtype: torch.dtype) -> Tensor:
-        """Return a row of so many integers that nobody has had: 0 at the rate cut / 256, else 1.
+    def take(self, count: int, cut: int) -> Tensor:
+        """Return a row of so many bytes that nobody has had: 0 at the rate cut / 256, else 1.
 
         Those left of what was made are skipped where they are too few.
         """
-        key = cut, dtype
-        used = self.used.get(key, 0)
-        if key not in self.made or used + count > len(self.made[key]):
+        left = self.left.get(cut)
+        if left is None or count > len(left):
             words = self.generator.integers(WORD, size=max(AT_ONCE, -(-count // 8)), dtype=np.uint64, endpoint=True)
-            drawn, used = torch.from_numpy(words.view(np.uint8)), 0
-            self.made[key] = torch.ge(drawn, cut, out=torch.empty(len(drawn), dtype=dtype))  # a bool: six times as long
-        self.used[key] = used + count
-        return self.made[key][used : used + count]
+            left = torch.from_numpy(np.greater_equal(words.view(np.uint8), cut).view(np.uint8))
+        self.left[cut] = left[count:]
+        return left[:count]
 
 
 @dataclass
@@ -65,19 +62,18 @@ class Section:
         return slice(self.start, self.start + self._places(self.rows))
 
     def draw(self, x: Tensor, cut: int) -> Tensor:
-        """Return a dropout mask for x, its room: 0 at the rate cut / 256, elsewhere 1, in integers of x's width."""
+        """Return a dropout mask for x, its room: bytes, 0 at the rate cut / 256, elsewhere 1."""
         return self.draw_for(x, cut, self.length, self._places)
 
     def draw_for(self, x: Tensor, cut: int, each: int, places: Callable[[int], int]) -> Tensor:
         """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
-        dtype = INTEGERS[x.element_size()]
         if len(self.random) == 1:
-            return self.random[0][1].take(x.numel(), cut, dtype).view(x.shape)
-        mask = torch.empty(x.shape, dtype=dtype)
+            return self.random[0][1].take(x.numel(), cut).view(x.shape)
+        mask = torch.empty(x.shape, dtype=torch.uint8)
         size, start = x[0].numel(), 0
         for rows, random in self.random:
             stop = start + rows * each
-            drawn = random.take(places(rows) * size, cut, dtype)[: (stop - start) * size]
+            drawn = random.take(places(rows) * size, cut)[: (stop - start) * size]
             mask[start:stop] = drawn.view(stop - start, *x.shape[1:])
             start = stop
         mask[start:] = 0
@@ -120,12 +116,12 @@ def raised(cut: int) -> float:
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:
     """Return what a mask of `draw` keeps of x, without a factor; its bits are multiplied, which is half the work."""
-    return (x.view(mask.dtype) * mask).view(x.dtype)
+    return (x.view(INTEGERS[x.element_size()]) * mask).view(x.dtype)
 
 
 def masked_(x: Tensor, mask: Tensor) -> Tensor:
     """Do it in place."""
-    x.view(mask.dtype).mul_(mask)
+    x.view(INTEGERS[x.element_size()]).mul_(mask)
     return x
 
 
