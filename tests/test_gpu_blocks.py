@@ -219,30 +219,10 @@ def test_bias_and_gelu_in_one_are_those_of_torch(width: int) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_kernels_that_do_not_run_are_told_in_a_line(
-    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from ftclf.gpu.blocks import kernels_run
-
-    def without_compiler(*_: Any) -> None:
-        raise RuntimeError("Failed to find C compiler.\nSet CC")
-
-    monkeypatch.setattr("ftclf.gpu.attention.attend", without_compiler)
-    assert not kernels_run.__wrapped__(16, DEVICE)
-    assert "do not run here (Failed to find C compiler.)" in capsys.readouterr().err
-
-
-def test_whether_kernels_run_is_asked_of_a_network_that_only_scores_too() -> None:
-    from ftclf.gpu.blocks import kernels_run
-
-    with torch.inference_mode(), torch.autocast(DEVICE, dtype=torch.bfloat16):
-        assert kernels_run.__wrapped__(16, DEVICE)
-
-
 def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_models: dict[str, Path]) -> None:
     import peft
 
-    from ftclf.gpu.blocks import can_pack
+    from ftclf.gpu.trial import can_pack
 
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["key"], modules_to_save=["query", "classifier"])
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
@@ -272,7 +252,8 @@ def test_what_learns_before_the_blocks_is_seen(tiny_models: dict[str, Path], tmp
 def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     model: str, adapted: bool | str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    from ftclf.gpu.blocks import PackedEncoder, can_pack
+    from ftclf.gpu.blocks import PackedEncoder
+    from ftclf.gpu.trial import can_pack
     from ftclf.gpu.weights import LowPrecisionWeights
 
     folder = small_electra(tmp_path) if model == "electra" else tiny_models[model]
@@ -379,7 +360,7 @@ def test_a_gpu_scores_packed_what_it_scores_padded(
     model: str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftclf.compute import Compute
-    from ftclf.gpu.blocks import kernels_run
+    from ftclf.gpu.trial import packs
     from ftclf.scoring import compute_logits, scoring_network
 
     compute = Compute("cuda", "bf16", 2)
@@ -387,7 +368,7 @@ def test_a_gpu_scores_packed_what_it_scores_padded(
     tokens = made_tokens([3 + number % 37 for number in range(300)], network.config.pad_token_id)  # type: ignore[union-attr,arg-type]
     exact = compute_logits(classifier(tiny_models[model], True).to("cuda"), tokens, Compute("cuda", "fp32", 2), 8)
     found = [compute_logits(network, tokens, compute, 8)]
-    assert kernels_run(network.config.hidden_size // network.config.num_attention_heads, "cuda")  # type: ignore
+    assert packs(network, "cuda", torch.bfloat16)
     monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_: False)
     found.append(compute_logits(network, tokens, compute, 8))
     packed, padded = (float(np.abs(one - exact).mean()) for one in found)

@@ -107,7 +107,9 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("a GPU trains so itself")
     pytest.importorskip("triton", reason="needs triton")
     monkeypatch.setattr("ftclf.recording.can_record", lambda *_: True)
-    monkeypatch.setattr("ftclf.recording.packs", lambda network, *_: network.config._attn_implementation == "sdpa")
+    monkeypatch.setattr(
+        "ftclf.recording.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
+    )
     monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
     monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
     monkeypatch.setattr("ftclf.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each

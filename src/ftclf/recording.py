@@ -16,10 +16,10 @@ from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import DivergedError
 from ftclf.fused import can_fuse, trains_before_blocks
-from ftclf.gpu.blocks import packs
 from ftclf.gpu.members import JointSteps, Member, Offer, steps_of
 from ftclf.gpu.packed import MOST_ATTENDED, RATES, SEEDS
 from ftclf.gpu.recorded import AHEAD, Batch, Launched, Steps, can_record, computing_in
+from ftclf.gpu.trial import packs
 from ftclf.resumable import ResumableTrainer
 from ftclf.turns import current_seat
 
@@ -47,7 +47,7 @@ class RecordingTrainer(ResumableTrainer):
         self.records = known and can_record(config, device, precision)
         if known and config.compile and can_record(replace(config, compile=False), device, precision):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
-        self.packs = self.records and packs(self.network, device, self.compute.dtype)
+        self.packs = self.records and packs(self.network, device, self.compute.dtype, training=True)
         self.seat = current_seat()
         seeded = longest <= MOST_ATTENDED  # what the attention of longer ones drops is not
         if self.seat and self.packs and seeded and not trains_before_blocks(self.network):

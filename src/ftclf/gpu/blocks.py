@@ -7,65 +7,18 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftclf.console import warn
-from ftclf.fused import can_fuse, dropouts_outside, embeddings_of, encoder_of, layers_outside, reads_first_token
+from ftclf.fused import dropouts_outside, embeddings_of, encoder_of, layers_outside
 from ftclf.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.gpu.products import Product
 
 Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
 NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
-
-
-def packs(network: Any, device: str, dtype: torch.dtype) -> bool:
-    """Return whether batches of a network on a GPU are packed; a warning says so where kernels do not run."""
-    asked = device == "cuda" and dtype == torch.bfloat16 and network.config._attn_implementation == "sdpa"
-    return asked and can_pack(network) and kernels_run(_width(network), device)
-
-
-def can_pack(network: Any) -> bool:
-    """Return whether the encoder's blocks can be computed here, and the network reads their first tokens alone."""
-    if find_spec("triton") is None or not can_fuse(network) or not reads_first_token(network):
-        return False
-    encoder = encoder_of(network)
-    if any(hasattr(module, "modules_to_save") for module in encoder.modules()):
-        return False  # a layer that is trained whole beside others that are adapted
-    if any(block._compiled_call_impl for block in encoder.layer):
-        return False
-    from ftclf.gpu.attention import can_attend
-
-    return can_attend(_width(network))
-
-
-@functools.cache
-def kernels_run(width: int, device: str) -> bool:
-    """Return whether the machine can compile the kernels for heads of a width, and has room for the largest."""
-    from ftclf.gpu.attention import attend
-
-    options: dict[str, Any] = {"device": device, "requires_grad": True}
-    try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-            x = torch.zeros(MOST_ATTENDED, 3, 1, width, dtype=torch.bfloat16, **options)
-            bounds = torch.tensor([0, MOST_ATTENDED], dtype=torch.int32, device=device)
-            draw = Draw(0.1, torch.zeros(1, dtype=torch.int64, device=device), 0)
-            attend(x, bounds, MOST_ATTENDED, draw, torch.zeros(3 * width, **options)).sum().backward()  # type: ignore[no-untyped-call]
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # of triton, its C compiler or the driver
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warn(f"batches are padded, which is slower: kernels of triton do not run here ({reason[:200]})")
-        return False
-    return True
-
-
-def _width(network: Any) -> int:
-    return int(network.config.hidden_size // network.config.num_attention_heads)
 
 
 class Block:

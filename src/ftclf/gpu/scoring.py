@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ftclf.batches import eval_batches
-from ftclf.gpu.blocks import PackedEncoder, packs
+from ftclf.gpu.blocks import PackedEncoder
 from ftclf.gpu.packed import first_position, pack
 from ftclf.gpu.shapes import filled_up
+from ftclf.gpu.trial import packs
 from ftclf.gpu.weights import LowPrecisionWeights
 from ftclf.tokens import Tokens
 
