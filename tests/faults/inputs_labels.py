@@ -24,7 +24,7 @@ LABELS = [
     refused("an empty text", "d.csv", HEAD + "a,x\n,y\n", "row 3, column 'text': the text is empty"),
     refused("a text of spaces", "d.csv", HEAD + "a,x\n \u3000\t,y\n", "row 3, column 'text': the text is empty"),
     refused("one class", "d.csv", csv_of("x"), "column 'label' holds one class only ('x')"),
-    refused("a label a row", "d.csv", csv_of(*map(str, range(20))), "gives test no rows to hold every class"),
+    refused("a label a row", "d.csv", csv_of(*map(str, range(20))), "another value in each of the 20 rows"),
     refused(
         "endless labels",
         "d.csv",

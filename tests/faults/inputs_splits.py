@@ -18,12 +18,12 @@ SPLITS = [
         words=("train", "dataset=files", "dataset.test={folder}/d.csv", "run_dir={folder}/run"),
     ),
     refused("an empty test file", "d.csv", ROWS, "t.csv: no rows", test="t.csv", **{"t.csv": HEAD}),
-    refused("one file as two splits", "d.csv", ROWS, "is the same file as dataset.train", test="d.csv"),
+    refused("one file as two splits", "d.csv", ROWS, "holds the same rows as dataset.train", test="d.csv"),
     refused(
         "a link as another split",
         "d.csv",
         ROWS,
-        "is the same file as dataset.train",
+        "holds the same rows as dataset.train",
         test="t.csv",
         **{"t.csv": lambda path: path.symlink_to("d.csv")},
     ),
@@ -63,7 +63,7 @@ SPLITS = [
     refused(
         "a class that leaves with its texts",
         "d.csv",
-        HEAD + "a,x\ne,x\nc,y\nf,y\n" + 3 * "a,z\nc,z\n",  # all of z are cut off, under x and y
+        HEAD + "a,x\ne,x\nc,y\nf,y\n" + 2 * "a,z\nc,z\n",  # all of z are cut off, under x and y
         "no row of z in train",
         validation="v.csv",
         **{"v.csv": HEAD + "g,x\n"},
@@ -96,7 +96,7 @@ SOURCES = [
         "a package without texts",
         "d.csv",
         ROWS,
-        "no <label>/<name>.txt files",
+        "no text files in it, allowed: a folder per label",
         words=(*PACKAGE, "dataset.package=json", "dataset.package_folder=null"),
     ),
     refused(

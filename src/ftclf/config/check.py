@@ -15,6 +15,7 @@ from ftclf.config.settings import (
     CHOOSING_METRICS,
     PACKAGE,
     REQUIRED,
+    SEPARATOR,
     SHA256,
     LoraConfig,
     TrainConfig,
@@ -26,6 +27,7 @@ from ftclf.errors import ConfigError, did_you_mean, short
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
+PATTERNS[SEPARATOR] = r"one character, or \t"
 
 
 def check(config: Any) -> None:

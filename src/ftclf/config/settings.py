@@ -21,6 +21,7 @@ CHOOSING_METRICS = {
 }
 PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 SHA256 = r"[0-9a-f]{64}"
+SEPARATOR = r"\\t|[^\n\r\"\ud800-\udfff]"
 LOWER_IS_BETTER = ("log_loss", "hamming_loss")
 
 
@@ -62,12 +63,16 @@ class DatasetConfig:
     text_column: str = setting("text", "column of the text")
     label_column: str = setting("label", "column of the label")
     columns: list[str] = setting([], "column names, for files that have no header")
+    separator: str | None = setting(
+        None, r"csv and tsv: what separates fields, one character or \t; default: a comma, or a tab", pattern=SEPARATOR
+    )
     quoting: bool = setting(True, "csv and tsv: a quote at the start of a field opens a quoted field")
     encoding: str = setting("utf-8", "encoding of the text files")
     label_file: str | None = setting(
         None, "file of label names, one a line; the label column then holds ids", path=True
     )
     first_label_id: int = setting(0, "id of the first line of label_file", low=0, high=1)
+    drop_empty: bool = setting(False, "leave out rows whose text or label is empty, and say how many")
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
     label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
     slice_columns: list[str] = setting([], "columns of the data whose values the report scores one by one")

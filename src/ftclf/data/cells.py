@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ftclf.config import DatasetConfig
+from ftclf.data.label_lists import PLAIN, Layout, as_bit, at_places, list_of
 from ftclf.errors import DataError
 
 LONGEST = 80  # characters of somebody's data in a message
@@ -20,31 +21,46 @@ def checked_text(value: Any, where: str) -> str:
     return _whole_characters(value, where)
 
 
-def checked_labels(value: Any, where: str, config: DatasetConfig) -> list[str]:
-    """Return the names in a label cell, each once: text, a whole number, a truth value, or a list of these."""
+def checked_labels(
+    value: Any, where: str, config: DatasetConfig, *, layout: Layout = PLAIN, places: list[str] | None = None
+) -> list[str]:
+    """Return the names in a label cell, each once: text, a whole number, a truth value, or a list of these.
+
+    `layout` says how the column writes lists, and `places` names those of its vectors of 0 and 1.
+    """
+    values = list_of(value, layout, where, delimiter=config.label_delimiter)
+    if values is not None and layout.places:
+        return _required(at_places(values, layout, places, where), where, config, is_list=True)
     names: list[str] = []
-    for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, str | int):
-            raise DataError(f"{where}: got {kind(one)}, allowed: text or a whole number as the label")
-        name = str(one).lower() if isinstance(one, bool) else _whole_characters(str(one), where)
+    for item in [value] if values is None else values:
+        if not isinstance(item, str | int):
+            raise DataError(f"{where}: got {kind(item)}, allowed: text or a whole number as the label")
+        name = str(item).lower() if isinstance(item, bool) else _whole_characters(str(item), where)
         pieces = name.split(config.label_delimiter) if config.label_delimiter else [name]
         names += [piece.strip() for piece in pieces]
+    if layout.as_text and len(names) > 1 and config.task == "single_label":
+        raise DataError(
+            f"{where}: a list of {len(names)} labels ({excerpt(str(value))}); add dataset.task=multi_label, "
+            "or keep one label per row"
+        )
+    return _required(names, where, config, is_list=isinstance(value, list))
+
+
+def _required(names: list[str], where: str, config: DatasetConfig, *, is_list: bool) -> list[str]:
+    """Return names, each once; none are allowed with several labels per row alone."""
     if config.task == "multi_label" and not any(names):
         return []
     if not names or not all(names):
-        none = ", or set dataset.task=multi_label, where a row may have none" if isinstance(value, list) else ""
+        none = ", or set dataset.task=multi_label, where a row may have none" if is_list else ""
         raise DataError(f"{where}: the label is empty; remove the row or fill it{none}")
     return list(dict.fromkeys(names))
 
 
 def is_chosen(value: Any, where: str) -> bool:
     """Return what a cell of a label's own column says."""
-    cell = value.strip().lower() if isinstance(value, str) else value
-    if cell in ("1", "true", 1, True):
-        return True
-    if cell in ("0", "false", 0, False):
-        return False
-    raise DataError(f"{where}: got {excerpt(value) if isinstance(value, str) else kind(value)}, allowed: 0 or 1")
+    if (chosen := as_bit(value)) is None:
+        raise DataError(f"{where}: got {excerpt(value) if isinstance(value, str) else kind(value)}, allowed: 0 or 1")
+    return chosen
 
 
 def checked_slice(value: Any, where: str) -> str:

@@ -9,13 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ftclf.data.other_formats import by_magic
 from ftclf.errors import DataError, did_you_mean
 
-OTHER_FILES = {
-    b"PAR1": "parquet; name it .parquet",
-    b"\x1f\x8b": "compressed with gzip; unpack it",
-    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as csv",
-}
 NOT_OF_FILES = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}  # codecs of names and of source code
 MARKS = {  # the longer ones first: that of UTF-32 begins as that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -51,7 +47,7 @@ def _nearest(path: Path) -> str:
         return ""
 
 
-def check_text(path: Path, encoding: str) -> None:
+def check_text(path: Path, encoding: str, *, allow_empty: bool = False) -> None:
     """Walk a text file once. Raises DataError where it cannot be read, is empty, not in this encoding, or no text."""
     check_file(path)
     _check_mark(path, encoding)
@@ -70,7 +66,7 @@ def check_text(path: Path, encoding: str) -> None:
             or f"{path}: line {line_number} is not {encoding} (byte 0x{error.object[error.start]:02x}); "
             "save the file as UTF-8, or name its encoding, as in dataset.encoding=cp1252"
         ) from error
-    if empty:
+    if empty and not allow_empty:
         raise DataError(f"{path}: the file is empty")
 
 
@@ -96,8 +92,8 @@ def _check_mark(path: Path, encoding: str) -> None:
 
 def _other(path: Path) -> str:
     """Return the error for a file that is no text because it is something else that is known."""
-    start = _start(path)
-    return next((f"{path}: it is {what}" for mark, what in OTHER_FILES.items() if start.startswith(mark)), "")
+    what = by_magic(path)
+    return f"{path}: it is {what}" if what else ""
 
 
 def _start(path: Path) -> bytes:
@@ -111,9 +107,9 @@ def lines_of(path: Path, encoding: str, newline: str = "\n") -> Iterator[str]:
         yield from file
 
 
-def whole_text(path: Path, encoding: str) -> str:
+def whole_text(path: Path, encoding: str, *, allow_empty: bool = False) -> str:
     """Return the text of a file, checked."""
-    check_text(path, encoding)
+    check_text(path, encoding, allow_empty=allow_empty)
     return "".join(lines_of(path, encoding))
 
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from ftclf.data.cells import excerpt, some
 from ftclf.data.kept import find_kept, keep
 from ftclf.data.read import read_rows
 from ftclf.data.rows import Data, RawRows, Split
-from ftclf.data.sources import content_key, read_source
-from ftclf.data.split import cut_missing, shared_texts
+from ftclf.data.sources import content_key, has_own, read_source
+from ftclf.data.split import cut_missing, group_by_text, shared_texts
 from ftclf.errors import DataError, did_you_mean
 
 
@@ -39,17 +40,18 @@ def load_data(config: DatasetConfig) -> Data:
 
 def _make(config: DatasetConfig) -> Data:
     raw, names = read_source(config)
-    notes: list[str] = []
+    notes = [note for rows in raw.values() for note in rows.notes]
     raw, names = _group_labels(raw, names, config)
     raw = {split: _one_label(rows, config, notes, split) for split, rows in raw.items()}
     label_names = _label_names(raw["train"], names, config)
+    _refuse_ids(raw["train"], label_names, config)
     notes += _lookalikes(label_names) + _undivided(label_names, config)
     splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
     _check_classes(splits["train"], label_names, raw["train"].where)
-    for split in ("validation", "test"):
-        if split in splits and (shared := shared_texts(splits["train"], splits[split])):
-            notes.append(f"{shared} of the {len(splits[split])} {split} rows have a text that also stands in train")
-    splits = cut_missing(splits, config)  # which may take all texts of a class that has each under other labels too
+    notes += _contradictions(splits["train"]) + _shared(splits)
+    splits = cut_missing(
+        splits, config, notes
+    )  # which may take all texts of a class that has each under other labels too
     _check_classes(splits["train"], label_names, raw["train"].where)
     name = config.name
     if config.official_train_rows and len(raw["train"].texts) < config.official_train_rows:
@@ -61,13 +63,36 @@ def _make(config: DatasetConfig) -> Data:
     return Data(name, label_names, splits, notes, config.task)
 
 
+def _contradictions(train: Split) -> list[str]:
+    """Return a note on texts of train that stand there more than once under different labels."""
+    group = group_by_text(train.texts)
+    labels = train.labels if train.labels.ndim == 2 else train.labels[:, None]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    first = np.repeat(order[starts], np.diff(np.append(starts, len(order))))  # the first row of each row's text
+    other = (labels[order] != labels[first]).any(axis=1)
+    rows = int(np.isin(group, group[order[other]]).sum())
+    return [f"{rows} train rows repeat a text under different labels"] if rows else []
+
+
+def _shared(splits: dict[str, Split]) -> list[str]:
+    """Return a note for each two splits that have texts in common, as the cut of a missing split tells texts apart."""
+    return [
+        f"{shared} of the {len(splits[name])} {name} rows have a text that also stands in {other}"
+        for other, name in combinations((split for split in ("train", "validation", "test") if split in splits), 2)
+        if (shared := shared_texts(splits[other], splits[name]))
+    ]
+
+
 def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Data:
     """Load one split to be scored by a classifier that has these label names.
 
     Raises DataError where a row's label is not among them.
     """
-    raw, names = read_source(config, only=split)
-    if split == "train" or set(raw) != {split}:  # train is what is left when the others are cut
+    raw: dict[str, RawRows] = {}
+    if split != "train" and has_own(config, split):
+        raw, names = read_source(config, only=split)
+    if split not in raw:  # train is what is left when the others are cut
         data = load_data(config)
         if data.label_names != label_names:
             unknown = sorted(set(data.label_names) - set(label_names))
@@ -76,8 +101,8 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
                 f"({some(unknown or data.label_names)}); it knows {some(label_names)}"
             )
         return data
-    notes: list[str] = []
-    raw, _ = _group_labels(raw, names, config)
+    notes = list(raw[split].notes)
+    raw, _ = _group_labels({split: raw[split]}, names, config)
     rows = _one_label(raw[split], config, notes, split)
     if names is not None and config.label_file and not config.label_groups:
         ids = {str(index + config.first_label_id): name for index, name in enumerate(names)}
@@ -122,6 +147,16 @@ def _label_names(train: RawRows, names: list[str] | None, config: DatasetConfig)
             + "; a classifier needs two or more"
         )
     return names
+
+
+def _refuse_ids(train: RawRows, names: list[str], config: DatasetConfig) -> None:
+    """Refuse a label column that has another value in every row, as an id has."""
+    rows = len(train.labels)
+    if config.task == "single_label" and rows > 3 and len(train.found_labels()) == rows:
+        raise DataError(
+            f"dataset.label_column: '{config.label_column}' has another value in each of the {rows} rows "
+            f"({some(names)}), as an id has; name the column of the classes"
+        )
 
 
 def _lookalikes(names: list[str]) -> list[str]:
@@ -184,7 +219,7 @@ def _group_labels(
         return raw, names
     group_of = {label: group for group, labels in config.label_groups.items() for label in labels}
     ids = {} if names is None else {str(index + config.first_label_id): name for index, name in enumerate(names)}
-    known = set(names) if names is not None else raw["train"].found_labels()
+    known = set(names) if names is not None else raw["train"].found_labels() if "train" in raw else set(group_of)
     if unknown := sorted(set(group_of) - known):
         raise DataError(f"dataset.label_groups: no label {excerpt(unknown[0])}.{did_you_mean(unknown[0], known)}")
 

@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +38,13 @@ class RawRows:
     labels: NDArray[np.int64]
     lines: NDArray[np.int64]
     columns: dict[str, Texts]
+    notes: list[str] = field(default_factory=list)  # what a user should know of the way that they were read
 
     @classmethod
-    def collect(cls, where: str, rows: Iterable[Row], columns: Iterable[str] = ()) -> RawRows:
-        """Put rows on disk as they come."""
+    def collect(
+        cls, where: str, rows: Iterable[Row], columns: Iterable[str] = (), notes: list[str] | None = None
+    ) -> RawRows:
+        """Put rows on disk as they come; `notes` are filled while they do."""
         numbers: dict[tuple[str, ...], int] = {}
         labels, lines = array("q"), array("q")
         with ExitStack() as files:
@@ -55,12 +58,12 @@ class RawRows:
                     writer.add(cell)
             found = {column: writer.texts() for column, writer in writers.items()}
             numbered, places = np.frombuffer(labels, np.int64), np.frombuffer(lines, np.int64)
-            return cls(where, texts.texts(), list(numbers), numbered, places, found)
+            return cls(where, texts.texts(), list(numbers), numbered, places, found, notes or [])
 
     def take(self, rows: NDArray[np.int64]) -> RawRows:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
-        return RawRows(
-            self.where, self.texts.take(rows), self.combinations, self.labels[rows], self.lines[rows], columns
+        return replace(
+            self, texts=self.texts.take(rows), labels=self.labels[rows], lines=self.lines[rows], columns=columns
         )
 
     def found_labels(self) -> set[str]:

@@ -15,8 +15,9 @@ from typing import Any, assert_never
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import checked_labels, checked_slice, checked_text
+from ftclf.data.label_lists import PLAIN, find_layout
 from ftclf.data.lines import check_file
-from ftclf.data.read import read_folders, read_names, read_rows
+from ftclf.data.read import read_folders, read_label_folders, read_names, read_rows
 from ftclf.data.rows import RawRows, Row
 from ftclf.errors import DataError
 from ftclf.hub import reach_hub
@@ -56,7 +57,7 @@ def content_key(config: DatasetConfig) -> str | None:
     if source in ("files", "local"):
         folder = local_folder(config) if source == "local" else Path()
         try:
-            content = [_file_digest(folder / path) for path in _files(config).values()]
+            content = [_content_digest(folder / path) for path in _files(config).values()]
         except (OSError, DataError):
             return None  # reading says it better
     elif source != "hub" or not re.fullmatch("[0-9a-f]{40}", config.hub_revision or ""):
@@ -64,6 +65,12 @@ def content_key(config: DatasetConfig) -> str | None:
     settings = {name: value for name, value in asdict(config).items() if name not in NO_MATTER_FOR_ROWS}
     code = [_file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([source, content, settings, code]).encode()).hexdigest()
+
+
+def has_own(config: DatasetConfig, split: str) -> bool:
+    """Return whether a split is a file of its own; of the hub only reading tells, and it may be."""
+    source = choose_source(config)
+    return source == "hub" or (source != "package" and bool(getattr(config, split)))
 
 
 def choose_source(config: DatasetConfig) -> str:
@@ -103,8 +110,17 @@ def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[
         paths = {only: paths[only]}
     elif not config.train:
         raise DataError("dataset.train: not given, allowed: a csv, tsv, json, jsonl or parquet file")
-    columns = config.slice_columns
-    return {split: RawRows.collect(str(path), read_rows(path, config), columns) for split, path in paths.items()}, names
+    return {split: _read_split(path, config, names) for split, path in paths.items()}, names
+
+
+def _read_split(path: Path, config: DatasetConfig, names: list[str] | None) -> RawRows:
+    notes: list[str] = []
+    if not path.is_dir():
+        rows = read_rows(path, config, names=names, notes=notes)
+        return RawRows.collect(str(path), rows, config.slice_columns, notes)
+    if config.slice_columns:
+        raise DataError(f"dataset.slice_columns: {path} is a folder of texts and has no columns; leave them out")
+    return RawRows.collect(str(path), read_label_folders(path, config, notes), notes=notes)
 
 
 def _refuse_ambiguous_ids(names: list[str] | None, config: DatasetConfig) -> None:
@@ -119,17 +135,33 @@ def _refuse_ambiguous_ids(names: list[str] | None, config: DatasetConfig) -> Non
 
 
 def _refuse_one_file_twice(paths: dict[str, Path]) -> None:
-    """Refuse one file as two splits: scores on the rows that were trained on say nothing."""
-    for (one, first), (other, second) in combinations(paths.items(), 2):
-        if one == "train" and first.exists() and second.exists() and first.samefile(second):
+    """Refuse one file, or two of the same content, as two splits: scores on rows that were learned say nothing."""
+    for (name, first), (other, second) in combinations(paths.items(), 2):
+        if first.exists() and second.exists() and (first.samefile(second) or _same_content(first, second)):
             raise DataError(
-                f"dataset.{other}: {second} is the same file as dataset.{one}; leave it out, and a part of train is "
-                "cut off, or name another"
+                f"dataset.{other}: {second} holds the same rows as dataset.{name}; leave it out, and a part of train "
+                "is cut off, or name another"
             )
+
+
+def _same_content(first: Path, second: Path) -> bool:
+    """Return whether two files have the same bytes; they are hashed where they have the same size alone."""
+    if not (first.is_file() and second.is_file() and first.stat().st_size == second.stat().st_size):
+        return False
+    return _file_digest(first) == _file_digest(second)
 
 
 def _files(config: DatasetConfig) -> dict[str, str]:
     return {name: path for name in (*SPLITS, "label_file") if (path := getattr(config, name))}
+
+
+def _content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files in the folders of a folder."""
+    if not path.is_dir():
+        return _file_digest(path)
+    files = sorted(file for file in path.glob("*/*") if file.is_file())
+    content = [[file.parent.name, file.name, _file_digest(file)] for file in files]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:
@@ -196,16 +228,22 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
 
 def _hub_rows(rows: Any, where: str, names: list[str] | None, config: DatasetConfig) -> Iterator[Row]:
     number = 0
+    batches = rows.iter(batch_size=10_000)
+    # A column of ClassLabel says itself that its numbers are ids.
+    layout = PLAIN if names else find_layout(cell for batch in batches for cell in batch[config.label_column])
     for batch in rows.iter(batch_size=10_000):
         slices = [batch[column] for column in config.slice_columns]
         for text, label, *cells in zip(batch[config.text_column], batch[config.label_column], *slices, strict=True):
             number += 1
             place = f"{where}: row {number}, column"
-            named = [_name(one, names, where, number) for one in (label if isinstance(label, list) else [label])]
+            several = isinstance(label, list)
+            named = (
+                [_name(id_, names, where, number) for id_ in label] if several else _name(label, names, where, number)
+            )
             yield Row(
                 number,
                 checked_text(text, f"{place} '{config.text_column}'"),
-                checked_labels(named, f"{place} '{config.label_column}'", config),
+                checked_labels(named, f"{place} '{config.label_column}'", config, layout=layout),
                 [
                     checked_slice(cell, f"{place} '{name}'")
                     for name, cell in zip(config.slice_columns, cells, strict=True)

@@ -9,13 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import DatasetConfig
+from ftclf.data.cells import excerpt
 from ftclf.data.rows import Split
 from ftclf.errors import DataError
 
+MOST_COPIES = 0.05  # of a cut split's rows: a text with more of them would be scored over and over
 
-def cut_missing(splits: dict[str, Split], config: DatasetConfig) -> dict[str, Split]:
-    """Return train, validation and test, in this order; what is missing is cut from train."""
+
+def cut_missing(splits: dict[str, Split], config: DatasetConfig, notes: list[str]) -> dict[str, Split]:
+    """Return train, validation and test, in this order; what is missing is cut from train.
+
+    `notes` gets a line where a text has so many copies that they stay in train.
+    """
     found = dict(splits)
+    if not {"validation", "test"} <= found.keys():
+        share = config.validation_size if "test" in found else config.test_size
+        notes += _many_copies(found["train"], share)
     for name, share, seed in (
         ("test", config.test_size, config.split_seed),
         ("validation", config.validation_size, config.split_seed + 1),
@@ -28,11 +37,13 @@ def cut_missing(splits: dict[str, Split], config: DatasetConfig) -> dict[str, Sp
 def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
     """Cut `share` of the rows off: rows of one text stay together, each class keeps its share.
 
-    A class of a single text stays whole in the first part. Returns (rest, cut), rows in their order.
+    A class of a single text, and a text of very many rows, stay whole in the first part. Returns (rest, cut), rows in
+    their order.
     """
     group = group_by_text(rows.texts)
     labels = rows.labels if rows.labels.ndim == 1 else strata(rows.labels)
-    taken = _draw_groups(_rarest(labels, group), share, seed)
+    few = np.flatnonzero(~_are_many(group, share))
+    taken = few[_draw_groups(_rarest(labels, group)[few], share, seed)]
     cut = np.isin(group, taken)
     if not cut.any() or cut.all():
         raise DataError(
@@ -42,12 +53,30 @@ def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, S
     return rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
 
 
+def _are_many(group: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Return which texts have more rows than a split of this share should see."""
+    return np.bincount(group) > max(3.0, MOST_COPIES * share * len(group))
+
+
+def _many_copies(rows: Split, share: float) -> list[str]:
+    group = group_by_text(rows.texts)
+    many = np.flatnonzero(_are_many(group, share))
+    if not len(many):
+        return []
+    counts = np.bincount(group)[many]
+    first = rows.texts[int(np.flatnonzero(group == many[counts.argmax()])[0])]
+    return [
+        f"{counts.sum()} rows repeat {len(many)} of the texts so often that they stay in train, "
+        f"as {counts.max()} times {excerpt(' '.join(first.split()))}"
+    ]
+
+
 def group_by_text(texts: Iterable[str]) -> NDArray[np.int64]:
     """Return a number for every row, equal where the texts are equal but for white space and case.
 
     Numbers count from 0 in the order of the rows.
     """
-    hashes = _hashes(" ".join(text.split()).casefold() for text in texts)
+    hashes = _hashes(texts)
     _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
     number = np.empty_like(first)
     number[np.argsort(first)] = np.arange(len(first))
@@ -55,16 +84,17 @@ def group_by_text(texts: Iterable[str]) -> NDArray[np.int64]:
 
 
 def shared_texts(train: Split, other: Split) -> int:
-    """Count the rows of `other` whose text also stands in train."""
+    """Count the rows of `other` whose text also stands in train, but for white space and case."""
     return int(np.isin(_hashes(other.texts), _hashes(train.texts)).sum())
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
-    """Return 64 bits of each text's hash: two of ten million texts share them with a chance of 3 in a million.
+    """Return 64 bits of the hash of each text without its case and white space.
 
-    All that comes of it is that these two stand on one side of a split.
+    Two of ten million texts share them with a chance of 3 in a million. All that comes of it is that these two stand on
+    one side of a split.
     """
-    encoded = (text.encode("utf-8", "surrogatepass") for text in texts)
+    encoded = (" ".join(text.split()).casefold().encode("utf-8", "surrogatepass") for text in texts)
     digests = (int.from_bytes(blake2b(text, digest_size=8).digest(), "little") for text in encoded)
     return np.fromiter(digests, dtype=np.uint64)
 

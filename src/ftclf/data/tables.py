@@ -6,15 +6,18 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import kind, repeated, some
 from ftclf.data.lines import check_file, check_text, lines_of, whole_text
+from ftclf.data.other_formats import by_ending, by_magic, of_a_tool
 from ftclf.errors import DataError
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet")
+OTHER_ENDINGS = {"ndjson": "jsonl", "jsonlines": "jsonl", "tab": "tsv", "pq": "parquet"}
 csv.field_size_limit(2**31 - 1)
 
 Cells = dict[str, Any]  # of one row, by column
@@ -22,20 +25,28 @@ Cells = dict[str, Any]  # of one row, by column
 
 @dataclass
 class Table:
-    """A file's columns and a way to walk some of them; rows are numbered by lines where the file has lines."""
+    """A file's columns and a way to walk some of them, from the start at each call.
+
+    Rows are numbered by lines where the file has lines. `separator` is that of a text file's fields.
+    """
 
     columns: Sequence[str]
     rows: Callable[[list[str]], Iterator[tuple[int, Cells]]]
+    separator: str = ""
 
 
 def open_table(path: Path, config: DatasetConfig) -> Table:
     """Open a file; raises DataError for what is wrong with it as a whole, and while its rows are walked."""
     check_file(path)
-    match file_format(path):
+    ending = file_format(path)
+    if ending not in ("csv", "tsv") and (config.columns or config.separator):
+        name = "columns" if config.columns else "separator"
+        raise DataError(f"dataset.{name}: it is for csv and tsv, and {path.name} is {ending}; leave it out")
+    match ending:
         case "csv":
-            return _separated(path, config, ",")
+            return _separated(path, config, config.separator or ",")
         case "tsv":
-            return _separated(path, config, "\t")
+            return _separated(path, config, config.separator or "\t")
         case "json":
             return _json(path, config)
         case "jsonl":
@@ -45,10 +56,15 @@ def open_table(path: Path, config: DatasetConfig) -> Table:
 
 
 def file_format(path: Path) -> str:
-    """Return the format that a file's ending stands for."""
+    """Return the format that a file's ending stands for. Raises DataError with the way out for any other."""
     ending = path.suffix.lower().lstrip(".")
+    ending = OTHER_ENDINGS.get(ending, ending)
     if ending not in FORMATS:
-        raise DataError(f"{path}: cannot tell its format from '{path.suffix}', allowed: .{', .'.join(FORMATS)}")
+        way_out = by_ending(path) if path.is_file() else ""
+        raise DataError(
+            f"{path}: cannot tell its format from '{path.suffix}', allowed: .{', .'.join(FORMATS)}"
+            + (f"; {way_out}" if way_out else "")
+        )
     return ending
 
 
@@ -57,17 +73,23 @@ def file_format(path: Path) -> str:
 
 def _separated(path: Path, config: DatasetConfig, separator: str) -> Table:
     check_text(path, config.encoding)
+    if what := by_magic(path):  # some of them are text: HTML and XML
+        raise DataError(f"{path}: it is {what}")
+    separator = "\t" if separator == r"\t" else separator
     read = _quoted if config.quoting else _unquoted
-    records = read(path, config.encoding, separator)
-    columns = config.columns
-    if not columns:
-        _, columns = next(records)
-        columns = [column.strip() for column in columns]
+    if not config.columns and (advice := of_a_tool(*islice(chain(lines_of(path, config.encoding), [""]), 2))):
+        raise DataError(f"{path}: {advice}")
+    columns = config.columns or [column.strip() for column in next(read(path, config.encoding, separator))[1]]
     if (twice := repeated(columns)) is not None:
         where = "dataset.columns:" if config.columns else f"{path}: line 1"
+        if not twice:
+            raise DataError(f"{where} has empty names; delete the empty columns, or give each a name")
         raise DataError(f"{where} names the column '{twice}' twice; every column needs a name of its own")
 
     def rows(wanted: list[str]) -> Iterator[tuple[int, Cells]]:
+        records = read(path, config.encoding, separator)
+        if not config.columns:
+            next(records)
         for line, cells in records:
             if len(cells) != len(columns):
                 raise DataError(
@@ -80,7 +102,7 @@ def _separated(path: Path, config: DatasetConfig, separator: str) -> Table:
                 )
             yield line, dict(zip(columns, cells, strict=True))
 
-    return Table(columns, rows)
+    return Table(columns, rows, separator)
 
 
 def _quoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -91,7 +113,8 @@ def _quoted(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, li
             cells = next(reader, None)
         except csv.Error as error:
             raise DataError(
-                f"{path}: line {line}: {error}; double a quote inside a quoted field, or add dataset.quoting=false"
+                f"{path}: line {line}: {error}; double a quote inside a quoted field (a backslash before it is not "
+                "enough), or add dataset.quoting=false"
             ) from error
         if cells is None:
             return
