@@ -37,7 +37,8 @@ from ftclf.edge.compose import (
 from ftclf.edge.explain import explain
 from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
-from ftclf.edge.quoting import quoted
+from ftclf.edge.quoting import quoted, without_quotes
+from ftclf.edge.text_settings import shown
 from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
@@ -49,8 +50,8 @@ def run_train(words: list[str]) -> int:
     args = parse(words)
     if only_shows(args):
         return _show("train", args, words)
-    if resumed := [word for word in args.overrides if word.lstrip("+").startswith("resume=")]:
-        return _resume(resumed[0].partition("=")[2], args.overrides)
+    if any(word.lstrip("+").startswith("resume=") for word in args.overrides):
+        return _resume(args.overrides)
     jobs = checked_jobs("train", args)
     if any(job.resume for job in jobs):
         raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
@@ -75,7 +76,7 @@ def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -
             find_standing(job, folder / str(number))
     print(printable(f"jobs in {folder}" if chosen else f"{len(jobs)} jobs in {folder}"), flush=True)
     if together:
-        _train_groups(jobs, overrides_of_jobs("train", args), folder)
+        _train_groups(jobs, [list(map(shown, words)) for words in overrides_of_jobs("train", args)], folder)
     else:
         _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
     number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
@@ -117,7 +118,7 @@ def _run_plain(command: str, words: list[str]) -> int:
     register()
     if words and not words[0].startswith("-") and "=" not in words[0]:
         words = [f"checkpoint={quoted(words[0])}", *words[1:]]
-    args = parse(words)
+    args = parse(words, command)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
@@ -142,7 +143,7 @@ def train_task(cfg: DictConfig) -> float:
     """Train in the folder that Hydra made. A job of a sweep that fails leaves its reason there and returns NaN."""
     register()
     job = HydraConfig.get()
-    folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    folder, overrides = Path(job.runtime.output_dir), list(map(shown, job.overrides.task))
     sweeping = job.mode == RunMode.MULTIRUN
     config = to_dataclass(cfg, "train")
     if sweeping:
@@ -225,17 +226,20 @@ def _new_folder(parent: Path) -> Path:
             return folder
 
 
-def _resume(name: str, overrides: list[str]) -> int:
+def _resume(overrides: list[str]) -> int:
     """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
-    folder = Path(name.strip("'\"")).expanduser()
-    others = [word for word in overrides if not word.lstrip("+").startswith("resume=")]
+    name, *more = [word for word in overrides if word.lstrip("+").startswith("resume=")]
+    if more:
+        raise ConfigError("resume: given twice; name one run")
+    folder = Path(without_quotes(name.partition("=")[2]) or "").expanduser()
+    others = [word for word in overrides if word != name]
     config = changed(stored_config(Run(folder)), others)
     config.resume, config.overwrite = str(folder), False
     check(config)
     find_standing(config, folder)
     from ftclf.training import train
 
-    train(config, folder, shlex.join(["ftclf", "train", *overrides]))
+    train(config, folder, shlex.join(["ftclf", "train", *map(shown, overrides)]))
     return 0
 
 

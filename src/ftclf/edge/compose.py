@@ -34,6 +34,7 @@ from ftclf.edge.hydra_settings import (
     words_for_hydra,
 )
 from ftclf.edge.quoting import literally, quoted
+from ftclf.edge.text_settings import as_typed
 from ftclf.errors import ConfigError, did_you_mean
 from ftclf.listing import GROUPS
 from ftclf.stopping import unbroken
@@ -66,7 +67,7 @@ def register() -> None:
     OmegaConf.clear_resolver("oc.env")  # a config of someone else would write secrets of the environment into files
 
 
-def parse(words: list[str]) -> Any:
+def parse(words: list[str], command: str = "train") -> Any:
     """Return Hydra's options and overrides. `words` is put into the form that Hydra itself reads later.
 
     Raises ConfigError for a word that is no assignment, takes a setting away, or names code to run.
@@ -74,7 +75,7 @@ def parse(words: list[str]) -> Any:
     # training.extra is open: its keys need no + of Hydra's.
     words[:] = [f"++{word}" if word.startswith("training.extra.") else word for word in words]
     # Options may stand anywhere; argparse wants them before the overrides.
-    words[:] = _options_first(words)
+    words[:] = as_typed(command, _options_first(words), sweeps=not {"-m", "--multirun"}.isdisjoint(words))
     args = parser().parse_args(words)
     if sum(map(bool, (args.run, args.multirun, args.cfg, args.info, args.shell_completion))) > 1:
         raise ConfigError("--run, --multirun, --cfg, --info: allowed: one of them")
