@@ -154,3 +154,19 @@ def test_a_run_by_rows_is_the_run_of_the_full_step_and_of_the_other_adamw(
         assert [n for n in found if n] == pytest.approx([n for n in norms if n], rel=1e-3)
     table = "bert.embeddings.word_embeddings.weight"
     assert (weights[table] != load_file(full.checkpoint / "model.safetensors")[table]).any()  # by rows it was
+
+
+@pytest.mark.parametrize(
+    "betas", [(0.9, 0.0), (0.0, 0.0), (0.9, 0.5), (0.99999, 0.999), (0.0, 0.2), (0.5, 0.8), (0.94, 0.9)]
+)
+def test_betas_whose_powers_are_no_numbers_take_the_full_step(betas: tuple[float, float]) -> None:
+    network = Bag()
+    assert train_by_rows(network, adamw(network, fused=True, betas=betas)) is None
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.9), (0.9, 0.9), (0.0, 0.9999999), (0.99, 0.9999999)])
+def test_rows_of_any_betas_that_are_taken_stay_numbers(betas: tuple[float, float]) -> None:
+    history = History()
+    while not history.full:
+        history.step({"betas": betas, "lr": 1e-3, "weight_decay": 0.01}, history.now + 1)
+    assert torch.isfinite(history.since(np.arange(History.SIZE))).all()

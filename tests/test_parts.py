@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftclf.compute import bf16_is_fast, choose_attention, choose_device, usable_cores
+from ftclf.compute import bf16_is_fast, choose_attention, choose_device, container_quota, usable_cores
 from ftclf.console import Progress, clock, printable
 from ftclf.dropout import ByteDropout, use_byte_dropout
 from ftclf.errors import ConfigError
@@ -72,6 +72,36 @@ def test_the_machine_is_asked_not_assumed() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="no cuda on this machine, allowed: auto"):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "200000 100000"}, 2.0),  # a container of its own
+        ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),  # the group above limits
+        ("0::/a", {"a/cpu.max": "max 100000"}, None),
+        ("0::/gone/below", {"cpu.max": "50000 100000"}, 0.5),  # the host's path, seen from inside
+        (
+            "4:cpu,cpuacct:/a",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "300000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("2:memory:/a", {"memory/a/cpu.max": "100000 100000"}, None),
+        ("", {}, None),
+        ("nonsense", {}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+    ],
+)
+def test_cores_are_counted_within_the_quota_of_the_container(
+    own: str, files: dict[str, str], cores: float | None, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(f"{content}\n")
+    (tmp_path / "own").write_text(f"{own}\n")
+    assert container_quota(tmp_path / "cgroup", tmp_path / "own") == cores
+    assert container_quota(tmp_path / "cgroup", tmp_path / "missing") is None
 
 
 def test_json_is_written_whole_and_nan_becomes_null(tmp_path: Path) -> None:

@@ -363,3 +363,38 @@ def test_a_run_of_few_steps_says_how_many_epochs_are_enough(
     else:
         assert "steps;" not in found
         assert "training.batch_size" not in found
+
+
+@pytest.mark.parametrize("rows", [33, 100, 130])
+def test_the_logged_loss_is_the_mean_of_the_rows_there_are(
+    rows: int, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """Untrained, with a tiny rate: each row's loss is about the log of 3 labels, however many rows a batch lacks."""
+    data = write_csv(tmp_path / "rows.csv", make_rows(rows))
+    write_csv(tmp_path / "validation.csv", make_rows(rows)[::-1])
+    write_csv(tmp_path / "test.csv", make_rows(30, seed=9))
+    words = [f"dataset.{name}={tmp_path / name}.csv" for name in ("validation", "test")]
+    words += [
+        "training.learning_rate=1e-9",
+        "training.log_steps=1",
+        "training.epochs=1",
+        "baselines=[]",
+        "model.dropout=0",
+    ]
+    assert run(tiny_words(tiny_models["bert"], data, tmp_path / "run", *words, "method=full")) == 0
+    lines = [json.loads(line) for line in Run(tmp_path / "run").history.read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    (trained,) = [line["train_loss"] for line in lines if "train_loss" in line]
+    validated = next(line["validation_log_loss"] for line in lines if "validation_log_loss" in line)
+    assert trained == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert trained == pytest.approx(validated, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_a_launcher_of_several_processes_is_refused(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "2")
+    assert run([command]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {name}: got 2, allowed: 1; ftclf works in one process")

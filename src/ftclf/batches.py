@@ -51,6 +51,11 @@ class TrainBatches:
         return _cut_by_tokens(rows, self.lengths[rows], -(-len(rows) // self.batch_size))
 
 
+def rows_per_batch(rows: int, batch_size: int) -> float:
+    """Return how many rows a batch holds on average: fewer than batch_size where that does not divide the rows."""
+    return rows / -(-rows // batch_size)
+
+
 def eval_batches(lengths: Rows, batch_size: int) -> list[Rows]:
     """Return batches of like length and about as many tokens as batch_size rows of mean length have.
 

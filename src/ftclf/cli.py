@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftclf import __version__
-from ftclf.console import one_line
+from ftclf.console import READER_GONE, one_line
 from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean
 from ftclf.stopping import Stopped, stoppable, stopped
 
@@ -207,14 +207,19 @@ def guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output is gone, as in `ftclf ls | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if (cause := stopped()) is None:
-            return report(error)
+            return 0 if _reader_gone(error) else report(error)
         print(one_line(str(cause)), file=sys.stderr)
         return cause.exit_code
+
+
+def _reader_gone(error: Exception) -> bool:
+    """Return whether the reader of our output is gone, as in `ftclf ls | head -1`, and write to nobody from then on."""
+    if not isinstance(error, OSError) or error.errno not in READER_GONE or error.filename is not None:
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _run(words: list[str]) -> int:

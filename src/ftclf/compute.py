@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
+import re
 import resource
 import shutil
 import sys
@@ -134,10 +136,39 @@ def choose_device(wanted: str = "auto") -> str:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use: of its affinity and of its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = container_quota()
+    return cores if quota is None else max(1, min(cores, math.floor(quota + 0.5)))
+
+
+def container_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return how many cores' time the control group of this process and those above it give; None without a limit."""
+    try:
+        groups = re.findall("^[0-9]+:([^:]*):(.*)$", own.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    limits: list[float] = []
+    for controllers, name in groups:
+        folder = root if not controllers else root / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for path in [folder / name.lstrip("/"), *(folder / name.lstrip("/")).parents]:
+            if path.is_relative_to(folder) and (limit := _quota_of(path)) is not None:
+                limits.append(limit)
+    return min(limits, default=None)
+
+
+def _quota_of(group: Path) -> float | None:
+    """Return the quota of one control group, of version 2 (cpu.max) or 1 (cpu.cfs_quota_us)."""
+    try:
+        if (file := group / "cpu.max").is_file():
+            quota, period = file.read_text(encoding="utf-8").split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no such file, or `max`
+        return None
 
 
 @functools.cache

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("ftclf")
+READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
 
@@ -24,13 +27,25 @@ def speak_as(name: str) -> None:
 def say(line: str) -> None:
     """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
     LOG.info(line)
-    print(f"{_speaker.get()}{printable(line)}", flush=True)
+    emit(f"{_speaker.get()}{printable(line)}")
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
-    print(f"{_speaker.get()}warning: {printable(line)}", file=sys.stderr, flush=True)
+    emit(f"{_speaker.get()}warning: {printable(line)}", sys.stderr)
+
+
+def emit(line: str, stream: Any = None) -> None:
+    """Print a line where somebody still reads it: a closed terminal or pipe ends no training."""
+    stream = stream or sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in READER_GONE:
+            raise
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: str) -> str:
@@ -98,10 +113,7 @@ class Progress:
         elif time.perf_counter() - self.last_line > self.every:
             self.last_line = time.perf_counter()
             loss_text = "" if self.loss is None else f"loss {self.loss:.3f}, "
-            print(
-                f"{_speaker.get()}step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left",
-                flush=True,
-            )
+            emit(f"{_speaker.get()}step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left")
 
     def close(self) -> None:
         """Take the bar away."""

@@ -235,8 +235,18 @@ def train_by_rows(network: Any, optimizer: torch.optim.Optimizer) -> RowEmbeddin
     weight = embedding.weight
     held = any(p is weight for group in optimizer.param_groups for p in group["params"])
     plain = not (embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse)
+    if not all(_fade_slowly(*group["betas"]) for group in optimizer.param_groups):
+        return None
     if not held or not plain or weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     rows = RowEmbedding(embedding, optimizer).train(embedding.training)
     network.set_input_embeddings(rows)
     return rows
+
+
+def _fade_slowly(beta1: float, beta2: float) -> bool:
+    """Return whether what a row without gradients moves fades as fast as sqrt(v), and beta2 ** n does not become 0.
+
+    It goes as (beta1 / sqrt(beta2)) ** n. Where sqrt(v) fades faster, AdamW's epsilon decides, which is not linear.
+    """
+    return beta1 <= beta2 and beta2**History.SIZE > 1e-300

@@ -21,9 +21,10 @@ class CrossEntropy:
     """Mean cross entropy over all rows of an optimizer step.
 
     With `rows` the sum is divided by that number instead: where steps hold more rows or fewer, each row counts alike.
+    It is the mean of all steps, and need not be whole.
     """
 
-    def __init__(self, label_smoothing: float, rows: int | None = None) -> None:
+    def __init__(self, label_smoothing: float, rows: float | None = None) -> None:
         self.label_smoothing, self.rows = label_smoothing, rows
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
@@ -43,7 +44,7 @@ class BinaryCrossEntropy:
     `rows` is as in CrossEntropy.
     """
 
-    def __init__(self, rows: int | None = None) -> None:
+    def __init__(self, rows: float | None = None) -> None:
         self.rows = rows
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:

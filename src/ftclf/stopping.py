@@ -1,4 +1,7 @@
-"""Signals: SIGINT, SIGTERM and SIGUSR1 (a scheduler's warning) end a command cleanly, a second one ends it at once.
+"""Signals that ask a command to end: it does so cleanly; a second one ends it at once.
+
+They are SIGINT, SIGTERM, SIGHUP (a terminal that was closed) and what schedulers warn by: SIGUSR1, SIGUSR2, SIGXCPU.
+One that the process was started to ignore, as `nohup` does, stays ignored.
 
 Outside `stop_later` the first signal raises Stopped wherever the command is: all that it writes is whole or not there.
 Inside, it only leaves a mark, and the training loop ends after its step with a checkpoint.
@@ -11,11 +14,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 SOON = 0.01  # seconds until a signal is obeyed again whose exception Python passed over
 GRACE = 10.0  # seconds until a command ends that swallowed the exception, as a library's bare `except` may
 
@@ -50,7 +53,8 @@ def stoppable() -> Iterator[None]:
         yield
         return
     _Request.number = _Request.stopped = _Request.instead = None
-    before, hook = {number: signal.signal(number, _obey) for number in SIGNALS}, sys.unraisablehook
+    obeyed = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before, hook = {number: signal.signal(number, _obey) for number in obeyed}, sys.unraisablehook
     sys.unraisablehook = lambda passed_over: _obey_again() if _is_stop(passed_over) else hook(passed_over)
     try:
         yield
@@ -63,7 +67,8 @@ def stoppable() -> Iterator[None]:
 
 
 def _say_later(_: int) -> None:
-    os.write(2, b"stopping after this step; a second signal stops at once\n")
+    with suppress(OSError):  # the terminal may be gone: that may be what the signal says
+        os.write(2, b"stopping after this step; a second signal stops at once\n")
 
 
 @contextmanager

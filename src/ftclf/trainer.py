@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from ftclf.arguments import training_arguments
 from ftclf.averaging import AverageWeights
-from ftclf.batches import TrainBatches
+from ftclf.batches import TrainBatches, rows_per_batch
 from ftclf.block_weights import BlockWeights, train_blocks_apart
 from ftclf.compute import Compute, as_it_stands
 from ftclf.config import TrainingConfig
@@ -94,7 +94,8 @@ class ClassifierTrainer(RecordingTrainer):
         self.choose_steps(config, int(train.tokens.lengths.max()))
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
-        rows = config.batch_size * config.accumulation if config.batches == "by_tokens" else None
+        by_tokens = config.batches == "by_tokens"
+        rows = rows_per_batch(len(train), config.batch_size) * config.accumulation if by_tokens else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]

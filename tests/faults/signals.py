@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGUSR1 at random times over all of a run, then the same command again."""
+"""SIGTERM, SIGINT, SIGHUP and SIGUSR1 at random times over all of a run, then the same command again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from faults.processes import LIMIT, Trial, fresh, run
 from faults.world import VARIANTS, Check, World, checkpoint_steps, last_step, outcome
 
-NAME = "SIGTERM, SIGINT and SIGUSR1 over import, load, tokenise, train, evaluate, save, report"
-GOAL = "exit 143, 130 or 143 and one line, nothing unfinished is marked finished, and the same bits after a resume"
+NAME = "SIGTERM, SIGINT, SIGHUP and SIGUSR1 over import, load, tokenise, train, evaluate, save, report"
+GOAL = "exit 143, 130, 143 or 143 and one line, nothing unfinished is marked finished, and the same bits after a resume"
 SHORT, LONG = 25, 200
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143, signal.SIGUSR1: 143}
 FRESH = 7  # every seventh in an interpreter of its own, while it imports
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
     for number in range(LONG if long else SHORT):
-        which = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[number % 5]
+        which = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)[number % 5]
         variant = list(VARIANTS)[number // 5 % len(VARIANTS)]
         try_it = _while_importing if number % FRESH == FRESH - 1 else _while_running
         yield seed + number, lambda n=number, w=which, v=variant, t=try_it: t(world, seed + n, v, w)

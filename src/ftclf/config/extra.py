@@ -10,7 +10,7 @@ from typing import Any
 RANGES = {
     "adam_beta1": (0, 0.99999),
     "adam_beta2": (0, 0.9999999),
-    "adam_epsilon": (0, 1),
+    "adam_epsilon": (1e-20, 1),  # with 0, weights that have no gradient are 0 / 0 in torch's own step
     "neftune_noise_alpha": (0, 10_000),
     "torch_empty_cache_steps": (1, 10**9),
     "dataloader_prefetch_factor": (1, 10_000),

@@ -43,9 +43,23 @@ from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
 
+# Where launchers of several processes say how many there are; SLURM's is that of one srun.
+PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def refuse_several_processes() -> None:
+    """Raise ConfigError where a launcher has started this command more than once: each would do all of it."""
+    for name in PROCESSES:
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 1:
+            raise ConfigError(
+                f"{name}: got {os.environ[name]}, allowed: 1; ftclf works in one process on one device, so start it "
+                "without torchrun, accelerate launch, mpirun or srun -n"
+            )
+
 
 def run_train(words: list[str]) -> int:
     """Train one run, or each job of a sweep, or go on with a run."""
+    refuse_several_processes()
     register()
     args = parse(words)
     if only_shows(args):
@@ -115,6 +129,7 @@ def run_predict(words: list[str]) -> int:
 
 
 def _run_plain(command: str, words: list[str]) -> int:
+    refuse_several_processes()
     register()
     if words and not words[0].startswith("-") and "=" not in words[0]:
         words = [f"checkpoint={quoted(words[0])}", *words[1:]]
