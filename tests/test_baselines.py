@@ -51,7 +51,7 @@ def test_no_fit_writes_into_the_features_that_others_read(
         return fit(inputs, truth, others)
 
     monkeypatch.setattr(baselines, "_one_against_rest", of_read_only_features)
-    monkeypatch.setattr(baselines, "CACHE_FORMAT", "of read-only features")
+    monkeypatch.setattr(baselines, "CODE", "of read-only features")
     finished = train_tiny("training.max_steps=1")
     assert list(read_json(finished.metrics)["baselines"]) == ["majority", "tfidf", "frozen_encoder"]
     assert "left out" not in capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_a_baseline_that_cannot_be_fitted_is_left_out(
         raise ValueError("empty vocabulary; perhaps\nthe documents only contain stop words")
 
     monkeypatch.setitem(baselines.FITS, "tfidf", fail)
-    monkeypatch.setattr(baselines, "CACHE_FORMAT", "of this test")
+    monkeypatch.setattr(baselines, "CODE", "of this test")
     finished = train_tiny("training.max_steps=1")
     assert list(read_json(finished.metrics)["baselines"]) == ["majority", "frozen_encoder"]
     assert "baseline tfidf is left out: empty vocabulary" in capsys.readouterr().err

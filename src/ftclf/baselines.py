@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.cache import cache_folder, writing_cache
+from ftclf import embeddings
+from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say, warn
@@ -28,7 +27,6 @@ from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import log_odds, log_of, row_losses
-from ftclf.stopping import unbroken
 from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
 
@@ -36,7 +34,9 @@ if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
     from ftclf.preparation import Prepared
 
-CACHE_FORMAT = "4"
+FILE = "probabilities.npz"
+# Their settings stand in the code: a baseline that was fitted by other code is another one.
+CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(embeddings.__file__).read_bytes()).hexdigest()
 MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
 SPLITS = ("validation", "test")
 ABOUT = {
@@ -127,31 +127,20 @@ def _sampled(prepared: Prepared) -> str:
 def _cached(name: str, prepared: Prepared) -> Baseline:
     """Return a baseline's probabilities, from disk where the same rows were seen before."""
     data = prepared.data
-    what = [CACHE_FORMAT, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
+    what = [CODE, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
         what += [prepared.weights.sha256, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
         what.append(str(prepared.config.dataset.max_length))
-    file = cache_folder() / "baselines" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.npz"
-    if not file.is_file():
+    folder = cache_folder() / "baselines" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+    if not has_entry(folder):
         say(f"baseline: {ABOUT[name]} (kept for later runs)")
         start = time.perf_counter()
         probabilities = FITS[name](prepared)
-        _keep(file, probabilities, time.perf_counter() - start)
-    with np.load(file) as kept:
+        with new_entry(folder) as beside:
+            seconds = np.array(time.perf_counter() - start)
+            np.savez(beside / FILE, seconds=seconds, **probabilities)  # type: ignore[arg-type]
+    with np.load(folder / FILE) as kept:
         return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
-
-
-def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
-    """Write beside the cache and rename: another process sees the whole file or none."""
-    with writing_cache(), unbroken():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=file.parent, suffix=".npz")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                np.savez(stream, seconds=np.array(seconds), **probabilities)  # type: ignore[arg-type]
-            Path(beside).replace(file)
-        finally:
-            Path(beside).unlink(missing_ok=True)
 
 
 # ---- the baselines
@@ -181,14 +170,13 @@ def _tfidf(prepared: Prepared) -> Probabilities:
 
 
 def _frozen_encoder(prepared: Prepared) -> Probabilities:
-    from ftclf.embeddings import embed
     from ftclf.model import build_classifier
 
     config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
     train = _sample(prepared)
     encoder = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network.base_model
-    inputs = embed(encoder, tokens["train"], compute, rows=train)
-    others = {split: embed(encoder, tokens[split], compute) for split in SPLITS}
+    inputs = embeddings.embed(encoder, tokens["train"], compute, rows=train)
+    others = {split: embeddings.embed(encoder, tokens[split], compute) for split in SPLITS}
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 

@@ -1,4 +1,8 @@
-"""The folder of what is made once and used by every later run: checked rows, tokens, baselines."""
+"""The folder of what is made once and used by every later run: checked rows, tokens, baselines.
+
+An entry is a folder with the size and hash of each file. It is checked whenever it is opened, and made anew where it is
+damaged: what is trained on is what was written.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ftclf.durable import sync_files
+from ftclf.console import warn
+from ftclf.durable import damage, seal
 from ftclf.errors import ResourceError
 from ftclf.stopping import unbroken
 
@@ -21,23 +26,44 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ftclf"
 
 
+def has_entry(folder: Path) -> bool:
+    """Return whether an entry is there and as it was written; a damaged one is taken away, with a warning."""
+    if not folder.is_dir():
+        return False
+    problem = damage(folder)
+    if problem is None:
+        return True
+    warn(f"cache: {folder} is damaged ({problem}); it is made anew")
+    with writing_cache(), suppress(FileNotFoundError), _room_beside(folder) as room:  # else another process did so
+        folder.rename(room / folder.name)
+    return False
+
+
 @contextmanager
 def new_entry(folder: Path) -> Iterator[Path]:
     """Give a folder to write into; it is renamed to `folder` at the end: others see the whole entry or none."""
-    with writing_cache():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+    with writing_cache(), _room_beside(folder) as room:
+        beside = room / folder.name
+        beside.mkdir()
+        yield beside
+        seal(beside)
         try:
-            yield beside
-            sync_files(beside)
-            try:
-                beside.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster: its entry is the same
-                    raise
-        finally:
-            with unbroken():
-                shutil.rmtree(beside, ignore_errors=True)
+            beside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster: its entry is the same
+                raise
+
+
+@contextmanager
+def _room_beside(folder: Path) -> Iterator[Path]:
+    """Give a folder on the same disk, which goes with all that is left in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+    try:
+        yield room
+    finally:
+        with unbroken():
+            shutil.rmtree(room, ignore_errors=True)
 
 
 @contextmanager

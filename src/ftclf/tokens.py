@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.cache import cache_folder, new_entry
+from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.data import Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK = 2000  # texts tokenised at a time: bounds the memory; more is no faster
-CACHE_FORMAT = "2"
+CACHE_FORMAT = "3"
 
 
 @dataclass
@@ -63,7 +64,7 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
         json.dumps([CACHE_FORMAT, split.text_digest(), tokenizer_digest(tokenizer), max_length]).encode()
     ).hexdigest()
     folder = cache_folder() / "tokens" / key[:32]
-    known = (folder / "info.json").is_file()
+    known = has_entry(folder)
     if not known:
         with new_entry(folder) as beside:
             _write(beside, split.texts, tokenizer, max_length)
@@ -81,13 +82,15 @@ def tokenise(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_lengt
 
 @functools.lru_cache(maxsize=1)
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the SHA-256 of all that decides how a fast tokenizer cuts a text.
+    """Return the SHA-256 of all that decides how a fast tokenizer turns texts into ids, in this version of its library.
 
-    Truncation and padding are left out: they are the settings of its last call, not of the tokenizer.
+    Its own truncation and padding are left out: they are the settings of its last call. Ours are the side that it cuts
+    at and the id that it pads with.
     """
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     content.update(truncation=None, padding=None)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    settings = [tokenizer.truncation_side, _pad_id(tokenizer), version("tokenizers")]
+    return hashlib.sha256(json.dumps([content, settings], sort_keys=True).encode()).hexdigest()
 
 
 def _write(folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ftclf.cache import cache_folder, new_entry
+from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.data.rows import Data, Split
 from ftclf.data.texts import Texts, write_texts
 
@@ -17,7 +17,7 @@ INFO = "data.json"
 def find_kept(key: str) -> Data | None:
     """Return the data set that was kept under this key; its texts stay on disk."""
     folder = _folder(key)
-    if not (folder / INFO).is_file():
+    if not has_entry(folder):
         return None
     info = json.loads((folder / INFO).read_text(encoding="utf-8"))
     splits = {}
