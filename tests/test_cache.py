@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf import baselines
+from ftclf import baselines, compute
 from ftclf.cli import run
 from ftclf.config import DatasetConfig
 from ftclf.data import load_data
@@ -131,3 +131,12 @@ def test_baselines_of_other_code_are_other_baselines(
     monkeypatch.setattr(baselines, "CODE", "another regularisation")
     assert run(tiny_words(tiny_models["bert"], data, tmp_path / "b", *words)) == 0
     assert len(list((cache / "baselines").iterdir())) == 2
+
+
+def test_the_usual_precision_is_measured_once_for_a_machine(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = compute.usual_precision.__wrapped__  # what another process would do
+    for answer in (True, False):
+        monkeypatch.setattr(compute, "bf16_is_fast", lambda device, answer=answer: answer)
+        assert usual("cpu") == "bf16"
+    monkeypatch.setattr(compute, "processor", lambda: "another processor")
+    assert usual("cpu") == "fp32"

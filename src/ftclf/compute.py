@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import math
 import os
 import platform
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.config import TrainingConfig
 from ftclf.console import warn
 from ftclf.errors import ConfigError
@@ -101,7 +104,7 @@ def choose_compute(config: TrainingConfig) -> Compute:
     if precision == "fp16" and device == "cpu":
         raise ConfigError("training.precision: fp16 does nothing on a CPU, allowed: auto, bf16, fp32")
     if precision == "auto":
-        precision = "bf16" if bf16_is_fast(device) else "fp32"
+        precision = usual_precision(device)
     return Compute(device, precision, threads)
 
 
@@ -172,12 +175,28 @@ def _quota_of(group: Path) -> float | None:
 
 
 @functools.cache
+def usual_precision(device: str) -> str:
+    """Return bf16 where this machine is faster with it, else fp32: measured once for a processor and version of torch.
+
+    It changes every number of a run, so it is kept: a busy minute must not choose another one for the same command.
+    """
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else processor()
+    what = {"device": device, "name": name, "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
+    folder = cache_folder() / "precision" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+    if not has_entry(folder):
+        with new_entry(folder) as beside:
+            measured = {**what, "precision": "bf16" if bf16_is_fast(device) else "fp32"}
+            (beside / "precision.json").write_text(json.dumps(measured), encoding="utf-8")
+    return str(json.loads((folder / "precision.json").read_text(encoding="utf-8"))["precision"])
+
+
 def bf16_is_fast(device: str) -> bool:
     """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32.
 
-    The answer changes every number of a run, so it must not depend on what else the machine does: in turn, the fastest
-    of many, on one core, which waits for no other. A GPU has larger ones to do: such a small one tells how long it
-    takes to ask for it.
+    In turn, the fastest of many, on one core, which waits for no other. A GPU has larger ones to do: such a small one
+    tells how long it takes to ask for it.
     """
     import torch
 
@@ -193,7 +212,7 @@ def bf16_is_fast(device: str) -> bool:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        both = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(9)]
+        both = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(30)]
     finally:
         torch.set_num_threads(threads)
     bf16, fp32 = (min(times) for times in zip(*both, strict=True))
@@ -223,7 +242,7 @@ def describe_machine() -> dict[str, Any]:
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "cores": usable_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
@@ -231,7 +250,8 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+@functools.cache
+def processor() -> str:
     """Return the processor's name, with its family and model: a virtual machine's name says neither."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()

@@ -157,6 +157,15 @@ def _parsed(content: str, path: Path, line: int | None, hint: str) -> Any:
         raise DataError(f"{where}: lists or objects in one another, too deep to read; leave them out") from error
 
 
+def parsed_line(line: str) -> Any:
+    """Parse one line of json; None where it is none, or names a field twice."""
+    try:
+        value = json.loads(line, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return None
+    return None if isinstance(value, _Repeated) else value
+
+
 def _json(path: Path, config: DatasetConfig) -> Table:
     content = _parsed(whole_text(path, config.encoding), path, None, "for one object a line name it .jsonl")
     if not isinstance(content, list) or not content:
