@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports only from modules above it.
 LAYERS = [
+    "habits",
     "errors",
     "config",
     "stopping",

@@ -14,6 +14,7 @@ from typing import NoReturn
 from ftclf import __version__
 from ftclf.console import one_line
 from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean
+from ftclf.habits import command_instead, pasteable
 from ftclf.stopping import Stopped, stoppable, stopped
 
 
@@ -176,6 +177,8 @@ _ftclf() {
 complete -o nosort -F _ftclf ftclf"""
 
 
+HELP = ("-h", "--help", "help")
+
 # What the libraries and trackers ask before they report to their makers.
 NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -218,17 +221,35 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    words = _without_comment(words)
+    if words and words[0] in HELP and words[1:2] and words[1] in COMMANDS:
+        words = [words[1], "--help"]
+    if not words or words[0] in HELP:
         print(_usage())
         return 0
-    if words[0] == "--version":
+    if words[0] in ("-V", "version") or "--version" in words:
         print(f"ftclf {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        raise UserError(
-            f"ftclf: no command '{words[0]}', allowed: {', '.join(COMMANDS)}.{did_you_mean(words[0], COMMANDS)}"
-        )
+        raise UserError(f"ftclf: no command '{words[0]}'{_other_command(words[0], words[1:])}")
     return COMMANDS[words[0]].run(words[1:])
+
+
+def _without_comment(words: list[str]) -> list[str]:
+    """Leave out what stands behind a lone #: zsh takes no comments where people type, and hands them over."""
+    if "#" not in words[:-1]:
+        return words
+    print("note: what stands behind # is taken as a comment", file=sys.stderr)
+    return words[: words.index("#")]
+
+
+def _other_command(word: str, rest: list[str]) -> str:
+    """Return what to type instead of a word that is no command, as the end of a line."""
+    if (answer := command_instead(word, rest)) is not None:
+        return f"; {answer}"
+    if "=" in word or word.startswith("-") or (Path(word).suffix and Path(word).exists()):
+        return f"; the command stands first: ftclf train {' '.join(map(pasteable, [word, *rest]))}"
+    return f", allowed: {', '.join(COMMANDS)}.{did_you_mean(word, COMMANDS)}"
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:

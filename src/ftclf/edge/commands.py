@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
-from ftclf.console import printable
+from ftclf.console import one_line, printable
 from ftclf.edge.compose import (
     changed,
     checked_hydra,
@@ -38,22 +38,25 @@ from ftclf.edge.explain import explain
 from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
 from ftclf.edge.quoting import quoted
+from ftclf.edge.typed import settled
 from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
-from ftclf.runs import Run, find_failures, find_runs, read_json
+from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
 
 
 def run_train(words: list[str]) -> int:
     """Train one run, or each job of a sweep, or go on with a run."""
     register()
+    words, notes = settled("train", words)
     args = parse(words)
     if only_shows(args):
         return _show("train", args, words)
     if resumed := [word for word in args.overrides if word.lstrip("+").startswith("resume=")]:
-        return _resume(resumed[0].partition("=")[2], args.overrides)
+        return _resume(resumed[0].partition("=")[2], args.overrides, notes)
     jobs = checked_jobs("train", args)
     if any(job.resume for job in jobs):
         raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
+    _tell(notes)
     if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
@@ -115,15 +118,21 @@ def run_predict(words: list[str]) -> int:
 
 def _run_plain(command: str, words: list[str]) -> int:
     register()
-    if words and not words[0].startswith("-") and "=" not in words[0]:
-        words = [f"checkpoint={quoted(words[0])}", *words[1:]]
+    words, notes = settled(command, words)
     args = parse(words)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
         return _show(command, args, words)
     checked_jobs(command, args)
+    _tell(notes)
     return _hand_to_hydra(command, words)
+
+
+def _tell(notes: list[str]) -> None:
+    """Say which names were completed, once the line is known to be right."""
+    for note in notes:
+        print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
 
 
 def _show(command: str, args: Any, words: list[str]) -> int:
@@ -225,14 +234,15 @@ def _new_folder(parent: Path) -> Path:
             return folder
 
 
-def _resume(name: str, overrides: list[str]) -> int:
+def _resume(name: str, overrides: list[str], notes: list[str]) -> int:
     """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
-    folder = Path(name.strip("'\"")).expanduser()
+    folder = run_to_resume(Path(name.strip("'\"")).expanduser()).folder
     others = [word for word in overrides if not word.lstrip("+").startswith("resume=")]
     config = changed(stored_config(Run(folder)), others)
     config.resume, config.overwrite = str(folder), False
     check(config)
     find_standing(config, folder)
+    _tell(notes)
     from ftclf.training import train
 
     train(config, folder, shlex.join(["ftclf", "train", *overrides]))
