@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -140,8 +141,28 @@ def _show(command: str, args: Any, words: list[str]) -> int:
     if args.help:
         print(printable("\n".join(help_lines(command, composed(command, args)))))
         return 0
+    if args.shell_completion and "COMP_LINE" not in os.environ:
+        raise ConfigError("--shell-completion: allowed: in a completion script, as ftclf completion bash prints it")
     checked_hydra(command, args)
-    return _hand_to_hydra(command, words)
+    with _broken_pipes_raised():
+        return _hand_to_hydra(command, words)
+
+
+@contextmanager
+def _broken_pipes_raised() -> Iterator[None]:
+    """Let a reader who is gone end what Hydra prints by way of a log: it would print a traceback for every line."""
+    usual = logging.Handler.handleError
+
+    def handle(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if isinstance(error := sys.exc_info()[1], BrokenPipeError):
+            raise error
+        usual(handler, record)
+
+    logging.Handler.handleError = handle  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        logging.Handler.handleError = usual  # type: ignore[method-assign]
 
 
 # ---- the tasks that Hydra calls: module-level, so that launchers can pickle them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from dataclasses import Field
@@ -84,7 +85,17 @@ def no_such_setting(name: str, command: str, value: str = "") -> str:
         return f"{name}: no such setting; write {' or '.join(pasteable(f'{one}={value}') for one in several)}"
     if (other := instead(command, name, value)) is not None:
         return f"{name}: no such setting; {other}"
-    return f"{name}: no such setting.{did_you_mean(name, setting_names(command))}"
+    guess = did_you_mean(name, setting_names(command))
+    if not guess and name == plain and (nearest := nearest_setting(name, command)):
+        guess = f" Did you mean '{nearest}'?"
+    return f"{name}: no such setting.{guess}"
+
+
+def nearest_setting(name: str, command: str) -> str | None:
+    """Return the setting whose last name is the nearest to one that is mistyped."""
+    last_names = {one.rpartition(".")[2] for one in settings_of(command)}
+    nearest = difflib.get_close_matches(name[:100], sorted(last_names), n=1, cutoff=0.75)
+    return owners(command, nearest[0])[0] if nearest and owners(command, nearest[0]) else None
 
 
 def _other_option(group: str, name: str, options: list[str], command: str) -> str:

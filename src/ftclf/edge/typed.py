@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ftclf.edge.explain import owners, setting_names, settings_of
+from ftclf.edge.explain import nearest_setting, owners, setting_names, settings_of
 from ftclf.edge.hydra_settings import OPTIONS_WITH_VALUE, hydra_options
 from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError
@@ -80,7 +80,8 @@ def _as_setting(command: str, word: str, rest: list[str]) -> str | None:
     several = owners(command, name)
     field = settings_of(command).get(name) or settings_of(command).get(several[0] if several else "")
     switch = command == "train" and name in SWITCHES
-    if field is None and not switch and name not in {*GROUPS, *NAMES[command], *ABSENT[command]}:
+    habits = {*GROUPS, *NAMES[command], *ABSENT[command]}
+    if field is None and not switch and name not in habits and not nearest_setting(name, command):
         return None  # argparse refuses it
     if rest and rest[0].lower() in ("true", "false"):
         return f"{name}={rest.pop(0)}"
@@ -117,7 +118,7 @@ def _data_of_train(nameless: list[str], settings: list[str]) -> list[str]:
             raise ConfigError(f"{word}: not an assignment; write {answer}")
     others, given = [word for word in nameless if word not in files], _keys(settings)
     if len(files) > 1:
-        raise ConfigError(f"{' '.join(files)}: which file is which? Write ftclf train dataset=files {_parts(files)}")
+        raise ConfigError(f"{' '.join(files)}: several files; write ftclf train dataset=files {_parts(files)}")
     for word in files:
         if chosen := next((key for key in ("dataset.train", "dataset") if given.get(key, "files") != "files"), None):
             raise ConfigError(f"{word}: {chosen}={given[chosen]} names rows too; drop one of the two")
