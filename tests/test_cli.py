@@ -455,7 +455,7 @@ leave(3)
 )
 def test_nobody_need_read_what_a_command_prints(words: str) -> None:
     command = f"{shlex.quote(sys.executable)} -m ftclf {words}"
-    for output in (">&-", "| true", "| head -1"):
+    for output in (">&-", "| true"):
         done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{command} {output}"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), output
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from ftclf.cli import COMMANDS, run
 from ftclf.edge.compose import checked_jobs, parse, register
 from ftclf.edge.explain import settings_of
 from ftclf.edge.typed import settled
+from ftclf.errors import RunError
 from ftclf.habits import ABSENT, NAMES, OTHER_COMMANDS, SWITCHES, SYNONYMS, instead
 from ftclf.listing import GROUPS
-from ftclf.runs import Run
+from ftclf.runs import Run, checkpoint_of, run_to_resume
 
 # What is typed, and the line that it stands for. RUN, FOLDER (of rows) and MODEL are folders.
 DONE = [
@@ -301,7 +304,48 @@ def test_a_run_may_be_named_by_its_folder_its_checkpoint_a_file_or_a_folder_of_o
         shown = capsys.readouterr()
         expected = expected or shown.out
         assert shown.out == expected
-        assert shown.err == (f"note: {way} is taken as {only}, the only run there\n" if "runs" in way.parts else "")
+        assert shown.err == (
+            f"note: {way} is taken as {only}, the only finished run there\n" if "runs" in way.parts else ""
+        )
         way.unlink() if way.name == "x.png" else None
     assert expected is not None
     assert expected.count("\n") == 2
+
+
+def begin(folder: Path, *, finished: bool, age: float) -> Path:
+    """Write what shows that a run has begun, some seconds ago, or is finished."""
+    (folder / "checkpoint").mkdir(parents=True)
+    for name in ("config.json", "manifest.json", *(["metrics.json", "checkpoint/ftclf.json"] if finished else [])):
+        (folder / name).write_text("{}")
+    os.utime(folder / "config.json", (time.time() - age,) * 2)
+    return folder
+
+
+def test_of_several_runs_the_newest_are_named_as_they_are_typed(tmp_path: Path) -> None:
+    runs = tmp_path / "my runs"
+    folders = [begin(runs / "name" / f"time{age}", finished=True, age=age) for age in (2, 0, 3, 1)]
+    begin(runs / "name" / "unfinished", finished=False, age=9)
+    with pytest.raises(RunError, match="holds 4 finished runs; name one, the newest first: ") as caught:
+        checkpoint_of(runs)
+    named = shlex.split(str(caught.value).partition("first: ")[2].replace(",", ""))
+    assert named[:3] == [str(folders[number]) for number in (1, 3, 0)]
+    assert named[3:] == ["and", "1", "more"]
+
+
+def test_a_run_goes_on_that_is_named_by_a_file_a_checkpoint_or_a_folder_of_which_it_is_the_only_unfinished_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    done, begun = (begin(runs / "name" / str(age), finished=age == 1, age=age) for age in (1, 2))
+    saved = begun / "resumable" / "checkpoint-4"
+    saved.mkdir(parents=True)
+    for way in (begun, begun / "manifest.json", saved, saved.parent):
+        assert run_to_resume(way).folder == begun
+    assert capsys.readouterr().err == ""
+    assert run_to_resume(runs).folder == begun
+    assert capsys.readouterr().err == f"note: {runs} is taken as {begun}, the only unfinished run there\n"
+    assert run_to_resume(done).folder == done
+    assert run_to_resume(begun / "nowhere").folder == begun / "nowhere"
+    begin(runs / "sweep" / "time" / "0", finished=False, age=0)
+    with pytest.raises(RunError, match=r"resume: .* holds 2 unfinished runs; name one, the newest first"):
+        run_to_resume(runs)

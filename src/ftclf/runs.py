@@ -127,7 +127,7 @@ def checkpoint_of(path: Path) -> Path:
     if Run(folder).config.is_file():
         raise RunError(f"checkpoint: the run in {folder} is not finished and has no checkpoint yet")
     if path.is_dir() and (runs := [run for run in runs_below(path) if run.finished and run.checkpoint.is_dir()]):
-        return only_run(runs, "checkpoint", path).checkpoint
+        return only_run(runs, "checkpoint", path, kind="finished run").checkpoint
     raise RunError(f"checkpoint: {path} is neither a run folder nor a checkpoint (no ftclf.json in it)")
 
 
@@ -141,7 +141,9 @@ def run_to_resume(path: Path) -> Run:
     if (around := run_around(path)) is not None:
         return around
     runs = runs_below(path)
-    return only_run([run for run in runs if not run.finished] or runs, "resume", path) if runs else Run(path)
+    if unfinished := [run for run in runs if not run.finished]:
+        return only_run(unfinished, "resume", path, kind="unfinished run")
+    return only_run(runs, "resume", path, kind="finished run") if runs else Run(path)
 
 
 def run_around(path: Path) -> Run | None:
@@ -164,14 +166,15 @@ def _begun(folder: Path) -> bool:
     return Run(folder).config.is_file() and Run(folder).manifest.is_file()
 
 
-def only_run(runs: list[Run], setting: str, folder: Path) -> Run:
+def only_run(runs: list[Run], setting: str, folder: Path, *, kind: str) -> Run:
     """Return the only one of some runs. Raises RunError, with the newest of several, as they are typed."""
     if len(runs) == 1:
-        print(one_line(f"note: {folder} is taken as {runs[0].folder}, the only run there"), file=sys.stderr, flush=True)
+        line = f"note: {folder} is taken as {runs[0].folder}, the only {kind} there"
+        print(one_line(line), file=sys.stderr, flush=True)
         return runs[0]
     newest = ", ".join(pasteable(str(run.folder)) for run in runs[:NEWEST])
     more = f", and {len(runs) - NEWEST} more" if len(runs) > NEWEST else ""
-    raise RunError(f"{setting}: {folder} holds {len(runs)} runs; name one, the newest first: {newest}{more}")
+    raise RunError(f"{setting}: {folder} holds {len(runs)} {kind}s; name one, the newest first: {newest}{more}")
 
 
 def read_json(path: Path) -> Any:
