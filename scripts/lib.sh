@@ -18,11 +18,19 @@ ensure_venv() {
     install=(uv pip install --python .venv/bin/python --torch-backend auto)
   fi
   with_news "installing" "${install[@]}" --constraint constraints.txt --editable ".[$extras]"
-  # Programs that test torch itself, which some builds bring along: 130 MB.
-  rm -rf .venv/lib/python*/site-packages/torch/test .venv/lib/python*/site-packages/torch/bin/*[tT]est*
+  without_their_tests .venv/lib/python*/site-packages
   with_news "importing for the first time" .venv/bin/python -c "import ftclf.edge.preloaded"
   touch ".venv/.ftclf-$1-$sum"
   echo "installed: $(megabytes) MB in .venv"
+}
+
+# Take out what large libraries bring along to test themselves, 200 MB: programs of torch's, folders of the others'.
+without_their_tests() {
+  local library
+  rm -rf "$1"/torch/test "$1"/torch/bin/*[tT]est*
+  for library in matplotlib networkx numpy pandas pyarrow scipy sklearn sympy; do
+    find "$1/$library" -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
+  done
 }
 
 # By uv, if it finds the build of torch that suits this machine, else by Python itself.
@@ -48,7 +56,8 @@ make_venv() {
     rm -rf .venv
   fi
   echo "making .venv with $("$python" --version) and pip"
-  "$python" -m venv .venv
+  mkdir -p .venv
+  with_news "making .venv" "$python" -m venv .venv
 }
 
 # Run a command that may be silent for long, and say every few seconds how far it is; all it says only if it fails.
