@@ -1,10 +1,41 @@
 # Shared by the scripts: a .venv with the tested versions, made when it is missing or out of date.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+NEWS_EVERY=${NEWS_EVERY:-5} # seconds
 
+# `ensure_venv train` installs what `ftclf train` needs, `ensure_venv dev` the developers' tools as well.
 ensure_venv() {
-  local python="" candidate stamp=".venv/.ftclf-$(cat pyproject.toml constraints.txt | cksum | tr ' ' '-')"
-  [ -f "$stamp" ] && return
+  local extras=offline sum
+  sum=$(cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
+  [ -f ".venv/.ftclf-dev-$sum" ] && return
+  if [ "$1" = dev ]; then extras=offline,joblib,dev; else [ -f ".venv/.ftclf-train-$sum" ] && return; fi
+  [ -x .venv/bin/python ] || make_venv
+  rm -f .venv/.ftclf-*
+  if [ -x .venv/bin/pip ] || ! command -v uv >/dev/null; then
+    install=(.venv/bin/python -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off)
+    "${install[@]:0:3}" --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
+  else
+    install=(uv pip install --python .venv/bin/python --torch-backend auto)
+  fi
+  with_news "installing" "${install[@]}" --constraint constraints.txt --editable ".[$extras]"
+  without_their_tests .venv/lib/python*/site-packages
+  with_news "importing for the first time" .venv/bin/python -c "import ftclf.edge.preloaded"
+  touch ".venv/.ftclf-$1-$sum"
+  echo "installed: $(megabytes) MB in .venv"
+}
+
+# Take out what large libraries bring along to test themselves, 200 MB: programs of torch's, folders of the others'.
+without_their_tests() {
+  local library
+  rm -rf "$1"/torch/test "$1"/torch/bin/*[tT]est*
+  for library in matplotlib networkx numpy pandas pyarrow scipy sklearn sympy; do
+    find "$1/$library" -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
+  done
+}
+
+# By uv, if it finds the build of torch that suits this machine, else by Python itself.
+make_venv() {
+  local python="" candidate torch
   for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
     if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       python=$candidate
@@ -15,10 +46,43 @@ ensure_venv() {
     echo "error: no Python 3.11 or newer found; install one or name it by PYTHON=/path/to/python" >&2
     exit 2
   fi
-  echo "making .venv with $("$python" --version): about a minute with a warm pip cache, three without"
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
-  rm -f .venv/.ftclf-*
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --editable '.[offline,joblib,dev]' 2> >(grep -v '^WARNING: Location' >&2)
-  touch "$stamp"
+  torch=$(grep '^torch==' constraints.txt)
+  if command -v uv >/dev/null; then
+    echo "making .venv with $("$python" --version) and uv"
+    uv venv --quiet --clear --python "$python" .venv
+    UV_HTTP_RETRIES=0 uv pip install --quiet --dry-run --no-deps --python .venv/bin/python \
+      --torch-backend auto "$torch" 2>/dev/null && return
+    echo "uv finds no build of $torch for this machine: pip goes on"
+    rm -rf .venv
+  fi
+  echo "making .venv with $("$python" --version) and pip"
+  mkdir -p .venv
+  with_news "making .venv" "$python" -m venv .venv
+}
+
+# Run a command that may be silent for long, and say every few seconds how far it is; all it says only if it fails.
+with_news() {
+  local what=$1 log=.venv/install.log seconds=0 pid
+  shift
+  "$@" >"$log" 2>&1 &
+  pid=$!
+  trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM # a command in the background is deaf to Ctrl-C
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 1
+    seconds=$((seconds + 1))
+    if [ $((seconds % NEWS_EVERY)) = 0 ]; then echo "$what: $seconds s, $(megabytes) MB$(last_line "$log")"; fi
+  done
+  trap - INT TERM
+  if ! wait "$pid"; then
+    tail -n 30 "$log" >&2
+    exit 1
+  fi
+}
+
+megabytes() { du -sm .venv | cut -f 1; }
+
+last_line() {
+  local line
+  line=$(grep -v WARNING "$1" | tr -d '\r' | grep . | tail -n 1 | cut -c 1-60 || true)
+  echo "${line:+, $line}"
 }

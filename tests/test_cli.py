@@ -54,12 +54,12 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
     [
         (["dataset=go_emotion"], "error: dataset: got 'go_emotion', allowed: bbc_news"),
         (["dataset=/a/new.csv"], "error: dataset: got '/a/new.csv', allowed: bbc_news"),
-        (["dataset=./new.csv"], "A file of your own is dataset=files dataset.train=FILE"),
+        (["dataset=./new.csv"], "; write dataset=files dataset.train=./new.csv"),
         (["dataset=go_emotion"], "Did you mean 'go_emotions'?"),
         (["training.epochz=3"], "error: training.epochz: no such setting. Did you mean 'training.epochs'?"),
         (["+lrr=1"], "error: lrr: no such setting."),
-        (["training.lr=3"], "error: training.lr: no such setting. Did you mean 'training.learning_rate'?"),
-        (["num_train_epochs=3"], "error: num_train_epochs: no such setting. Did you mean 'training.epochs'?"),
+        (["training.lr=3"], "error: training.lr: no such setting; write training.learning_rate=3"),
+        (["num_train_epochs=3"], "error: num_train_epochs: no such setting; write training.epochs=3"),
         (["+training.seeed=1"], "error: training.seeed: no such setting. Did you mean 'training.seed'?"),
         (["training.epochs=abc"], "error: training.epochs: got 'abc', allowed: a number"),
         (["training.seed=1.5"], "error: training.seed: got '1.5', allowed: a whole number"),
@@ -74,7 +74,7 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["training.metric=macro_average_precision"], "allowed with dataset.task=single_label: accuracy, macro_f1"),
         (["~method"], "error: ~method: a setting cannot be taken away"),
         (["dataset=files", "dataset.train=it's.csv"], "error: it's.csv: no such file."),
-        (["baselines=tfidf"], "error: baselines: got 'tfidf', allowed: a list, as in baselines=[a,b]"),
+        (["baselines=tfidf"], "error: baselines: got 'tfidf', allowed: a list, as in 'baselines=[a,b]'"),
         (["foo"], "error: foo: not an assignment; write setting=value, without spaces."),
         (["name=a=b"], "error: name: got 'a=b', allowed: letters"),
         (["--config-dir", "nowhere"], "error: --config-dir: no folder nowhere"),
@@ -360,7 +360,7 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "expected"),
     [
         (["report"], "error: ftclf report: the following arguments are required: runs; --help lists"),
-        (["completion", "zsh"], "error: completion: got 'zsh', allowed: bash"),
+        (["completion", "zhs"], "error: completion: got 'zhs', allowed: bash, zsh, fish. Did you mean 'zsh'?"),
         (["eval", "checkpoint=empty"], "error: checkpoint: empty is neither a run folder nor a checkpoint"),
         (["eval", "checkpoint=begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),
         (["eval", "begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),
@@ -446,11 +446,50 @@ leave(3)
     assert (done.returncode, done.stdout, done.stderr) == (3, "thread\nregistered\n", "")
 
 
-def test_nobody_need_read_what_a_command_prints() -> None:
-    command = f"{shlex.quote(sys.executable)} -m ftclf --version"
-    for output in (">&-", ">/dev/null", "| true"):
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--version", "--help", "ls", "completion zsh", "completion --candidates train t", "compare --help"),
+        *("train --help", "train --info", "train --info defaults", "train --cfg job", "eval --hydra-help"),
+    ],
+)
+def test_nobody_need_read_what_a_command_prints(words: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m ftclf {words}"
+    for output in (">&-", "| true"):
         done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{command} {output}"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), output
+
+
+def test_nobody_need_read_an_error_either() -> None:
+    command = f"{shlex.quote(sys.executable)} -m ftclf train epochz=1"
+    for output in ("2>&1 | true", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{command} {output}"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (2, ""), output
+
+
+def test_a_file_never_takes_the_place_of_a_stream_that_was_closed(tmp_path: Path) -> None:
+    probe = "import os, sys; from ftclf.__main__ import _open_what_is_closed; _open_what_is_closed()"
+    probe += (
+        f"; file = open({str(tmp_path / 'file')!r}, 'w'); print('x', flush=True); os.write(1, b'y'); os.write(2, b'z')"
+    )
+    subprocess.run(["bash", "-c", f'{shlex.quote(sys.executable)} -c "{probe}" <&- >&- 2>&-'], check=True)
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("platform", ["win32", "cygwin", "emscripten"])
+def test_other_systems_are_refused_in_one_line_before_anything_is_imported_that_they_lack(platform: str) -> None:
+    probe = f"""
+import sys
+from ftclf.__main__ import main
+sys.platform = {platform!r}
+try:
+    main()
+finally:
+    print({{"fcntl", "resource", "ftclf.cli"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "set()\n")
+    assert done.stderr == f"error: ftclf runs on Linux and macOS, not on {platform}; on Windows use WSL\n"
 
 
 @pytest.mark.slow
@@ -505,27 +544,3 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     assert out.startswith("files: ")
     # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
     assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 7
-
-
-@pytest.mark.slow
-def test_tab_completion_offers_commands_groups_options_and_folders(tmp_path: Path) -> None:
-    script = f"""
-        PATH={Path(sys.executable).parent}:$PATH
-        eval "$(ftclf completion bash)"
-        ask() {{
-            COMP_LINE="$1"; COMP_WORDS=($1); COMP_CWORD=$2; COMP_POINT=${{#1}}
-            _ftclf 2>/dev/null
-            echo "${{COMPREPLY[@]}}"
-        }}
-        ask "ftclf tr" 1
-        ask "ftclf train data" 2
-        ask "ftclf train dataset=db" 2
-        ask "ftclf eval ru" 2
-    """
-    (tmp_path / "runs").mkdir()
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
-    first, second, third, fourth = done.stdout.splitlines()
-    assert first == "train"
-    assert "dataset=" in second
-    assert third == "dataset=dbpedia_14"
-    assert fourth == "runs"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from ftclf import intervals
 from ftclf.comparison import on_front
@@ -33,6 +35,7 @@ def test_mcnemars_exact_test_is_the_binomial_test_of_the_rows_that_flipped() -> 
     for only_a, only_b in [(0, 0), (1, 0), *random.integers(0, 60, (40, 2)).tolist()]:
         expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
         assert mcnemar_exact(only_a, only_b) == pytest.approx(expected)
+        assert mcnemar_exact(only_a, only_b) == pytest.approx(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
 
 
 def test_holm_corrects_for_all_comparisons_as_by_hand() -> None:
@@ -41,6 +44,12 @@ def test_holm_corrects_for_all_comparisons_as_by_hand() -> None:
     # 0.01 * 3, then 0.03 * 2; 0.04 * 1 must not fall below the one before it
     assert [one.p_corrected for one in corrected(made)] == pytest.approx([0.06, 0.03, 0.06])
     assert corrected([]) == []
+    for count in (1, 2, 7, 40):
+        values = np.random.default_rng(count).random(count) ** 3
+        values[: count // 3] = values[0]  # some are equal
+        many = [Difference(**{**found.__dict__, "p_value": p}) for p in values]
+        expected = multipletests(values, method="holm")[1]
+        assert [one.p_corrected for one in corrected(many)] == pytest.approx(expected)
 
 
 def test_a_run_is_equal_to_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import venv
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports only from modules above it.
 LAYERS = [
+    "habits",
     "errors",
     "config",
     "stopping",
@@ -87,6 +89,7 @@ LAYERS = [
     "compare",
     "listing",
     "edge",
+    "completion",
     "cli",
     "__main__",
 ]
@@ -165,20 +168,21 @@ def test_every_command_line_of_the_readme_is_valid(
 ) -> None:
     """Each `ftclf train` line composes and passes the checks; each other line names a command that exists."""
     from ftclf.edge.compose import checked_jobs, parse, register
+    from ftclf.edge.typed import settled
 
     register()
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}(?:FTCLF_DATA=\S+ )?ftclf +(.+)$", text, re.MULTILINE)
     assert len(lines) > 10
     for line in lines:
-        words = re.sub(r" +#.*", "", line).split()
+        words = shlex.split(line, comments=True)
         assert words[0] in COMMANDS or words[0].startswith("--"), line
         if (
             words[0] == "train"
             and not {"--help", "--cfg", "--info", "--config-dir"} & set(words)
             and "resume" not in line
         ):
-            assert checked_jobs("train", parse(words[1:])), line
+            assert checked_jobs("train", parse(settled("train", words[1:])[0])), line
 
 
 def test_results_of_the_readme_come_from_the_results_folder() -> None:

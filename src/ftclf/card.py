@@ -57,7 +57,9 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 {_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
-    ftclf predict <this folder> input=texts.csv output=predictions.csv
+In this folder:
+
+    ftclf predict . input=texts.csv output=predictions.csv
 {_merging(config)}
 ## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
 
@@ -105,7 +107,7 @@ def _merging(config: TrainConfig) -> str:
     return """
 As long as it holds an adapter, whole weights can be made of it, which transformers opens without peft or the base:
 
-    ftclf merge <this folder> --output FOLDER
+    ftclf merge . --output FOLDER
 """
 
 

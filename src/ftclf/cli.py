@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftclf import __version__
-from ftclf.console import READER_GONE, one_line
+from ftclf.console import READER_GONE, emit, one_line
 from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean
+from ftclf.habits import command_instead, pasteable
 from ftclf.stopping import Stopped, stoppable, stopped
 
 
@@ -132,13 +133,19 @@ def ls_command(words: list[str]) -> int:
 
 
 def completion_command(words: list[str]) -> int:
-    """Print the completion script of a shell."""
+    """Print the completion script of a shell, or, for that script, what may be typed next."""
+    from ftclf.completion import SCRIPTS, candidates
+
+    if words[:1] == ["--candidates"]:
+        print("".join(f"{candidate}\n" for candidate in candidates(words[1:])), end="")
+        return 0
     parser = Parser("ftclf completion", description=COMMANDS["completion"].about)
-    parser.add_argument("shell", nargs="*", metavar="bash", help="the shell; default: bash")
-    words = parser.parse_args(words).shell
-    if words not in ([], ["bash"]):
-        raise ConfigError(f"completion: got '{' '.join(words)}', allowed: bash")
-    print(BASH_COMPLETION.replace("COMMANDS", " ".join(COMMANDS)))
+    parser.add_argument("shell", nargs="*", metavar="SHELL", help=f"{', '.join(SCRIPTS)}; default: bash")
+    words = parser.parse_args(words).shell or ["bash"]
+    if len(words) > 1 or words[0] not in SCRIPTS:
+        allowed = ", ".join(SCRIPTS)
+        raise ConfigError(f"completion: got '{' '.join(words)}', allowed: {allowed}.{did_you_mean(words[0], SCRIPTS)}")
+    print(SCRIPTS[words[0]])
     return 0
 
 
@@ -150,31 +157,10 @@ COMMANDS = {
     "report": Command("one HTML file about a run, or about several", report_command),
     "merge": Command("a LoRA checkpoint as whole weights, for whatever opens transformers' folders", merge_command),
     "ls": Command("data sets, models, methods, experiments and sweeps that can be chosen", ls_command),
-    "completion": Command('tab completion: eval "$(ftclf completion bash)"', completion_command),
+    "completion": Command("tab completion for bash, zsh or fish: a script for the shell to read", completion_command),
 }
 
-BASH_COMPLETION = """\
-_ftclf() {
-  COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
-  local word="${COMP_WORDS[COMP_CWORD]}"
-  if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "COMMANDS" -- "$word"))
-    return
-  fi
-  case "${COMP_WORDS[1]}" in
-    train|eval|predict)
-      local rest="${COMP_LINE#*${COMP_WORDS[1]}}"
-      COMPREPLY=($(COMP_LINE="ftclf${rest}" COMP_POINT=$COMP_POINT ftclf "${COMP_WORDS[1]}" -sc query=bash 2>/dev/null))
-      if [[ ${#COMPREPLY[@]} == 0 && $COMP_CWORD == 2 && ${COMP_WORDS[1]} != train ]]; then
-        COMPREPLY=($(compgen -d -- "$word")) && compopt -o filenames
-      fi
-      [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace ;;
-    ls) COMPREPLY=($(compgen -W "dataset model method training experiment sweep" -- "$word")) ;;
-    *) COMPREPLY=($(compgen -f -- "$word")) ;;
-  esac
-}
-complete -o nosort -F _ftclf ftclf"""
-
+HELP = ("-h", "--help", "help")
 
 # What the libraries and trackers ask before they report to their makers.
 NO_TELEMETRY = {
@@ -202,15 +188,15 @@ def guarded(work: Callable[[], int]) -> int:
     except SystemExit as error:  # argparse and Hydra leave so
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
     except Stopped as signal:
-        print(one_line(str(signal)), file=sys.stderr)
+        _complain(str(signal))
         return signal.exit_code
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _complain("stopped")
         return 130
     except Exception as error:
         if (cause := stopped()) is None:
             return 0 if _reader_gone(error) else report(error)
-        print(one_line(str(cause)), file=sys.stderr)
+        _complain(str(cause))
         return cause.exit_code
 
 
@@ -222,18 +208,41 @@ def _reader_gone(error: Exception) -> bool:
     return True
 
 
+def _complain(line: str) -> None:
+    """Print one line to stderr; nobody need read it, as in `ftclf train x=1 2>&1 | true`."""
+    emit(one_line(line), sys.stderr)
+
+
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    words = _without_comment(words)
+    if words and words[0] in HELP and words[1:2] and words[1] in COMMANDS:
+        words = [words[1], "--help"]
+    if not words or words[0] in HELP:
         print(_usage())
         return 0
-    if words[0] == "--version":
+    if words[0] in ("-V", "version") or "--version" in words:
         print(f"ftclf {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        raise UserError(
-            f"ftclf: no command '{words[0]}', allowed: {', '.join(COMMANDS)}.{did_you_mean(words[0], COMMANDS)}"
-        )
+        raise UserError(f"ftclf: no command '{words[0]}'{_other_command(words[0], words[1:])}")
     return COMMANDS[words[0]].run(words[1:])
+
+
+def _without_comment(words: list[str]) -> list[str]:
+    """Leave out what stands behind a lone #: zsh takes no comments where people type, and hands them over."""
+    if "#" not in words[:-1]:
+        return words
+    _complain("note: what stands behind # is taken as a comment")
+    return words[: words.index("#")]
+
+
+def _other_command(word: str, rest: list[str]) -> str:
+    """Return what to type instead of a word that is no command, as the end of a line."""
+    if (answer := command_instead(word, rest)) is not None:
+        return f"; {answer}"
+    if "=" in word or word.startswith("-") or (Path(word).suffix and Path(word).exists()):
+        return f"; the command stands first: ftclf train {' '.join(map(pasteable, [word, *rest]))}"
+    return f", allowed: {', '.join(COMMANDS)}.{did_you_mean(word, COMMANDS)}"
 
 
 def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
@@ -255,24 +264,23 @@ def report(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, FtclfError):
         for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
-            print(f"error: {one_line(line)}", file=sys.stderr)
+            _complain(f"error: {line}")
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {one_line(where)}{error.strerror}", file=sys.stderr)
+        _complain(f"error: {where}{error.strerror}")
         return 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
-        print(
+        _complain(
             "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "
-            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size",
-            file=sys.stderr,
+            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
         )
         return 5
     text = one_line(" ".join(str(error).split())[:300])
     if "os error 28" in text:  # safetensors has an error class of its own for a full disk
-        print(f"error: no space left on the disk: {text}", file=sys.stderr)
+        _complain(f"error: no space left on the disk: {text}")
         return 5
-    print(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)", file=sys.stderr)
+    _complain(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
     return 1
 
 

@@ -19,11 +19,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from ftclf.habits import NAMES
+
 # What libraries say when memory is gone: torch has no one class for it.
 OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
-
-# What others call what ftclf has too.
-ALIASES = {"lr": "learning_rate", "num_train_epochs": "epochs", "per_device_train_batch_size": "batch_size"}
 
 
 class FtclfError(Exception):
@@ -69,8 +68,7 @@ class SweepError(FtclfError):
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
     comparable = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
-    group, _, last = name.rpartition(".")
-    known = f"{group or 'training'}.{ALIASES.get(last)}"
+    known = NAMES["train"].get(name.rpartition(".")[2])
     nearest = [known] if known in comparable else difflib.get_close_matches(name, comparable, n=1, cutoff=0.6)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ftclf.config import config_folder
 
 GROUPS = ("dataset", "model", "method", "training", "experiment", "sweep")
+GROUPS_OF: dict[str, tuple[str, ...]] = {"train": GROUPS, "eval": ("dataset",), "predict": ()}
 
 
 def list_groups() -> dict[str, list[tuple[str, str]]]:

@@ -131,7 +131,7 @@ def target_modules(network: Any, config: LoraConfig, head: list[str]) -> list[st
     if kind not in LAYERS:
         raise ConfigError(
             f"method.targets: '{config.targets}' is not known for {kind}; "
-            "use all_linear or name the layers with method.target_modules=[...]"
+            "use all_linear or name the layers with 'method.target_modules=[NAME,NAME]'"
         )
     attention, feed_forward = LAYERS[kind]
     chosen = {

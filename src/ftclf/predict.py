@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ftclf.config import DatasetConfig, PredictConfig, check
 from ftclf.console import printable
 from ftclf.data import load_texts
+from ftclf.data.cells import checked_text
 from ftclf.data.lines import check_file
 from ftclf.errors import DataError, RunError
 from ftclf.runs import checkpoint_of
@@ -112,10 +113,12 @@ def _abstention(decision: Decision, confident: float) -> str | None:
 
 def _read_texts(config: PredictConfig, info: CheckpointInfo) -> Texts:
     path = None if config.input is None else Path(config.input).expanduser()
+    if config.texts and path is not None:
+        raise DataError(f"input: got {path} and texts as well; name one of the two")
     if path is None or path.suffix.lower() == ".txt":
         if config.keep:
             raise DataError(f"keep: got {config.keep[0]}, allowed with an input that has columns, as csv or jsonl")
-        return ((text, []) for text in _lines(path))
+        return ((text, []) for text in (_given(config.texts) if config.texts else _lines(path)))
     own = ["text", "label", "labels", "confidence", "abstain", "probabilities", *_probability_columns(info)]
     if taken := [name for name in config.keep if name in own or config.keep.count(name) > 1]:
         raise DataError(f"keep: the output has a column '{taken[0]}' already; give the input's another name")
@@ -126,8 +129,16 @@ def _read_texts(config: PredictConfig, info: CheckpointInfo) -> Texts:
     return _rows_of_table(rows)
 
 
+def _given(texts: list[str]) -> Iterator[str]:
+    """Yield the texts of the command line."""
+    for number, text in enumerate(texts, start=1):
+        yield checked_text(text, f"texts: text {number}")
+
+
 def _lines(path: Path | None) -> Iterator[str]:
     if path is None:
+        if sys.stdin is not None and sys.stdin.isatty():
+            print("type texts, one per line; Ctrl-D at the start of a line ends them", file=sys.stderr, flush=True)
         return _texts_of_lines(sys.stdin.buffer, "stdin")
     check_file(path)
     return _text_file(path)

@@ -14,6 +14,7 @@ from ftclf.config import TrainConfig, check, train_config_from
 from ftclf.console import warn
 from ftclf.differences import DESCRIPTIONS, flatten, within
 from ftclf.errors import ConfigError, RunError, did_you_mean, short
+from ftclf.habits import pasteable
 from ftclf.runs import Run, read_json, write_json
 
 # Where a run lies and how it is called: no part of what is trained.
@@ -155,7 +156,7 @@ def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None
         names = ",".join(refused)
         raise RunError(
             f"resume: the unfinished run in {folder} began with other conditions: {_told(refused)}; put back what was "
-            f"there, permit it by resume_allow=[{names}], or replace the run by overwrite=true"
+            f"there, permit it by {pasteable(f'resume_allow=[{names}]')}, or replace the run by overwrite=true"
         )
     known = [*flatten(asdict(config)), *changes, "digests.train", "digests.validation", "digests.test", *CONDITIONS[1:]]
     for name in allowed:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftclf.console import one_line
 from ftclf.errors import RunError
+from ftclf.habits import pasteable
 from ftclf.stopping import unbroken
+
+NEWEST = 3  # runs that a message names
+PARTS = (("checkpoint",), ("resumable",), ("predictions",), ("plots",))  # folders of a run's own
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,8 @@ def find_runs(paths: list[Path]) -> list[Run]:
     for path in paths:
         if not path.exists():
             raise RunError(f"{path}: no such folder; runs lie in runs/ unless runs_dir says otherwise")
-        for metrics in sorted(path.rglob("metrics.json")):
+        top = around.folder if (around := run_around(path)) is not None else path
+        for metrics in sorted(top.rglob("metrics.json")):
             if metrics.with_name("config.json").is_file():
                 found.setdefault(metrics.parent.resolve(), Run(metrics.parent))
     if not found:
@@ -110,15 +117,64 @@ def find_failures(folder: Path) -> Iterator[tuple[Run, dict[str, Any]]]:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """Return the checkpoint folder that a run folder or a checkpoint folder stands for."""
-    for candidate in (path, path / "checkpoint"):
+    """Return the checkpoint that a path stands for: that of a run, a file in one, or a folder that holds one run."""
+    folder = path.parent if path.is_file() else path
+    for candidate in (folder, folder / "checkpoint", *([folder.parent / "checkpoint"] if path.is_file() else [])):
         if (candidate / "ftclf.json").is_file() or (candidate / "files.json").is_file():
             return candidate
     if not path.exists():
         raise RunError(f"checkpoint: no folder {path}")
-    if Run(path).config.is_file():
-        raise RunError(f"checkpoint: the run in {path} is not finished and has no checkpoint yet")
+    if Run(folder).config.is_file():
+        raise RunError(f"checkpoint: the run in {folder} is not finished and has no checkpoint yet")
+    if path.is_dir() and (runs := [run for run in runs_below(path) if run.finished and run.checkpoint.is_dir()]):
+        return only_run(runs, "checkpoint", path, kind="finished run").checkpoint
     raise RunError(f"checkpoint: {path} is neither a run folder nor a checkpoint (no ftclf.json in it)")
+
+
+def run_to_resume(path: Path) -> Run:
+    """Return the run that a path stands for: its folder, a file or checkpoint in it, or a folder that holds one run.
+
+    Of several runs the only unfinished one is meant.
+    """
+    if Run(path).config.is_file() or not path.exists():
+        return Run(path)
+    if (around := run_around(path)) is not None:
+        return around
+    runs = runs_below(path)
+    if unfinished := [run for run in runs if not run.finished]:
+        return only_run(unfinished, "resume", path, kind="unfinished run")
+    return only_run(runs, "resume", path, kind="finished run") if runs else Run(path)
+
+
+def run_around(path: Path) -> Run | None:
+    """Return the run that a file or a folder of its own, as `checkpoint/`, belongs to."""
+    for folder in [path.parent, *path.parents[1:3]]:
+        inside = path.relative_to(folder).parts[:1]
+        if _begun(folder) and (inside in PARTS or (inside == (path.name,) and path.is_file())):
+            return Run(folder)
+    return None
+
+
+def runs_below(folder: Path) -> list[Run]:
+    """Return the runs that were begun below a folder, as runs/NAME/TIME or runs/sweep-NAME/TIME/JOB, newest first."""
+    configs = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/config.json")]
+    begun = [path for path in configs if _begun(path.parent)]
+    return [Run(path.parent) for path in sorted(begun, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def _begun(folder: Path) -> bool:
+    return Run(folder).config.is_file() and Run(folder).manifest.is_file()
+
+
+def only_run(runs: list[Run], setting: str, folder: Path, *, kind: str) -> Run:
+    """Return the only one of some runs. Raises RunError, with the newest of several, as they are typed."""
+    if len(runs) == 1:
+        line = f"note: {folder} is taken as {runs[0].folder}, the only {kind} there"
+        print(one_line(line), file=sys.stderr, flush=True)
+        return runs[0]
+    newest = ", ".join(pasteable(str(run.folder)) for run in runs[:NEWEST])
+    more = f", and {len(runs) - NEWEST} more" if len(runs) > NEWEST else ""
+    raise RunError(f"{setting}: {folder} holds {len(runs)} {kind}s; name one, the newest first: {newest}{more}")
 
 
 def read_json(path: Path) -> Any:

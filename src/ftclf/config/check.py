@@ -22,6 +22,7 @@ from ftclf.config.settings import (
     TrainingConfig,
 )
 from ftclf.errors import ConfigError, did_you_mean, short
+from ftclf.habits import value_instead
 
 # Settings that take the value of another unless they are given.
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}
@@ -57,7 +58,9 @@ def _range_problems(where: str, value: Any, item: Field[Any]) -> Iterator[str]:
     choices: tuple[str, ...] = item.metadata.get("choices", ())
     for one in value if isinstance(value, list) else [value]:
         if choices and one not in choices:
-            yield f"{where}: got '{one}', allowed: {', '.join(choices)}.{did_you_mean(str(one), choices)}"
+            known = value_instead(where, str(one))
+            hint = f"; {known}" if known else f".{did_you_mean(str(one), choices)}"
+            yield f"{where}: got '{one}', allowed: {', '.join(choices)}{hint}"
     if isinstance(value, str):
         yield from _text_problems(where, value, item)
     if isinstance(value, bool) or not isinstance(value, int | float):

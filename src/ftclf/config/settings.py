@@ -349,9 +349,10 @@ class PredictConfig:
     input: str | None = setting(
         None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin", path=True
     )
+    texts: list[str] = setting([], "texts to label, instead of an input: ftclf predict RUN 'a text' 'another'")
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
-    keep: list[str] = setting([], "columns of the input that are written beside the labels, as in [id,source]")
+    keep: list[str] = setting([], "columns of the input that are written beside the labels, as in 'keep=[id,source]'")
     batch_size: int = setting(64, "examples a batch, mean; a GPU takes up to 8 batches at once", low=1, high=65536)
     compile: bool = setting(False, "torch.compile: for many texts on a GPU; some half a minute before the first labels")
     overwrite: bool = setting(False, "replace output if it exists")

@@ -94,7 +94,7 @@ def local_folder(config: DatasetConfig) -> Path:
     """Return the folder of local copies, or say how to have one."""
     root = os.environ.get("FTCLF_DATA")
     if not root or not config.folder:
-        raise DataError("dataset.source: local needs FTCLF_DATA=<folder of local copies> and a dataset.folder in it")
+        raise DataError("dataset.source: local needs FTCLF_DATA=FOLDER, with local copies, and a dataset.folder in it")
     folder = Path(root) / config.folder
     if not folder.is_dir():
         raise DataError(f"FTCLF_DATA: no folder {folder}; it should hold {config.train} and the other files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
-from ftclf.console import printable
+from ftclf.console import one_line, printable
 from ftclf.edge.compose import (
     changed,
     checked_hydra,
@@ -39,9 +40,10 @@ from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
 from ftclf.edge.quoting import quoted, without_quotes
 from ftclf.edge.text_settings import shown
+from ftclf.edge.typed import settled
 from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
-from ftclf.runs import Run, find_failures, find_runs, read_json
+from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
 
 # Where launchers of several processes say how many there are; SLURM's is that of one srun.
 PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -61,14 +63,16 @@ def run_train(words: list[str]) -> int:
     """Train one run, or each job of a sweep, or go on with a run."""
     refuse_several_processes()
     register()
+    words, notes = settled("train", words)
     args = parse(words)
     if only_shows(args):
         return _show("train", args, words)
     if any(word.lstrip("+").startswith("resume=") for word in args.overrides):
-        return _resume(args.overrides)
+        return _resume(args.overrides, notes)
     jobs = checked_jobs("train", args)
     if any(job.resume for job in jobs):
         raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
+    _tell(notes)
     if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
@@ -131,15 +135,21 @@ def run_predict(words: list[str]) -> int:
 def _run_plain(command: str, words: list[str]) -> int:
     refuse_several_processes()
     register()
-    if words and not words[0].startswith("-") and "=" not in words[0]:
-        words = [f"checkpoint={quoted(words[0])}", *words[1:]]
+    words, notes = settled(command, words)
     args = parse(words, command)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
         return _show(command, args, words)
     checked_jobs(command, args)
+    _tell(notes)
     return _hand_to_hydra(command, words)
+
+
+def _tell(notes: list[str]) -> None:
+    """Say which names were completed, once the line is known to be right."""
+    for note in notes:
+        print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
 
 
 def _show(command: str, args: Any, words: list[str]) -> int:
@@ -147,8 +157,28 @@ def _show(command: str, args: Any, words: list[str]) -> int:
     if args.help:
         print(printable("\n".join(help_lines(command, composed(command, args)))))
         return 0
+    if args.shell_completion and "COMP_LINE" not in os.environ:
+        raise ConfigError("--shell-completion: allowed: in a completion script, as ftclf completion bash prints it")
     checked_hydra(command, args)
-    return _hand_to_hydra(command, words)
+    with _broken_pipes_raised():
+        return _hand_to_hydra(command, words)
+
+
+@contextmanager
+def _broken_pipes_raised() -> Iterator[None]:
+    """Let a reader who is gone end what Hydra prints by way of a log: it would print a traceback for every line."""
+    usual = logging.Handler.handleError
+
+    def handle(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if isinstance(error := sys.exc_info()[1], BrokenPipeError):
+            raise error
+        usual(handler, record)
+
+    logging.Handler.handleError = handle  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        logging.Handler.handleError = usual  # type: ignore[method-assign]
 
 
 # ---- the tasks that Hydra calls: module-level, so that launchers can pickle them
@@ -241,17 +271,18 @@ def _new_folder(parent: Path) -> Path:
             return folder
 
 
-def _resume(overrides: list[str]) -> int:
+def _resume(overrides: list[str], notes: list[str]) -> int:
     """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
     name, *more = [word for word in overrides if word.lstrip("+").startswith("resume=")]
     if more:
         raise ConfigError("resume: given twice; name one run")
-    folder = Path(without_quotes(name.partition("=")[2]) or "").expanduser()
+    folder = run_to_resume(Path(without_quotes(name.partition("=")[2]) or "").expanduser()).folder
     others = [word for word in overrides if word != name]
     config = changed(stored_config(Run(folder)), others)
     config.resume, config.overwrite = str(folder), False
     check(config)
     find_standing(config, folder)
+    _tell(notes)
     from ftclf.training import train
 
     train(config, folder, shlex.join(["ftclf", "train", *map(shown, overrides)]))

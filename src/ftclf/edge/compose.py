@@ -22,9 +22,10 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, check, config_folder, train_config_from
 from ftclf.differences import within
-from ftclf.edge.explain import SCHEMAS, explain, setting_names
+from ftclf.edge.explain import SCHEMAS, explain, no_such_setting, setting_names
 from ftclf.edge.hydra_settings import (
     OPEN,
+    OPTIONS_WITH_VALUE,
     Settings,
     chooses,
     hydra_settings,
@@ -41,19 +42,6 @@ from ftclf.stopping import unbroken
 
 # Hydra and OmegaConf raise the plain ones for a group that is null, a key below one, a list where there is a dict.
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, AttributeError, YAMLError)
-OPTIONS_WITH_VALUE = {
-    "--config-dir",
-    "-cd",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
-    "--experimental-rerun",
-}
 
 
 def register() -> None:
@@ -230,7 +218,7 @@ def _compose(command: str, args: Any, overrides: list[str]) -> DictConfig:
     for override in sorted(overrides, key=lambda word: word.split("=")[0].lstrip("+~") not in GROUPS):
         added = override.split("=")[0].lstrip("+")
         if override.startswith("+") and added not in known and not added.startswith(("hydra", "training.extra.")):
-            problems.append(f"{added}: no such setting.{did_you_mean(added, known)}")
+            problems.append(no_such_setting(added, command, override.partition("=")[2]))
             continue
         try:
             compose(command, overrides=[*fitting, override], return_hydra_config=True)
@@ -294,8 +282,7 @@ def _to_dataclass(cfg: DictConfig, command: str) -> Any:
         plain.pop("hydra", None)
     unknown = list(_unknown_keys(plain, ""))
     if unknown:
-        known = setting_names(command)
-        raise ConfigError("\n".join(f"{key}: no such setting.{did_you_mean(key, known)}" for key in unknown))
+        raise ConfigError("\n".join(no_such_setting(key, command) for key in unknown))
     try:
         if missing := sorted(OmegaConf.missing_keys(plain)):
             raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))

@@ -11,14 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ftclf.listing import GROUPS, list_groups
+from ftclf.listing import GROUPS_OF, list_groups
 
 USAGE = {
-    "train": "ftclf train [-m] [GROUP=OPTION ...] [SETTING=VALUE ...]; -m trains a run for each value of SETTING=A,B,C",
-    "eval": "ftclf eval RUN [SETTING=VALUE ...]; other data: dataset=files dataset.test=FILE",
-    "predict": "ftclf predict RUN [input=FILE] [SETTING=VALUE ...]",
+    "train": "ftclf train [-m] [FILE] [GROUP=OPTION ...] [SETTING=VALUE ...]; -m: a run for each of SETTING=A,B,C",
+    "eval": "ftclf eval RUN [FILE] [SETTING=VALUE ...]; FILE is dataset=files dataset.test=FILE",
+    "predict": "ftclf predict RUN [FILE | TEXT ...] [SETTING=VALUE ...]",
 }
-GROUPS_OF = {"train": GROUPS, "eval": ("dataset",), "predict": ()}
 LEFT = 40  # characters for setting and value
 
 

@@ -10,6 +10,7 @@ by an interpolation, which could make one, must stand so in the installed packag
 
 from __future__ import annotations
 
+import functools
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -29,6 +30,10 @@ ITS_OWN = ("overrides", "job.name", "job.config_name", "job.override_dirname", "
 SWEPT = "sweeper.params"  # what yaml files may say of a sweep
 INTERPOLATION = r"\s*\$\{.*\}\s*"  # and nothing else: within a text it only gives more text
 ALLOWED = f"allowed: {' and '.join(f'hydra/{name}' for name in OPEN)}, with their settings, on the command line"
+OPTIONS_WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--package", "-p", "--cfg", "-c", "--experimental-rerun"),
+)
 # They load a pickle, or a train.yaml in the place of ftclf's.
 REFUSED_OPTIONS = ("experimental_rerun", "config_path", "config_name")
 
@@ -38,6 +43,12 @@ def parser() -> ArgumentParser:
     found = get_args_parser()
     found.error = _refuse  # type: ignore[method-assign]
     return found
+
+
+@functools.cache
+def hydra_options() -> frozenset[str]:
+    """Return the options that Hydra knows, as `--cfg` and `-c`."""
+    return frozenset(parser()._option_string_actions)
 
 
 def refuse_words(args: Any) -> None:
