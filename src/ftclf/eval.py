@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ftclf.config import HEADLINES, EvalConfig, check
+from ftclf.config import HEADLINES, DatasetConfig, EvalConfig, check
 from ftclf.console import say, warn
-from ftclf.data import load_split
+from ftclf.data import fitted_layout, load_split
 from ftclf.errors import RunError
 from ftclf.runs import checkpoint_of, write_json
 
+if TYPE_CHECKING:
+    from ftclf.checkpoint import CheckpointInfo
 
-def evaluate_checkpoint(config: EvalConfig) -> float:
-    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps."""
+
+# Where the rows of a checkpoint came from: none of it is of another file.
+ORIGIN = ("train", "validation", "test", "folder", "hub", "hub_config", "hub_revision", "package", "package_folder")
+
+
+def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> float:
+    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps.
+
+    `given` names the settings of the command line: with dataset=files the others are those of training.
+    """
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
@@ -30,7 +42,7 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
 
     info = read_info(folder)
     decide_by(info, config.decide)
-    dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
+    dataset = _dataset(config, info, given)
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
     compute = scoring_compute(info.device, info.precision, info.threads)
@@ -64,3 +76,20 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
         write_json(output / "metrics.json", {config.split: evaluation.metrics})
         say(f"evaluation folder: {output}")
     return float(evaluation.metrics[HEADLINES[info.task][0]])
+
+
+def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str]) -> DatasetConfig:
+    """Return the settings of the rows to score: those of training for files that are named alone."""
+    if config.dataset is None:
+        return info.dataset
+    if config.dataset.name != "files":
+        return replace(config.dataset, task=info.task)
+    names = [name.removeprefix("dataset.") for name in given if name.startswith("dataset.")]
+    free = {name: getattr(config.dataset, name) for name in (*ORIGIN, "name", "about", "terms", "source", *names)}
+    dataset = replace(info.dataset, **free, task=info.task, official_train_rows=None)
+    if "label_file" not in names and dataset.label_file and not Path(dataset.label_file).is_file():
+        dataset = replace(dataset, label_file=None)
+    path = getattr(dataset, config.split)
+    if path is None or not Path(path).expanduser().is_file():
+        return dataset
+    return fitted_layout(Path(path).expanduser(), dataset, names)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.config import DatasetConfig, PredictConfig, check
+from ftclf.config import PredictConfig, check
 from ftclf.console import printable
-from ftclf.data import load_texts
-from ftclf.data.cells import checked_text
-from ftclf.data.lines import check_file
+from ftclf.data.streams import TextRow
 from ftclf.errors import DataError, RunError
+from ftclf.inputs import Input, read_input
 from ftclf.runs import checkpoint_of
 from ftclf.spreadsheets import write_lines
 
@@ -35,7 +34,6 @@ OUTPUTS = (".csv", ".jsonl", ".parquet")
 
 
 Columns = dict[str, list[Any]]  # a table of some rows, by the names of the output
-Texts = Iterator[tuple[str, list[str]]]  # each with the cells of the columns that are kept
 
 
 def predict(config: PredictConfig) -> None:
@@ -43,13 +41,16 @@ def predict(config: PredictConfig) -> None:
     check(config)
     folder = checkpoint_of(Path(config.checkpoint).expanduser())
     output = Path(config.output).expanduser() if config.output else None
+    if output is None and getattr(sys.stdout, "name", "") == os.devnull:  # what __main__ opens for none
+        raise RunError("output: stdout is closed; name a file by output=FILE")
     if output is not None:
         _check_output(output, overwrite=config.overwrite)
     from ftclf.checkpoint import decide_by, read_info
 
     info = read_info(folder)
     decide_by(info, config.decide)
-    texts = _read_texts(config, info)
+    _refuse_taken(config.keep, info)
+    texts = read_input(config, info.dataset)
     tables = _predictions(folder, texts, info, config)
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,7 +63,7 @@ def predict(config: PredictConfig) -> None:
     print(printable(f"{count} predictions in {output}"))
 
 
-def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
+def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
     """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
     from ftclf.checkpoint import load_checkpoint
     from ftclf.compute import check_compiler, scoring_compute
@@ -70,7 +71,7 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
-    chunk = list(islice(rows, CHUNK))  # before the network: most mistakes in the input are already in here
+    chunk = _next_rows(texts_in)  # before the network: most mistakes in the input are already in here
     if not chunk:
         yield _labelled([], np.empty((0, len(info.label_names))), info, {name: [] for name in config.keep})
         return
@@ -86,7 +87,24 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
         logits = compute_logits(network, tokens, compute, config.batch_size)
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
         yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
-        chunk = list(islice(rows, CHUNK))
+        chunk = _next_rows(texts_in)
+
+
+def _next_rows(texts_in: Input) -> list[TextRow]:
+    """Return the next rows: as many as are there, so that a sender who waits for an answer gets it; none at the end."""
+    chunk = []
+    for row in texts_in.rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK or not texts_in.ready():
+            break
+    return chunk
+
+
+def _refuse_taken(keep: list[str], info: CheckpointInfo) -> None:
+    """Raise DataError for a kept column that has the name of one of the output's."""
+    own = ["text", "label", "labels", "confidence", "abstain", "probabilities", *_probability_columns(info)]
+    if taken := [name for name in keep if name in own or keep.count(name) > 1]:
+        raise DataError(f"keep: the output has a column '{taken[0]}' already; give the input's another name")
 
 
 def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo, kept: Columns) -> Columns:
@@ -109,76 +127,6 @@ def _abstention(decision: Decision, confident: float) -> str | None:
         return None
     wanted = "" if decision.wanted_precision is None else f", which {decision.wanted_precision:.0%} right answers need"
     return f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"
-
-
-def _read_texts(config: PredictConfig, info: CheckpointInfo) -> Texts:
-    path = None if config.input is None else Path(config.input).expanduser()
-    if config.texts and path is not None:
-        raise DataError(f"input: got {path} and texts as well; name one of the two")
-    if path is None or path.suffix.lower() == ".txt":
-        if config.keep:
-            raise DataError(f"keep: got {config.keep[0]}, allowed with an input that has columns, as csv or jsonl")
-        return ((text, []) for text in (_given(config.texts) if config.texts else _lines(path)))
-    own = ["text", "label", "labels", "confidence", "abstain", "probabilities", *_probability_columns(info)]
-    if taken := [name for name in config.keep if name in own or config.keep.count(name) > 1]:
-        raise DataError(f"keep: the output has a column '{taken[0]}' already; give the input's another name")
-    # A user's file has a header and names its column; the data set's own layout is not asked for.
-    column = config.text_column or info.dataset.text_column
-    with _without_dataset_settings():
-        rows = load_texts(path, DatasetConfig(name="input", text_column=column, slice_columns=list(config.keep)))
-    return _rows_of_table(rows)
-
-
-def _given(texts: list[str]) -> Iterator[str]:
-    """Yield the texts of the command line."""
-    for number, text in enumerate(texts, start=1):
-        yield checked_text(text, f"texts: text {number}")
-
-
-def _lines(path: Path | None) -> Iterator[str]:
-    if path is None:
-        if sys.stdin is not None and sys.stdin.isatty():
-            print("type texts, one per line; Ctrl-D at the start of a line ends them", file=sys.stderr, flush=True)
-        return _texts_of_lines(sys.stdin.buffer, "stdin")
-    check_file(path)
-    return _text_file(path)
-
-
-def _rows_of_table(rows: Texts) -> Texts:
-    with _without_dataset_settings():
-        yield from rows
-
-
-@contextmanager
-def _without_dataset_settings() -> Iterator[None]:
-    """Take out of an error what only `train` has."""
-    try:
-        yield
-    except DataError as error:
-        said = str(error).replace("dataset.text_column:", "text_column:").replace("dataset.slice_columns:", "keep:")
-        line = said.partition("; ")
-        raise DataError(line[0] if "dataset." in line[2] else "".join(line)) from error
-
-
-def _text_file(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        yield from _texts_of_lines(file, str(path))
-
-
-def _texts_of_lines(stream: Any, where: str) -> Iterator[str]:
-    for number, line in enumerate(stream, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: line {number} is not utf-8; save it as UTF-8") from error
-        if not text.strip():
-            raise DataError(f"{where}: line {number} is empty; every line is a text to label, so remove it")
-        for char, name in (("\0", "NUL character"), ("\r", "carriage return")):
-            if char in text:
-                raise DataError(
-                    f"{where}: line {number} holds a {name}; texts are UTF-8, and end with a line feed each"
-                )
-        yield text
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

@@ -347,11 +347,17 @@ class EvalConfig:
 class PredictConfig:
     checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder", path=True)
     input: str | None = setting(
-        None, "csv, tsv, json, jsonl, parquet or txt; default: a text a line on stdin", path=True
+        None, "csv, tsv, json, jsonl, parquet or txt; default: stdin, one text per line, jsonl or csv", path=True
     )
     texts: list[str] = setting([], "texts to label, instead of an input: ftclf predict RUN 'a text' 'another'")
     output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
     text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
+    columns: list[str] = setting([], "column names, for a csv or tsv without a header; default: as in training")
+    separator: str | None = setting(
+        None, r"of csv and tsv, one character or \t; default: as in training", pattern=SEPARATOR
+    )
+    quoting: bool | None = setting(None, "csv and tsv: whether fields may be quoted; default: as in training")
+    encoding: str | None = setting(None, "encoding of the texts; default: as in training")
     keep: list[str] = setting([], "columns of the input that are written beside the labels, as in 'keep=[id,source]'")
     batch_size: int = setting(64, "examples a batch, mean; a GPU takes up to 8 batches at once", low=1, high=65536)
     compile: bool = setting(False, "torch.compile: for many texts on a GPU; some half a minute before the first labels")

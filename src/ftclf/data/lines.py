@@ -113,6 +113,29 @@ def whole_text(path: Path, encoding: str, *, allow_empty: bool = False) -> str:
     return "".join(lines_of(path, encoding))
 
 
+def first_line(path: Path, encoding: str) -> str:
+    """Return the first line of a text file, what cannot be decoded replaced; '' where it has none or no such codec."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2**16).decode(_codec(path, encoding), "replace")
+    except (LookupError, OSError):
+        return ""
+    return next(iter(start.splitlines()), "")
+
+
+def is_utf8(path: Path) -> bool:
+    """Return whether a file holds characters beyond ASCII, and all of them as UTF-8 has them."""
+    decoder, plain = codecs.getincrementaldecoder("utf-8")(), True
+    with path.open("rb") as file:
+        try:
+            while block := file.read(2**20):
+                plain = decoder.decode(block).isascii() and plain
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return not plain
+
+
 def _codec(path: Path, encoding: str) -> str:
     """Return the codec that reads a file in pieces as `encoding` reads it whole."""
     name = codecs.lookup(encoding).name

@@ -29,6 +29,7 @@ from ftclf.edge.compose import (
     checked_jobs,
     chooses_sweeper,
     composed,
+    given_settings,
     only_shows,
     overrides_of_jobs,
     parse,
@@ -38,6 +39,7 @@ from ftclf.edge.compose import (
 from ftclf.edge.explain import explain
 from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
+from ftclf.edge.no_effect import ignored
 from ftclf.edge.quoting import quoted, without_quotes
 from ftclf.edge.text_settings import shown
 from ftclf.edge.typed import settled
@@ -72,7 +74,8 @@ def run_train(words: list[str]) -> int:
     jobs = checked_jobs("train", args)
     if any(job.resume for job in jobs):
         raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
-    _tell(notes)
+    given = given_settings(args)
+    _tell([*notes, *dict.fromkeys(line for job in jobs for line in ignored(job, given))])
     if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
         args = parse(words)
@@ -124,26 +127,38 @@ def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> lis
 
 def run_eval(words: list[str]) -> int:
     """Score a checkpoint."""
-    return _run_plain("eval", words)
+    if (checked := _checked("eval", words)) is not None:
+        from ftclf.eval import evaluate_checkpoint
+
+        evaluate_checkpoint(*checked)
+    return 0
 
 
 def run_predict(words: list[str]) -> int:
     """Label texts."""
-    return _run_plain("predict", words)
+    if (checked := _checked("predict", words)) is not None:
+        from ftclf.predict import predict
+
+        predict(checked[0])
+    return 0
 
 
-def _run_plain(command: str, words: list[str]) -> int:
+def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
+    """Return the config of a command and the names of the settings that its line gives; None where it only shows."""
     refuse_several_processes()
     register()
     words, notes = settled(command, words)
+    if command == "eval" and not any(word.startswith("dataset=") for word in words):
+        words += ["dataset=files"] if any(word.startswith("dataset.") for word in words) else []
     args = parse(words, command)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
-        return _show(command, args, words)
-    checked_jobs(command, args)
+        _show(command, args, words)
+        return None
+    (config,) = checked_jobs(command, args)
     _tell(notes)
-    return _hand_to_hydra(command, words)
+    return config, given_settings(args)
 
 
 def _tell(notes: list[str]) -> None:
@@ -181,7 +196,7 @@ def _broken_pipes_raised() -> Iterator[None]:
         logging.Handler.handleError = usual  # type: ignore[method-assign]
 
 
-# ---- the tasks that Hydra calls: module-level, so that launchers can pickle them
+# ---- the task that Hydra calls: module-level, so that launchers can pickle it
 
 
 def train_task(cfg: DictConfig) -> float:
@@ -205,20 +220,8 @@ def train_task(cfg: DictConfig) -> float:
     return _attempt(work)
 
 
-def eval_task(cfg: DictConfig) -> None:
-    from ftclf.eval import evaluate_checkpoint
-
-    _attempt(lambda: evaluate_checkpoint(to_dataclass(cfg, "eval")))
-
-
-def predict_task(cfg: DictConfig) -> None:
-    from ftclf.predict import predict
-
-    _attempt(lambda: predict(to_dataclass(cfg, "predict")))
-
-
 def _attempt(work: Callable[[], float | None]) -> float:
-    """Do the work of a task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
+    """Do the work of the task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
     from ftclf.cli import attempt
 
     result = attempt(work, _failures.append)
@@ -226,7 +229,6 @@ def _attempt(work: Callable[[], float | None]) -> float:
 
 
 _failures: list[Exception] = []
-TASKS: dict[str, Any] = {"train": train_task, "eval": eval_task, "predict": predict_task}
 
 
 # ---- folders
@@ -323,7 +325,7 @@ def _hand_to_hydra(command: str, words: list[str]) -> int:
     argv = sys.argv
     sys.argv = [f"ftclf {command}", *words]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(TASKS[command])()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(train_task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, "", command)) from error
     finally:

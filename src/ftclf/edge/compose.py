@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ftclf.config import METHODS, check, config_folder, train_config_from
+from ftclf.config import METHODS, TrainConfig, check, config_folder, train_config_from
 from ftclf.differences import within
 from ftclf.edge.explain import SCHEMAS, explain, no_such_setting, setting_names
 from ftclf.edge.hydra_settings import (
@@ -34,6 +34,7 @@ from ftclf.edge.hydra_settings import (
     refuse_words,
     words_for_hydra,
 )
+from ftclf.edge.no_effect import refused
 from ftclf.edge.quoting import literally, quoted
 from ftclf.edge.text_settings import as_typed
 from ftclf.errors import ConfigError, did_you_mean
@@ -122,12 +123,19 @@ def checked_jobs(command: str, args: Any) -> list[Any]:
             try:
                 config = to_dataclass(cfg if overrides == alone else _compose(command, args, overrides), command)
                 check(config)
+                if isinstance(config, TrainConfig):
+                    problems.update(dict.fromkeys(refused(config, given_settings(args))))
                 jobs.append(config)
             except ConfigError as error:
                 problems.update(dict.fromkeys(str(error).splitlines()))
     if problems:
         raise ConfigError("\n".join(problems))
     return jobs
+
+
+def given_settings(args: Any) -> set[str]:
+    """Return the names of the settings that a command line gives."""
+    return {word.partition("=")[0].lstrip("+") for word in args.overrides}
 
 
 def changed(config: Any, overrides: list[str]) -> Any:
