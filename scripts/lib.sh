@@ -62,15 +62,18 @@ make_venv() {
 
 # Run a command that may be silent for long, and say every few seconds how far it is; all it says only if it fails.
 with_news() {
-  local what=$1 log=.venv/install.log seconds=0 pid
+  local what=$1 log=.venv/install.log begun=$SECONDS next=$NEWS_EVERY seconds pid
   shift
   "$@" >"$log" 2>&1 &
   pid=$!
   trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM # a command in the background is deaf to Ctrl-C
   while kill -0 "$pid" 2>/dev/null; do
-    sleep 1
-    seconds=$((seconds + 1))
-    if [ $((seconds % NEWS_EVERY)) = 0 ]; then echo "$what: $seconds s, $(megabytes) MB$(last_line "$log")"; fi
+    sleep 0.2
+    seconds=$((SECONDS - begun))
+    if [ "$seconds" -ge "$next" ]; then
+      echo "$what: $seconds s, $(megabytes) MB$(last_line "$log")"
+      next=$((seconds + NEWS_EVERY))
+    fi
   done
   trap - INT TERM
   if ! wait "$pid"; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from ftclf.edge.typed import settled
 from ftclf.errors import RunError
 from ftclf.habits import ABSENT, NAMES, OTHER_COMMANDS, SWITCHES, SYNONYMS, instead
 from ftclf.listing import GROUPS
-from ftclf.runs import Run, checkpoint_of, run_to_resume
+from ftclf.runs import Run, checkpoint_of, find_runs, run_to_resume
 
 # What is typed, and the line that it stands for. RUN, FOLDER (of rows) and MODEL are folders.
 DONE = [
@@ -349,3 +350,39 @@ def test_a_run_goes_on_that_is_named_by_a_file_a_checkpoint_or_a_folder_of_which
     begin(runs / "sweep" / "time" / "0", finished=False, age=0)
     with pytest.raises(RunError, match=r"resume: .* holds 2 unfinished runs; name one, the newest first"):
         run_to_resume(runs)
+
+
+class Terminal(io.TextIOWrapper):
+    """Lines that somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_where_predict_waits_for_somebody_to_type_it_says_so(
+    trained: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(io.BytesIO(b"tasty soup\n")))
+    assert run(["predict", str(trained.folder)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "type texts, one per line; Ctrl-D at the start of a line ends them\n"
+    assert shown.out.count("\n") == 1
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"tasty soup\n")))
+    assert run(["predict", str(trained.folder)]) == 0
+    assert capsys.readouterr() == (shown.out, "")
+
+
+def test_texts_of_the_command_line_are_texts_like_any(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, expected in (("", "the text is empty"), ("a\0b", "NUL"), ("\ud800", "half a character")):
+        assert run(["predict", str(trained.folder), "fine text", text]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: texts: text 2: ")
+        assert expected in line
+    assert run(["predict", str(trained.folder), "a text", "keep=[id]"]) == 2
+    assert "keep: got id, allowed with an input that has columns" in capsys.readouterr().err
+
+
+def test_compare_and_report_take_the_run_around_a_checkpoint(trained: Run, tmp_path: Path) -> None:
+    for way in (trained.checkpoint, trained.metrics, trained.checkpoint / "ftclf.json"):
+        assert find_runs([way])[0].folder == trained.folder
+    assert run(["report", str(trained.checkpoint), "--output", str(tmp_path / "x.html")]) == 0

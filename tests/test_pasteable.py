@@ -16,7 +16,7 @@ from ftclf.edge.explain import SCHEMAS, settings_of
 from ftclf.habits import NAMES, SWITCHES, pasteable
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = r"(?:ftclf|scripts/\w+|eval|source|pip|pipx|uv|python|FTCLF_\w+=\S+)(?= |$)"
 CHANGED = set("[]?*{}()<>|;&`!~$")  # what a shell does not leave as it is, outside quotes
 SETTINGS = {name for command in SCHEMAS for name in settings_of(command)}

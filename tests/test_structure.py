@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -195,12 +196,25 @@ def test_results_of_the_readme_come_from_the_results_folder() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--sdist",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "ftclf/configs/train.yaml" in names
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as sdist:
+        assert {"LICENSE", "scripts/lib.sh", "constraints.txt"} <= {name.partition("/")[2] for name in sdist.getnames()}
     assert not [name for name in names if name.startswith(("tests", "scripts"))]
     # An environment of its own that sees this one's packages, but another ftclf: no second installation of torch.
     venv.create(tmp_path / "env", with_pip=False)
