@@ -23,8 +23,11 @@ from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome,
 from ftclf.data import Data, Split
 from ftclf.data.texts import write_texts
 from ftclf.decisions import Decision
+from ftclf.edge.jobs import Job
 from ftclf.evaluation import _write_predictions, score
+from ftclf.locking import taken
 from ftclf.metrics import one_hot
+from ftclf.resuming import stored_config as read_config
 from ftclf.runs import Run, read_json, write_json
 
 SHORT = ("training.max_steps=2",)
@@ -195,6 +198,28 @@ def test_the_same_sweep_again_trains_what_is_missing_and_rewrites_nothing(
     capsys.readouterr()
     assert run([*sweep_words, "method.r=2,8"]) == 2
     assert "method.r was 4, now it is 8" in capsys.readouterr().err
+
+
+def test_a_job_that_another_sweep_trains_is_left_alone(
+    sweep_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*sweep_words, "method.r=2,4", *SHORT]
+    with taken(tmp_path / "sweep" / "1"):
+        assert run(words) == 1
+        assert not (tmp_path / "sweep" / "1" / "failure.json").exists()
+    said = capsys.readouterr().err
+    assert "job 1: another process trains it in this folder; wait for it" in said
+    assert "they were killed" not in said
+    assert run(words) == 0
+    assert not list((tmp_path / "sweep").rglob("failure.json"))
+
+
+def test_a_finished_job_is_no_failed_one_whatever_another_sweep_says(trained: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "metrics.json").write_text("{}")
+    Job(read_config(trained), folder, []).fail("RunError", "another process works in it")
+    assert not (folder / "failure.json").exists()
 
 
 @pytest.mark.parametrize(

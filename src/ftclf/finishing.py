@@ -108,6 +108,7 @@ def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]
     for folder in (run.predictions, run.plots):
         sync_files(folder)
     write_json(run.metrics, metrics)
+    run.failure.unlink(missing_ok=True)
     _clear_up(config, run)
     say(f"test {headline(metrics['test'], data.task)}")
     if metrics["baselines"]:

@@ -44,6 +44,7 @@ from ftclf.edge.quoting import quoted, without_quotes
 from ftclf.edge.text_settings import shown
 from ftclf.edge.typed import settled
 from ftclf.errors import ConfigError, SweepError
+from ftclf.locking import is_taken
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
 
@@ -306,7 +307,9 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
         with page_or_warning(file, again=shlex.join(["ftclf", "report", str(folder), "--output", str(file)])):
             print(printable(f"report: {write_reports([folder], file, overwrite=True)}"))
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
-    missing = jobs - len(done) - len(failures)
+    taken = [path.name for path in folder.glob("[0-9]*") if is_taken(path)]
+    lines += [f"job {name}: another process trains it in this folder; wait for it" for name in taken]
+    missing = jobs - len(done) - len(failures) - len(taken)
     if missing > 0:
         lines.append(f"{missing} jobs left neither a result nor a reason: they were killed")
     if lines:

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ftclf.config import LoraConfig, TrainConfig
+from ftclf.locking import is_taken
 from ftclf.runs import Run, write_json
 from ftclf.stopping import SIGNALS, asked, stop_later
 
@@ -38,8 +39,10 @@ class Job:
     overrides: list[str]
 
     def fail(self, error: str, reason: str) -> None:
-        """Leave the reason in the job's folder, where the sweep's end finds it."""
-        write_json(Run(self.folder).failure, {"error": error, "reason": reason, "overrides": self.overrides})
+        """Leave the reason in the job's folder, where the sweep's end finds it; not where another sweep trains it."""
+        if not Run(self.folder).finished and not is_taken(self.folder):
+            why = {"error": error, "reason": reason, "overrides": self.overrides}
+            write_json(Run(self.folder).failure, why)
 
 
 @dataclass(frozen=True)
