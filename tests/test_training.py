@@ -398,3 +398,11 @@ def test_a_launcher_of_several_processes_is_refused(
     monkeypatch.setenv(name, "2")
     assert run([command]) == 2
     assert capsys.readouterr().err.startswith(f"error: {name}: got 2, allowed: 1; ftclf works in one process")
+
+
+@pytest.mark.parametrize("betas", [("0", "0"), ("0", "0.9"), ("0.9", "0"), ("0.99999", "0")])
+def test_betas_at_their_bounds_train_to_numbers(betas: tuple[str, str], train_tiny: TrainTiny) -> None:
+    words = [f"training.extra.adam_beta{number}={beta}" for number, beta in enumerate(betas, start=1)]
+    finished = train_tiny("method=full", "training.max_steps=3", "baselines=[]", *words)
+    weights = load_file(finished.checkpoint / "model.safetensors")
+    assert all(np.isfinite(weight).all() for weight in weights.values())

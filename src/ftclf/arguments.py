@@ -16,10 +16,13 @@ from ftclf.runs import Run
 
 def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: Compute) -> TrainingArguments:
     """Map ftclf's settings to the Trainer's."""
-    known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    for name in config.extra:
+    known = {field.name: field.type for field in dataclasses.fields(TrainingArguments)}
+    extra = dict(config.extra)
+    for name, value in extra.items():
         if name not in known:
             raise ConfigError(f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}")
+        if type(value) is int and "float" in str(known[name]):
+            extra[name] = float(value)  # torch takes no betas of two kinds
     strategy = "steps" if config.eval_steps else "epoch"
     values: dict[str, Any] = {
         "output_dir": str(run.resumable),
@@ -56,7 +59,7 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
     # Its default is below output_dir, which goes when the run is finished.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
     try:
-        arguments = TrainingArguments(**{**values, **config.extra})
+        arguments = TrainingArguments(**{**values, **extra})
         # One process, one device: several visible GPUs would become torch's DataParallel, with another loss.
         arguments._n_gpu = min(1, arguments.n_gpu)
         return arguments

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -10,7 +12,10 @@ from faults.apart import Ended, one_line, run_apart
 from faults.world import Check, World
 
 NAME = "hyperparameter values out of range, not finite, of the wrong kind or against one another"
-GOAL = "exit 2 and one line that names setting, value and what is allowed, before torch is imported"
+GOAL = (
+    "exit 2 and one line that names setting, value and what is allowed, before torch is imported; at the bounds, from "
+    "inside, a run that ends well, or with exit 4 where a rate is too large"
+)
 
 # Setting, value as it is given, value as it is shown (as given where there is none).
 NUMBERS = """
@@ -156,6 +161,108 @@ TOGETHER = {
 }
 
 
+# Settings at their bounds, from inside: each trains some steps. Those of time alone (max_steps, seeds) are left out.
+INSIDE = """
+training.learning_rate=1e-300
+training.learning_rate=10
+training.epochs=1e-9
+training.epochs=1000
+training.batch_size=1
+training.batch_size=65536
+training.accumulation=65536
+training.eval_batch_size=1
+training.eval_batch_size=65536
+training.batches=by_length training.batch_size=1
+training.batches=random training.batch_size=65536
+training.warmup=0
+training.warmup=0.9
+training.weight_decay=0
+training.weight_decay=10
+training.max_grad_norm=0
+training.max_grad_norm=1000000
+training.max_grad_norm=1e-300
+training.label_smoothing=0.9
+training.seed=4294967295
+training.average=0
+training.average=0.99999
+training.early_stopping=1
+training.eval_steps=1
+training.log_steps=1
+training.optimizer=adafactor
+training.optimizer=sgd
+training.optimizer=rmsprop
+training.optimizer=adagrad
+training.optimizer=adamw_torch
+training.schedule=cosine
+training.schedule=constant
+training.schedule=constant_with_warmup
+training.schedule=inverse_sqrt
+training.schedule=polynomial
+training.schedule=cosine_with_restarts
+training.extra.adam_beta1=0
+training.extra.adam_beta1=0.99999
+training.extra.adam_beta2=0
+training.extra.adam_beta2=0.9999999
+training.extra.adam_beta1=0 training.extra.adam_beta2=0
+training.extra.adam_beta1=0.99999 training.extra.adam_beta2=0
+training.extra.adam_epsilon=1e-20
+training.extra.adam_epsilon=1
+training.extra.neftune_noise_alpha=10000
+training.extra.torch_empty_cache_steps=1
+model.dropout=0
+model.dropout=0.9
+model.attention_dropout=0.9
+model.attention_dropout=null
+model.attention=eager
+model.attention=sdpa
+method=lora method.r=1
+method=lora method.r=1024
+method=lora method.alpha=10000
+method=lora method.alpha=1e-300
+method=lora method.dropout=0
+method=lora method.dropout=0.9
+method=lora method.rslora=true
+method=lora method.dora=true
+method=lora method.init=orthogonal
+method=lora method.init=gaussian
+method=lora method.init=pissa
+method=lora method.init=olora
+method=head method.learning_rate=10
+method.head_rate=1e-9
+method.head_rate=1000
+method.freeze_embeddings=true
+dataset.max_length=4
+dataset.max_length=128
+dataset.validation_size=0.5
+dataset.validation_size=0.001
+dataset.test_size=0.5
+dataset.test_size=0.001
+dataset.split_seed=4294967295
+decision.calibration=none
+decision.precision=1
+decision.precision=1e-9
+decision.min_positives=1
+dataset.task=multi_label decision.rule=top_k decision.k=1000
+dataset.task=multi_label decision.beta=10
+dataset.task=multi_label decision.beta=1e-9
+dataset.task=multi_label decision.rule=argmax
+dataset.task=multi_label decision.rule=threshold decision.objective=micro_f1
+dataset.task=multi_label decision.search=observed decision.min_positives=1
+dataset.task=multi_label decision.calibration=isotonic
+"""
+MAY_DIVERGE = "learning_rate=10|head_rate=1000|weight_decay=10|neftune|alpha=10000|adam_beta"
+GROUP = 12  # command lines in one process
+FEW = 24  # of them in the short form
+SHORT = (
+    "method=full",
+    "training.max_steps=3",
+    "training.batch_size=16",
+    "training.threads=1",
+    "training.precision=fp32",
+    "baselines=[]",
+)
+
+
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:
     base = [
         "train",
@@ -172,6 +279,27 @@ def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]
     for line, found in zip(TOGETHER.values(), ended[len(cases) :], strict=True):
         yield seed, lambda w=line, f=found: _refused(f, [f"error: {w}"])
     yield seed, _every_number_has_bounds
+    lines = INSIDE.strip().splitlines()
+    if not long:  # each is a whole run
+        lines = random.Random(seed).sample(lines, FEW)
+    for start in range(0, len(lines), GROUP):
+        yield seed, lambda group=lines[start : start + GROUP], number=start: _inside(world, base, group, number)
+
+
+def _inside(world: World, base: list[str], lines: list[str], number: int) -> str:
+    """Train at some bounds, in one process; return which did not end well."""
+    folder = world.folder("inside", number)
+    commands = []
+    for place, line in enumerate(lines):
+        given = [*base, *SHORT, f"run_dir={folder / str(place)}", *line.split()]
+        commands.append(list({word.partition("=")[0]: word for word in given}.values()))
+    ended = run_apart(commands, folder)
+    problems = [
+        f"{line} ended with {end.code}: {end.said}"
+        for line, end in zip(lines, ended, strict=True)
+        if end.code not in (0, 4) or (end.code == 4 and not re.search(MAY_DIVERGE, line)) or "bug in" in end.said
+    ]
+    return "; ".join(problems)
 
 
 def _refused(ended: Ended, parts: list[str]) -> str:
