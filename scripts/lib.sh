@@ -1,7 +1,7 @@
 # Shared by the scripts: a .venv with the tested versions, made when it is missing or out of date.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-NEWS_EVERY=${NEWS_EVERY:-5} # seconds
+NEWS_EVERY=${NEWS_EVERY:-4} # seconds
 
 # `ensure_venv train` installs what `ftclf train` needs, `ensure_venv dev` the developers' tools as well.
 ensure_venv() {

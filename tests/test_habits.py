@@ -141,6 +141,8 @@ ANSWERED = [
     ("train columns=text", "a list, as in 'dataset.columns=[a,b]'"),
     ("train --epocs 3", "epocs: no such setting. Did you mean 'training.epochs'?"),
     ("train --nonsense", "unrecognized arguments: --nonsense"),
+    ("eval", "checkpoint: not given; write ftclf eval RUN"),
+    ("predict", "checkpoint: not given; write ftclf predict RUN"),
     ("eval tickets.csv", "the run stands first: ftclf eval RUN tickets.csv"),
     ("eval RUN tickets.csv dataset=go_emotions", "dataset=go_emotions names rows too; drop one of the two"),
     ("eval RUN --test_file tickets.csv", "write dataset=files dataset.test=tickets.csv"),

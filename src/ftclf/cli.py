@@ -292,6 +292,7 @@ ftclf {__version__}: fine-tune small encoders for text classification, fully or 
 
 {commands}
 
+  ftclf train tickets.csv                          a file of your own, with columns text and label
   ftclf train dataset=go_emotions method=lora      one run
   ftclf train -m method.r=4,8,16,32                a sweep
   ftclf COMMAND --help                             settings of a command"""

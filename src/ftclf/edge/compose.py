@@ -293,7 +293,8 @@ def _to_dataclass(cfg: DictConfig, command: str) -> Any:
         raise ConfigError("\n".join(no_such_setting(key, command) for key in unknown))
     try:
         if missing := sorted(OmegaConf.missing_keys(plain)):
-            raise ConfigError("\n".join(f"{key}: not given; add {key}=..." for key in missing))
+            ways = {"checkpoint": f"write ftclf {command} RUN"}
+            raise ConfigError("\n".join(f"{key}: not given; {ways.get(key, f'add {key}=...')}" for key in missing))
         return OmegaConf.to_object(plain)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(explain(error, "", command)) from error
