@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from ftclf import phases
 from ftclf.compute import bf16_is_fast, choose_attention, choose_device, container_quota, usable_cores
-from ftclf.console import Progress, clock, printable
+from ftclf.console import clock, printable
 from ftclf.dropout import ByteDropout, use_byte_dropout
 from ftclf.errors import ConfigError
+from ftclf.phases import TrainingPhase
 from ftclf.plots import plot_confusion, plot_history, plot_setting
 from ftclf.runs import append_json_line, read_json, write_json, write_text
 
@@ -126,14 +130,38 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, mo
 
 
 def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(100, 32, seconds_between_lines=0)
-    progress.step(10, 1.234)
-    progress.step(20, None)
-    progress.close()
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("step 10/100: loss 1.234, ")
-    assert "examples/s" in second
-    assert second.endswith("left")
+    training = TrainingPhase(100, 32, soon=0.05)
+    training.reach(10, 1.234)
+    time.sleep(0.2)
+    training.after = 65.0
+    time.sleep(0.2)
+    training.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 10/100: loss 1.234, ")
+    assert lines[0].endswith(" left")
+    assert lines[-1].endswith(" left, then 1:05 for evaluation and baselines")
+
+
+def test_a_phase_that_is_one_long_call_says_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(phases, "Phase", functools.partial(phases.Phase, soon=0.05))
+    with phases.phase("reading"):
+        time.sleep(0.2)
+        with phases.phase("tokenising", 40):
+            phases.advance(10)
+            time.sleep(0.2)
+        phases.advance(7)
+        time.sleep(0.2)
+    said = capsys.readouterr().out
+    assert "reading: 0:00" in said
+    assert "tokenising: 10/40, 0:0" in said
+    within = said[said.index("tokenising") : said.rindex("tokenising")]
+    assert "reading" not in within
+    assert "reading: 7 done, 0:0" in said
+    time.sleep(0.1)
+    assert not capsys.readouterr().out
+    phases.advance()  # of none
 
 
 def test_times_and_control_characters_are_readable() -> None:

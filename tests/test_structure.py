@@ -29,6 +29,7 @@ LAYERS = [
     "stopping",
     "leaving",
     "console",
+    "phases",
     "libraries",
     "words",
     "tables",

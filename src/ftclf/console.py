@@ -1,4 +1,4 @@
-"""What people see while a run goes: one console, one log file, a progress bar or plain lines."""
+"""What people see while a run goes: one console, one log file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -22,6 +21,11 @@ _speaker: ContextVar[str] = ContextVar("speaker", default="")
 def speak_as(name: str) -> None:
     """Put a name before every line of this thread, which is one of several that train side by side."""
     _speaker.set(f"{name}: ")
+
+
+def speaker() -> str:
+    """Return what stands before every line of this thread."""
+    return _speaker.get()
 
 
 def say(line: str) -> None:
@@ -82,58 +86,6 @@ def log_to(path: Path) -> Iterator[None]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-
-
-class Progress:
-    """Loss, examples a second and time left of a training run: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, total_steps: int, batch_size: int, *, seconds_between_lines: float = 20.0) -> None:
-        self.total, self.batch_size, self.every = total_steps, batch_size, seconds_between_lines
-        self.started = self.last_line = time.perf_counter()
-        self.first_step = 0
-        self.loss: float | None = None
-        self.bar: Any = None
-        if sys.stdout.isatty() and not _speaker.get():  # bars of several trainings would write over one another
-            self._open_bar()
-
-    def start_at(self, step: int) -> None:
-        """Say that a resumed run begins at this step."""
-        self.first_step = step
-
-    def step(self, step: int, loss: float | None) -> None:
-        """Show that `step` optimizer steps are done."""
-        self.loss = self.loss if loss is None else loss
-        done = max(1, step - self.first_step)
-        seconds = time.perf_counter() - self.started
-        rate = done * self.batch_size / seconds
-        left = (self.total - step) * seconds / done
-        if self.bar is not None:
-            shown = "" if self.loss is None else f"loss {self.loss:.3f}"
-            self.bar.update(self.task, completed=step, loss=shown, rate=f"{rate:.0f} examples/s")
-        elif time.perf_counter() - self.last_line > self.every:
-            self.last_line = time.perf_counter()
-            loss_text = "" if self.loss is None else f"loss {self.loss:.3f}, "
-            emit(f"{_speaker.get()}step {step}/{self.total}: {loss_text}{rate:.0f} examples/s, {clock(left)} left")
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _open_bar(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        self.bar = RichProgress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        self.bar.start()
-        self.task = self.bar.add_task("training", total=self.total, loss="", rate="")
 
 
 def clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
 from ftclf.compute import Compute
+from ftclf.phases import advance
 from ftclf.scoring import model_inputs
 from ftclf.tokens import Tokens
 
@@ -30,5 +31,6 @@ def embed(
             states = encoder(**inputs).last_hidden_state.float()
             mask = inputs["attention_mask"][:, :, None]
             mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+            advance(len(batch))
             found[batch] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
     return found

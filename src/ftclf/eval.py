@@ -11,6 +11,7 @@ from ftclf.config import HEADLINES, DatasetConfig, EvalConfig, check
 from ftclf.console import say, warn
 from ftclf.data import fitted_layout, load_split
 from ftclf.errors import RunError
+from ftclf.phases import phase
 from ftclf.runs import checkpoint_of, write_json
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
     network = scoring_network(checkpoint.network, compute)
-    logits = compute_logits(network, tokens, compute, config.batch_size or info.eval_batch_size)
+    with phase("evaluation", len(split)):
+        logits = compute_logits(network, tokens, compute, config.batch_size or info.eval_batch_size)
     evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")

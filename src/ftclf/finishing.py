@@ -14,6 +14,7 @@ from ftclf import __version__
 from ftclf.config import TrainConfig, choosing_metric
 from ftclf.console import say
 from ftclf.durable import sync_files
+from ftclf.phases import phase
 from ftclf.preparation import Prepared
 from ftclf.runs import Run, read_json, write_json, write_text
 
@@ -121,7 +122,8 @@ def _clear_up(config: TrainConfig, run: Run) -> None:
     from ftclf.report import page_or_warning, write_report
 
     if not run.report.exists():
-        with page_or_warning(run.report, again=shlex.join(["ftclf", "report", str(run.folder)])):
+        again = shlex.join(["ftclf", "report", str(run.folder)])
+        with page_or_warning(run.report, again=again), phase("report"):
             write_report([run], run.report)
     if not config.training.keep_checkpoints:
         shutil.rmtree(run.resumable, ignore_errors=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ftclf.batches import eval_batches
 from ftclf.compute import Compute
 from ftclf.heap import hand_back_memory
+from ftclf.phases import advance
 from ftclf.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_s
             if found is None:
                 found = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)
             found[rows] = logits
+            advance(len(rows))
     network.train(was_training)
     assert found is not None
     return found

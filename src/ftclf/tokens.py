@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.data import Split
+from ftclf.phases import advance, phase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,7 +67,7 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
     folder = cache_folder() / "tokens" / key[:32]
     known = has_entry(folder)
     if not known:
-        with new_entry(folder) as beside:
+        with new_entry(folder) as beside, phase("tokenising", len(split)):
             _write(beside, split.texts, tokenizer, max_length)
     info = json.loads((folder / "info.json").read_text())
     offsets = np.load(folder / "offsets.npy")
@@ -100,6 +101,7 @@ def _write(folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBas
             ids, found = _encode(texts[start : start + CHUNK], tokenizer, max_length)
             ids.tofile(file)
             lengths.append(found)
+            advance(len(found))
     offsets = _offsets(np.concatenate(lengths))
     np.save(folder / "offsets.npy", offsets)
     full = int((np.diff(offsets) == max_length).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from ftclf.batches import TrainBatches, rows_per_batch
 from ftclf.block_weights import BlockWeights, train_blocks_apart
 from ftclf.compute import Compute, as_it_stands
 from ftclf.config import TrainingConfig
-from ftclf.console import Progress, say
+from ftclf.console import say
 from ftclf.data import Split
 from ftclf.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.errors import DivergedError
@@ -31,6 +32,7 @@ from ftclf.gpu.packed import first_position, pack
 from ftclf.gpu.shapes import filled_up
 from ftclf.heap import hand_back_memory
 from ftclf.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.phases import TrainingPhase
 from ftclf.recording import RecordingTrainer
 from ftclf.runs import Run, append_json_line
 from ftclf.scoring import compute_logits, model_inputs
@@ -191,6 +193,7 @@ class ClassifierTrainer(RecordingTrainer):
             as_it_stands(compiled=self.config.compile),
         ):
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
+        self.bar.evaluated(time.perf_counter() - start, int(tokens.offsets[-1]))
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"
@@ -265,26 +268,32 @@ class ProgressCallback(TrainerCallback):
 
     def __init__(self, config: TrainingConfig, metric: str) -> None:
         self.config, self.metric = config, metric
-        self.progress: Progress | None = None
+        self.phase: TrainingPhase | None = None
         self.loss: float | None = None
+        self.ahead: Callable[[float], float] | None = None  # seconds after training, from those of a validation token
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress = Progress(state.max_steps, self.config.batch_size * self.config.accumulation)
-        self.progress.start_at(state.global_step)
+        batch_size = self.config.batch_size * self.config.accumulation
+        self.phase = TrainingPhase(state.max_steps, batch_size, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.loss = kwargs["logs"].get("loss", self.loss)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.progress is not None
-        self.progress.step(state.global_step, self.loss)
+        assert self.phase is not None
+        self.phase.reach(state.global_step, self.loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         metric, metrics = self.metric, kwargs["metrics"]
         shown = f"{metric} {metrics[f'eval_{metric}']:.4f}, log_loss {metrics['eval_log_loss']:.4f}"
         say(f"epoch {state.epoch:.2f}, step {state.global_step}: validation {shown}")
 
+    def evaluated(self, seconds: float, tokens: int) -> None:
+        """Tell from the seconds that these tokens took how long everything after training will take."""
+        if self.phase is not None and self.ahead is not None:
+            self.phase.after = self.ahead(seconds / max(1, tokens))
+
     def close(self) -> None:
         """Take the bar away, also after an error."""
-        if self.progress is not None:
-            self.progress.close()
+        if self.phase is not None:
+            self.phase.close()

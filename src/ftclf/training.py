@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ftclf.errors import ConfigError, DivergedError
 from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
 from ftclf.heap import hand_back_memory, nothing_set_aside_later
 from ftclf.locking import taken
+from ftclf.phases import phase
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing
 from ftclf.runs import Run, write_json
@@ -86,6 +88,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
         with timer("preparation"):
             prepared = prepare(config, run, data)
             trainer, parameters = build_trainer(prepared)
+            trainer.bar.ahead = partial(_seconds_after, prepared)
         # Everything that can be checked is checked: only now is anything written, or an old run replaced.
         record, checkpoint = start(prepared, trainer, begun=standing.begun)
         with log_to(run.log):
@@ -99,7 +102,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 del trainer  # and its network, before that of the checkpoint is loaded
                 hand_back_memory()
                 saved, fitted.reload_difference = prove_reload(folder, inputs, expected, config.training.seed)
-                with timer("evaluation"):
+                with timer("evaluation"), phase("evaluation", sum(len(data.splits[name]) for name in SCORED)):
                     logits, fitted.milliseconds_per_text = _apply(prepared, saved.network)
                     info = saved.info
                     del saved  # the network has said all it has to: plots need its room
@@ -115,6 +118,15 @@ def _train(standing: Standing, run: Run, command: str) -> float:
             plot_run(prepared)
     finish(prepared, metrics, manifest)
     return float(metrics["validation"][choosing_metric(config)])
+
+
+def _seconds_after(prepared: Prepared, seconds_per_token: float) -> float:
+    """Return how long evaluation and baselines will take, from the seconds that a token of validation took."""
+    from ftclf.baselines import work_ahead
+
+    scored = sum(int(prepared.tokens[name].offsets[-1]) for name in SCORED)
+    embedded, seconds = work_ahead(prepared)
+    return seconds_per_token * (scored + embedded) + seconds
 
 
 def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
@@ -198,7 +210,8 @@ def _evaluate(
         if name == "validation":
             settle(info, logits[name], split.labels, prepared.config.decision)
             write_info(folder, info)
-        evaluations[name] = score(logits[name], split, info)
+        with phase(f"{name} scores and their intervals"):
+            evaluations[name] = score(logits[name], split, info)
         write_evaluation(evaluations[name], split, data.label_names, name, predictions=run.predictions, plots=run.plots)
         hand_back_memory()
     return evaluations

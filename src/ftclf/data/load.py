@@ -19,6 +19,7 @@ from ftclf.data.rows import Data, RawRows, Split
 from ftclf.data.sources import content_key, has_own, read_source
 from ftclf.data.split import cut_missing, group_by_text, shared_texts
 from ftclf.errors import DataError, did_you_mean
+from ftclf.phases import phase
 
 
 def load_data(config: DatasetConfig) -> Data:
@@ -27,6 +28,11 @@ def load_data(config: DatasetConfig) -> Data:
     Splits that the source has stay as they are; a missing test or validation split is cut from train, stratified and
     seeded, with no text on two sides. Raises DataError for the first row that is not what it should be.
     """
+    with phase(f"reading {config.name}"):
+        return _load(config)
+
+
+def _load(config: DatasetConfig) -> Data:
     key = content_key(config)
     if key is None:
         return _make(config)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.data.texts import Texts, TextWriter
+from ftclf.phases import advance
 
 
 class Row(NamedTuple):
@@ -52,6 +53,7 @@ class RawRows:
             writers = {column: files.enter_context(TextWriter()) for column in columns}
             for row in rows:
                 texts.add(row.text)
+                advance()
                 labels.append(numbers.setdefault(tuple(row.labels), len(numbers)))
                 lines.append(row.line)
                 for writer, cell in zip(writers.values(), row.cells, strict=True):
