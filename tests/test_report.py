@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 
 from conftest import TrainTiny
+from ftclf.artefacts import write_evaluation
 from ftclf.checkpoint import read_info, write_info
 from ftclf.cli import run as run_command
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.config.settings import BASELINES
 from ftclf.data import Split
 from ftclf.data.texts import write_texts
-from ftclf.evaluation import score, settle, write_evaluation
+from ftclf.evaluation import score, settle
 from ftclf.intervals import wilson
 from ftclf.report import HERE, write_report
 from ftclf.report.material import read_material
@@ -263,7 +264,7 @@ def test_the_matrix_holds_the_counts_of_the_csv(whole: Run) -> None:
     material = read_material(whole)
     assert material.confusion is not None
     cells = page_of(whole).texts["b"]
-    assert list(map(int, cells)) == [count for count in material.confusion.ravel().tolist() if count]
+    assert list(map(int, cells)) == [count for count in material.confusion.toarray().ravel().tolist() if count]
 
 
 @pytest.mark.parametrize(

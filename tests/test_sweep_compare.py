@@ -23,8 +23,9 @@ from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome,
 from ftclf.data import Data, Split
 from ftclf.data.texts import write_texts
 from ftclf.decisions import Decision
-from ftclf.evaluation import _write_predictions, score
+from ftclf.evaluation import score
 from ftclf.metrics import one_hot
+from ftclf.predictions import write_predictions
 from ftclf.runs import Run, read_json, write_json
 
 SHORT = ("training.max_steps=2",)
@@ -76,7 +77,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         write_json(found.manifest, about)
         write_json(found.checkpoint / "ftclf.json", {"label_names": NAMES})
         found.predictions.mkdir()
-        _write_predictions(found.predictions / "test.parquet", evaluation, split, NAMES)
+        write_predictions(found.predictions / "test.parquet", evaluation, split, NAMES)
         write_json(found.metrics, {"validation": evaluation.metrics, "test": evaluation.metrics})
         return found
 

@@ -24,10 +24,12 @@ from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say, warn
 from ftclf.data import Split
-from ftclf.decisions import Decision, choose_decision
+from ftclf.decisions import Decision, choose_decision, decide_all
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
+from ftclf.label_sets import LabelSets
 from ftclf.metrics import log_odds, log_of, row_losses
+from ftclf.probabilities import Probabilities
 from ftclf.stopping import unbroken
 from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
@@ -45,12 +47,12 @@ ABOUT = {
     "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
 }
 
-Probabilities = dict[str, NDArray[np.float64]]  # by split
+Fitted = dict[str, NDArray[np.float64]]  # probabilities by split
 
 
 @dataclass
 class Baseline:
-    probabilities: Probabilities
+    probabilities: Fitted
     seconds: float  # when it was fitted, not when it was read from disk
 
 
@@ -97,11 +99,11 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     }
 
 
-def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilities, LabelSets]:
     """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
     data, wanted = prepared.data, prepared.config.decision
     if name == "majority":
-        return found["test"], Decision().decide(found["test"])
+        return Probabilities.of(found["test"]), decide_all([Decision()], found["test"])[0]
     labels, several = data.splits["validation"].labels, data.task == "multi_label"
     logits = {split: log_odds(values) if several else log_of(values) for split, values in found.items()}
     scaling = fit_calibration(
@@ -111,9 +113,9 @@ def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArr
         label_names=data.label_names,
         min_positives=wanted.min_positives,
     )
-    scaled = {split: scaling.probabilities(values, data.task) for split, values in logits.items()}
+    scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
     decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()
-    return scaled["test"], decision.decide(scaled["test"])
+    return scaled["test"], decide_all([decision], scaled["test"])[0]
 
 
 def _sampled(prepared: Prepared) -> str:
@@ -141,7 +143,7 @@ def _cached(name: str, prepared: Prepared) -> Baseline:
         return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
 
 
-def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
+def _keep(file: Path, probabilities: Fitted, seconds: float) -> None:
     """Write beside the cache and rename: another process sees the whole file or none."""
     with writing_cache(), unbroken():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +159,13 @@ def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:
 # ---- the baselines
 
 
-def _majority(prepared: Prepared) -> Probabilities:
-    shares = targets_of(prepared.data.splits["train"], len(prepared.data.label_names)).mean(axis=0)
+def _majority(prepared: Prepared) -> Fitted:
+    train = prepared.data.splits["train"]
+    shares = targets_of(train, len(prepared.data.label_names)).per_label / len(train)
     return {split: np.tile(shares, (len(prepared.data.splits[split]), 1)) for split in SPLITS}
 
 
-def _tfidf(prepared: Prepared) -> Probabilities:
+def _tfidf(prepared: Prepared) -> Fitted:
     """Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_union
@@ -180,7 +183,7 @@ def _tfidf(prepared: Prepared) -> Probabilities:
     return _linear(inputs, splits["train"].take(train), others, prepared)
 
 
-def _frozen_encoder(prepared: Prepared) -> Probabilities:
+def _frozen_encoder(prepared: Prepared) -> Fitted:
     from ftclf.embeddings import embed
     from ftclf.model import build_classifier
 
@@ -192,7 +195,7 @@ def _frozen_encoder(prepared: Prepared) -> Probabilities:
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 
-def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Probabilities:
+def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:
     """Fit one logistic regression a label against the rest; with one label a row they are scaled to add up to 1."""
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
@@ -201,7 +204,7 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
     # The solvers work outside of Python's lock. Few at a time: each has a copy of the features.
     with threadpool_limits(1):
         columns = Parallel(n_jobs=min(4, prepared.compute.threads), prefer="threads")(
-            delayed(_one_against_rest)(inputs, truth, others) for truth in targets.T
+            delayed(_one_against_rest)(inputs, targets.column(label), others) for label in range(targets.labels)
         )
     found = {split: np.stack([column[split] for column in columns], axis=1) for split in others}
     if prepared.data.task == "multi_label":
@@ -209,7 +212,7 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
     return {split: values / values.sum(axis=1, keepdims=True) for split, values in found.items()}
 
 
-def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Probabilities:
+def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Fitted:
     """Return a label's probabilities, (rows,) for each split."""
     from scipy.sparse import issparse
     from sklearn.linear_model import LogisticRegression
@@ -229,7 +232,7 @@ def _sample(prepared: Prepared) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
 
-FITS: dict[str, Callable[[Prepared], Probabilities]] = {
+FITS: dict[str, Callable[[Prepared], Fitted]] = {
     "majority": _majority,
     "tfidf": _tfidf,
     "frozen_encoder": _frozen_encoder,

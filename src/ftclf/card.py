@@ -12,23 +12,26 @@ from ftclf.config import HEADLINES, LoraConfig, TrainConfig, choosing_metric
 from ftclf.console import printable
 from ftclf.data import Data, Split
 from ftclf.evaluation import with_interval
+from ftclf.words import common_labels, counted, data_name
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
 
 
+MOST_LABELS = 100  # with a row in the tables; a run's report and csv have more
 EXAMPLES = 2  # a label
 LONGEST = 160  # characters of an example
 
 
 def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> dict[str, list[str]]:
-    """Return for each label the texts that the model gives it rightly and most surely."""
-    right = evaluation.chosen & evaluation.targets
+    """Return for each label the texts that the model gives it rightly and most surely; of many labels the commonest."""
+    rows_of = (evaluation.chosen & evaluation.targets).by_label()
     found = {}
-    for label, name in enumerate(label_names):
-        rows = np.flatnonzero(right[:, label])
-        surest = rows[np.argsort(-evaluation.probabilities[rows, label], kind="stable")[:EXAMPLES]]
-        found[name] = [_shortened(split.texts[row]) for row in surest]
+    for label in common_labels(evaluation.targets.per_label.tolist(), MOST_LABELS):
+        rows, several = rows_of[label], split.labels.ndim == 2
+        sure = evaluation.probabilities.column(label) if several else evaluation.sure  # of what was given
+        surest = rows[np.argsort(-sure[rows], kind="stable")[:EXAMPLES]]
+        found[label_names[label]] = [_shortened(split.texts[row]) for row in surest]
     return found
 
 
@@ -45,21 +48,30 @@ def model_card(
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
         for row in test["per_class"]
+        if row["label"] in shown
     )
     texts = "\n".join(
         f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
         for name, found in shown.items()
     )
+    title = [
+        _cell(config.model.alias),
+        "on",
+        f"{_cell(data_name(data.name, config.dataset.train))},",
+        config.method.kind,
+    ]
+    made = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
+    made += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
     notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
-    return f"""# {_cell(config.model.alias)} on {_cell(data.name)}, {config.method.kind}
+    return f"""# {" ".join(title)}
 
-A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {manifest["ftclf"]} from
+A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by ftclf {manifest["ftclf"]} from
 {_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
     ftclf predict <this folder> input=texts.csv output=predictions.csv
 {_merging(config)}
-## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
+## Scores on test ({counted(test["rows"], "row")}, 95 % bootstrap intervals in brackets)
 
 | {" | ".join(name.replace("_", " ") for name in names)} |
 |{"---|" * len(names)}
@@ -67,10 +79,10 @@ A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {mani
 
 {_beside(metrics, data.task)}
 
-The checkpoint was chosen by {choosing_metric(config)} on validation ({metrics["validation"]["rows"]} rows);
+The checkpoint was chosen by {choosing_metric(config)} on validation ({counted(metrics["validation"]["rows"], "row")});
 test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
 {test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
-
+{_listed(len(shown), len(data.label_names))}
 | label | precision | recall | F1 | support |
 |---|---|---|---|---|
 {rows}
@@ -85,7 +97,8 @@ Validation texts that it labels rightly and most surely:
 
 ## Data
 
-{manifest["rows"]["train"]} training rows. Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
+{counted(manifest["rows"]["train"], "training row")}.
+Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
 Terms of the base model: {_cell(config.model.terms or "see its source")}.
 Texts are cut to {config.dataset.max_length} tokens.
 
@@ -93,9 +106,14 @@ Texts are cut to {config.dataset.max_length} tokens.
 
 ## How it was made
 
-Seed {manifest["seed"]}, {manifest["steps"]} steps, {compute["precision"]} on {compute["device"]}, {manifest["date"]}.
+{", ".join(made)}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
 """
+
+
+def _listed(shown: int, labels: int) -> str:
+    """Return which labels the tables have, where these are not all."""
+    return f"\nThe {shown} labels with the most validation rows, of {labels:,}:\n" if shown < labels else ""
 
 
 def _merging(config: TrainConfig) -> str:

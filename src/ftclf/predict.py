@@ -22,12 +22,14 @@ from ftclf.data.lines import check_file
 from ftclf.errors import DataError, RunError
 from ftclf.runs import checkpoint_of
 from ftclf.spreadsheets import write_lines
+from ftclf.words import counted
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
     from ftclf.decisions import Decision
 
-CHUNK = 8192  # texts in memory at a time
+CHUNK = 8192  # texts in memory at a time, and of many labels fewer:
+MOST_CELLS = 2**21  # probabilities that are written at a time
 # What json leaves as it is though it steers a terminal, or ends a line for some readers.
 HIDDEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -58,7 +60,7 @@ def predict(config: PredictConfig) -> None:
             sys.stdout.flush()
         return
     count = _write(output, tables, info)
-    print(printable(f"{count} predictions in {output}"))
+    print(printable(f"{counted(count, 'prediction')} in {output}"))
 
 
 def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
@@ -69,7 +71,8 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
-    chunk = list(islice(rows, CHUNK))  # before the network: most mistakes in the input are already in here
+    size = max(1, min(CHUNK, MOST_CELLS // len(info.label_names)))
+    chunk = list(islice(rows, size))  # before the network: most mistakes in the input are already in here
     if not chunk:
         yield _labelled([], np.empty((0, len(info.label_names))), info, {name: [] for name in config.keep})
         return
@@ -85,7 +88,7 @@ def _predictions(folder: Path, rows: Texts, info: CheckpointInfo, config: Predic
         logits = compute_logits(network, tokens, compute, config.batch_size)
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
         yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
-        chunk = list(islice(rows, CHUNK))
+        chunk = list(islice(rows, size))
 
 
 def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo, kept: Columns) -> Columns:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -28,6 +30,54 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + "…"
 
 
+def data_name(name: str, file: str | None) -> str:
+    """Return the name of a data set as its users know it: that of their file where it is read as `files`."""
+    return Path(file).stem or name if name == "files" and file else name
+
+
+def short_names(names: list[str], longest: int) -> list[str]:
+    """Return names of so many characters at most, each with an ellipsis where it was cut, and all different."""
+    found = [_shortened(name, longest) for name in names]
+    alike = {short for short, many in Counter(found).items() if many > 1}
+    for short in alike:
+        places = [place for place, name in enumerate(found) if name == short]
+        shared = _shared([names[place] for place in places])
+        for place in places:
+            found[place] = _shortened_from(names[place], shared, longest)
+    taken: Counter[str] = Counter()
+    for place, short in enumerate(found):
+        taken[short] += 1
+        if taken[short] > 1:
+            mark = f"… {taken[short]}"
+            found[place] = short[: longest - len(mark)] + mark
+    return found
+
+
+def common_labels(rows: list[int], most: int) -> list[int]:
+    """Return all labels, or of more than `most` those with the most rows, most first."""
+    if len(rows) <= most:
+        return list(range(len(rows)))
+    return sorted(range(len(rows)), key=lambda label: -rows[label])[:most]
+
+
+def _shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def _shared(names: list[str]) -> int:
+    """Return how many first characters all of the names share."""
+    first, last = min(names), max(names)
+    return next(
+        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+
+
+def _shortened_from(name: str, place: int, longest: int) -> str:
+    """Return a name whose middle is left out, so that what stands from a place on is seen."""
+    head = longest // 3
+    return name[:head] + "…" + _shortened(name[max(head, place - 1) :], longest - head - 1)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Return 0.581; a dash for what could not be computed."""
     if value is None:
@@ -43,6 +93,11 @@ def interval(found: list[float] | None, digits: int = 3) -> str:
 def count(value: float) -> str:
     """Return 5,427."""
     return f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """Return 1 row, and 5,427 rows."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ftclf.config import DatasetConfig
 from ftclf.data.rows import Split
 from ftclf.errors import DataError
+from ftclf.label_sets import LabelSets
 
 
 def cut_missing(splits: dict[str, Split], config: DatasetConfig) -> dict[str, Split]:
@@ -71,8 +72,7 @@ def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 def strata(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the label a row is stratified by: its own, or the rarest of several; -1 for none."""
-    counts = np.where(targets, targets.sum(axis=0), np.iinfo(np.int64).max)
-    return np.where(targets.any(axis=1), counts.argmin(axis=1), -1)
+    return LabelSets.of(targets).rarest()
 
 
 def _rarest(labels: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:

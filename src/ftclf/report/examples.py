@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.report.material import Material, Predictions
+from ftclf.predictions import Predictions
+from ftclf.report.material import Material
 from ftclf.words import cut
 
 PAIR_TEXTS = 2
@@ -28,29 +29,31 @@ def confident_errors(material: Material) -> list[dict[str, Any]]:
     found = material.predictions
     if found is None:
         return []
-    wrong = np.where(found.chosen & ~found.targets, found.probabilities, -1.0)
-    order = np.argsort(-wrong.max(axis=1), kind="stable")[:ERRORS]
+    wrong = found.chosen - found.targets
+    sure = found.probability(wrong.rows, wrong.ids)
+    order = np.lexsort((wrong.ids, -sure, wrong.rows))  # of each row the surest first, of equal ones the first label
+    first = order[np.unique(wrong.rows[order], return_index=True)[1]]
+    worst = first[np.argsort(-sure[first], kind="stable")[:ERRORS]]
     return [
         {
             "text": cut(found.texts[row]),
-            "true": _names(found.targets[row], material.labels),
-            "predicted": material.labels[int(wrong[row].argmax())],
-            "confidence": float(wrong[row].max()),
-            "true_probability": float(found.probabilities[row][found.targets[row]].max(initial=0.0)),
+            "true": [material.labels[label] for label in _labels(found, row)],
+            "predicted": material.labels[label],
+            "confidence": confidence,
+            "true_probability": float(found.probability(np.array([row]), _labels(found, row)).max(initial=0.0)),
         }
-        for row in order.tolist()
-        if wrong[row].max() >= 0
+        for row, label, confidence in zip(*(one[worst].tolist() for one in (wrong.rows, wrong.ids, sure)), strict=True)
     ]
+
+
+def _labels(found: Predictions, row: int) -> NDArray[Any]:
+    return found.targets.part(slice(row, row + 1)).ids
 
 
 def _pair_texts(found: Predictions | None, true: int, predicted: int) -> list[str]:
     if found is None:
         return []
-    missed = found.targets[:, true] & ~found.chosen[:, true]
-    rows = np.flatnonzero(missed & found.chosen[:, predicted] & ~found.targets[:, predicted])
-    surest = rows[np.argsort(-found.probabilities[rows, predicted], kind="stable")]
-    return [cut(found.texts[row]) for row in surest[:PAIR_TEXTS].tolist()]
-
-
-def _names(targets: NDArray[np.bool_], labels: list[str]) -> list[str]:
-    return [labels[index] for index in np.flatnonzero(targets)]
+    missed = found.targets.column(true) & ~found.chosen.column(true)
+    rows = np.flatnonzero(missed & found.chosen.column(predicted) & ~found.targets.column(predicted))
+    sure = found.probability(rows, np.full(len(rows), predicted))
+    return [cut(found.texts[row]) for row in rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()]

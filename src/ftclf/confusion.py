@@ -1,0 +1,125 @@
+"""What is taken for what: counts of pairs of labels, kept where they are not 0."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.label_sets import MOST_IDS, LabelSets, pieces
+from ftclf.metrics import Labels
+
+MOST_CELLS = 1_000_000  # counts that are kept, the largest: never fewer than all of 1,000 labels
+SHOWN = 40  # labels in a matrix that can be read
+
+Counts = Any  # a sparse array of whole numbers, (labels, labels): true label by row, given label by column
+
+
+def confusion(chosen: Labels, targets: Labels) -> Counts:
+    """Return counts, a sparse array of the shape (labels, labels).
+
+    The diagonal counts the hits of a label. Elsewhere: rows where the row's label was missed and the column's label was
+    wrongly given. With one label a row this is the confusion matrix.
+    """
+    from scipy.sparse import csr_array, dia_array
+
+    given, truth = LabelSets.of(chosen), LabelSets.of(targets)
+    missed, wrong, hits = truth - given, given - truth, truth & given
+    errors = csr_array((truth.labels, truth.labels), dtype=np.int64)
+    bounds = pieces(missed.per_row * wrong.per_row, MOST_IDS)
+    for rows in itertools.starmap(slice, itertools.pairwise(bounds)):
+        product = missed.part(rows).sparse().T @ wrong.part(rows).sparse()
+        errors = _largest(errors + product.astype(np.int64), 4 * MOST_CELLS)
+    errors = _largest(errors, MOST_CELLS)
+    diagonal = dia_array((hits.per_label[None], [0]), shape=errors.shape)
+    return as_counts(errors + diagonal)
+
+
+def as_counts(counts: Counts | NDArray[np.int64]) -> Counts:
+    """Return counts, dense or sparse, as a sparse array in the order of its rows, without zeros."""
+    from scipy.sparse import csr_array
+
+    found = csr_array(counts)
+    found.eliminate_zeros()
+    found.sort_indices()
+    return found
+
+
+def _largest(counts: Counts, most: int) -> Counts:
+    """Return the largest counts alone, if there are more."""
+    from scipy.sparse import coo_array
+
+    if counts.nnz <= most:
+        return counts
+    listed = coo_array(counts)
+    kept = np.argpartition(listed.data, listed.nnz - most)[listed.nnz - most :]
+    return coo_array((listed.data[kept], (listed.coords[0][kept], listed.coords[1][kept])), shape=counts.shape).tocsr()
+
+
+def errors_of(counts: Counts | NDArray[np.int64]) -> Counts:
+    """Return the counts without the diagonal."""
+    from scipy.sparse import coo_array
+
+    listed = coo_array(as_counts(counts))
+    rows, columns = listed.coords
+    wrong = rows != columns
+    return as_counts(coo_array((listed.data[wrong], (rows[wrong], columns[wrong])), shape=listed.shape))
+
+
+def most_confused(
+    counts: Counts | NDArray[np.int64], support: NDArray[np.int64], label_names: list[str], limit: int = 10
+) -> list[dict[str, Any]]:
+    """Return the pairs of different labels with the most errors, most first."""
+    listed = errors_of(counts).tocoo()
+    order = np.argsort(-listed.data, kind="stable")[:limit]
+    cells = zip(*(one[order].tolist() for one in (*listed.coords, listed.data)), strict=True)
+    return [
+        {
+            "true": label_names[row],
+            "predicted": label_names[column],
+            "count": count,
+            "share_of_true": float(count / max(1, int(support[row]))),
+        }
+        for row, column, count in cells
+    ]
+
+
+def worst_labels(counts: Counts | NDArray[np.int64], most: int = SHOWN) -> list[int]:
+    """Return the labels that are confused most with one another, those of many confusions side by side.
+
+    The worst pair first, then whatever adds the most errors: a label that is confused with those that are in, or
+    another pair.
+    """
+    errors = errors_of(counts)
+    both = as_counts(errors + errors.T)
+    listed = both.tocoo()
+    order = np.argsort(-listed.data, kind="stable")
+    pairs = [*zip(*(one[order].tolist() for one in (*listed.coords, listed.data)), strict=True)]
+    taken: list[int] = []
+    linked, at = np.zeros(both.shape[0]), 0
+    while len(taken) < most:
+        while at < len(pairs) and (pairs[at][0] in taken or pairs[at][1] in taken):
+            at += 1
+        new, gain = int(linked.argmax()), linked.max()
+        apart = pairs[at] if at < len(pairs) and len(taken) + 2 <= most else (0, 0, 0)
+        if gain <= 0 and apart[2] <= 0:
+            break
+        for label in [new] if gain >= apart[2] else apart[:2]:
+            taken.append(label)
+            linked += np.ravel(both[[label]].toarray())
+        linked[taken] = 0
+    return _side_by_side(both, sorted(taken))
+
+
+def _side_by_side(both: Counts, labels: list[int]) -> list[int]:
+    """Return the labels in an order in which those that are confused stand together."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(labels) < 3:
+        return labels
+    near = both[labels][:, labels].toarray().astype(np.float64)
+    apart = 1 / (1 + near)
+    distances = apart[np.triu_indices(len(labels), 1)]
+    return [labels[place] for place in leaves_list(linkage(distances, "average", optimal_ordering=True))]
