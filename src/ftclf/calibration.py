@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
 from ftclf.label_sets import LabelSets
-from ftclf.metrics import Given, Labels, sigmoid, softmax
+from ftclf.metrics import Given, Labels, sigmoid, sigmoid_of_negated, softmax
 from ftclf.platt import fit_all_labels, fit_each_label
 from ftclf.probabilities import Dense, Probabilities, Scaling, chunks_of
 
@@ -54,7 +54,7 @@ class Calibration:
         if task == "single_label":
             return partial(_by_temperature, self.temperature)
         if self.method == "platt":
-            return partial(_by_platt, np.array(self.slopes), np.array(self.offsets))
+            return partial(_by_platt, -np.array(self.slopes), np.array(self.offsets))
         if self.method == "isotonic":
             return partial(_by_steps, self.steps)
         return lambda logits, _: sigmoid(logits)
@@ -66,10 +66,12 @@ def _by_temperature(temperature: float, logits: Logits, _: slice) -> Dense:
     return softmax(wide)
 
 
-def _by_platt(slopes: NDArray[np.float64], offsets: NDArray[np.float64], logits: Logits, labels: slice) -> Dense:
-    wide = logits * slopes[labels]
-    wide += offsets[labels]
-    return sigmoid(wide)
+def _by_platt(negated: NDArray[np.float64], offsets: NDArray[np.float64], logits: Logits, labels: slice) -> Dense:
+    """Scale by the negated slopes: the sigmoid wants its logits negated, and each pass over all of them counts."""
+    wide = logits.astype(np.float64)
+    wide *= negated[labels]
+    wide -= offsets[labels]
+    return sigmoid_of_negated(wide)
 
 
 def _by_steps(steps: list[list[list[float]]], logits: Logits, labels: slice) -> Dense:

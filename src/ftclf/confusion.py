@@ -114,12 +114,15 @@ def worst_labels(counts: Counts | NDArray[np.int64], most: int = SHOWN) -> list[
 
 
 def _side_by_side(both: Counts, labels: list[int]) -> list[int]:
-    """Return the labels in an order in which those that are confused stand together."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
+    """Return the labels in groups of those that are confused with one another, the group with the most errors first."""
+    from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 
     if len(labels) < 3:
         return labels
     near = both[labels][:, labels].toarray().astype(np.float64)
-    apart = 1 / (1 + near)
-    distances = apart[np.triu_indices(len(labels), 1)]
-    return [labels[place] for place in leaves_list(linkage(distances, "average", optimal_ordering=True))]
+    distances = 1 / (1 + near[np.triu_indices(len(labels), 1)])
+    tree = linkage(distances, "average", optimal_ordering=True)
+    group = fcluster(tree, 1 / 2, "distance")  # of one error or more between two of them on average
+    errors = np.bincount(group, weights=near.sum(axis=1))
+    leaves = leaves_list(tree).tolist()
+    return [labels[place] for place in sorted(leaves, key=lambda place: (-errors[group[place]], group[place]))]

@@ -32,11 +32,15 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Dense:
 
 def sigmoid(logits: NDArray[np.floating[Any]]) -> Dense:
     """Turn logits into a probability for each label alone, in float64."""
-    found: Dense = np.negative(logits, dtype=np.float64)
+    return sigmoid_of_negated(np.negative(logits, dtype=np.float64))
+
+
+def sigmoid_of_negated(negated: Dense) -> Dense:
+    """Turn negated logits into probabilities, in their place."""
     with np.errstate(over="ignore"):  # of a logit below -709, whose probability is 0 to float64
-        np.exp(found, out=found)
-    found += 1
-    return np.divide(1, found, out=found)
+        np.exp(negated, out=negated)
+    negated += 1
+    return np.divide(1, negated, out=negated)
 
 
 def log_odds(probabilities: Dense) -> NDArray[np.float32]:

@@ -168,7 +168,8 @@ def _sets(column: Any, label_names: list[str]) -> LabelSets:
     """Return the labels of each row, a name or a list of names."""
     starts, ids = _lists(column, label_names)
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    keys = np.unique(rows * len(label_names) + ids)  # in the order of the labels
+    keys = np.sort(rows * len(label_names) + ids)  # in the order of the labels
+    keys = keys[np.append(True, keys[1:] > keys[:-1])[: len(keys)]]
     counts = np.bincount(keys // len(label_names), minlength=len(starts) - 1)
     kept = (keys % len(label_names)).astype(np.min_scalar_type(len(label_names)))
     return LabelSets(np.concatenate([[0], np.cumsum(counts)]), kept, len(label_names))

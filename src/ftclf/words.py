@@ -44,12 +44,14 @@ def short_names(names: list[str], longest: int) -> list[str]:
         shared = _shared([names[place] for place in places])
         for place in places:
             found[place] = _shortened_from(names[place], shared, longest)
-    taken: Counter[str] = Counter()
+    used: set[str] = set()
     for place, short in enumerate(found):
-        taken[short] += 1
-        if taken[short] > 1:
-            mark = f"… {taken[short]}"
+        number = 1
+        while found[place] in used:
+            number += 1
+            mark = f"… {number}"
             found[place] = short[: longest - len(mark)] + mark
+        used.add(found[place])
     return found
 
 

@@ -22,7 +22,7 @@ from ftclf.words import common_labels, difference, number, opened, score_name, s
 
 MOST_LABELS = 500  # of a table with a row per label: the rest stands in a csv
 PAIRS, FEW_PAIRS = 500, 10  # of labels in the table of confusions; so few are listed with their texts anyway
-SHORT_NAME = 18  # characters of a label beside the matrix
+SHORT_NAMES = (22, 13)  # characters of a label beside the matrix, and on a phone
 ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # of the manifest, in sections of their own
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
@@ -131,11 +131,12 @@ def _matrix(material: Material) -> Content | None:
     dense = counts[shown][:, shown].toarray() if shown else np.zeros((0, 0), dtype=np.int64)
     shares = dense / np.maximum(support[shown], 1)[:, None]
     missed = support - counts.diagonal()
-    short = short_names([labels[label] for label in shown], SHORT_NAME)
+    short, tiny = (short_names([labels[label] for label in shown], longest) for longest in SHORT_NAMES)
     rows = [
         {
             "label": labels[label],
             "short": short[place],
+            "tiny": tiny[place],
             "size": int(support[label]),
             "errors": int(missed[label]),
             "cells": [
@@ -156,6 +157,7 @@ def _matrix(material: Material) -> Content | None:
         "several": material.several,
         "rows": rows,
         "part": None if whole else {"shown": len(shown), "labels": len(labels), "inside": inside, "errors": wrong},
+        "dense": len(shown) > 24,
         "pairs": most_confused(counts, support, labels, PAIRS) if errors.nnz > FEW_PAIRS else [],
         "all_pairs": errors.nnz,
     }

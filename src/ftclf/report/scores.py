@@ -117,21 +117,12 @@ def _calibration_errors(found: Content) -> Content:
     }
 
 
-def _reliability_line(bins: list[Content], name: str, kind: str) -> Line:
-    """Return the bins as points, those of few rows by themselves."""
-    points = [(row["confidence"], row["accuracy"], row["count"] < FEW) for row in bins]
-    sure, few = ([(x, y) for x, y, is_few in points if is_few == wanted] for wanted in (False, True))
-    return Line(name, sure, kind, hollow=few)
-
-
 def _reliability(found: Content, *, several: bool) -> Content:
     calibrated = found["method"] in CALIBRATIONS
-    kinds = [("before calibration", "bins_before", "other")] if calibrated else []
-    lines = [
-        _reliability_line(found[key], name, kind)
-        for name, key, kind in [*kinds, ("after calibration" if calibrated else "as it is", "bins", "main")]
-        if found.get(key)
-    ]
+    kinds = [("after calibration" if calibrated else "as it is", "bins", "main")]
+    kinds = [("before calibration", "bins_before", "other"), *kinds] if calibrated else kinds
+    drawn = [(name, found[key], kind) for name, key, kind in kinds if found.get(key)]
+    lines = [_reliability_line(bins, name, kind) for name, bins, kind in drawn]
     bins = "; ".join(
         f"{number(row['confidence'], 2)}: {number(row['accuracy'], 2)} of {count(row['count'])}"
         for row in found["bins"]
@@ -140,10 +131,22 @@ def _reliability(found: Content, *, several: bool) -> Content:
     about = f"Reliability. ECE {before}{number(found['ece'], 4)} as it is. Share right at each mean confidence: {bins}"
     chart = Chart(share_axis("confidence"), share_axis("share right"), lines, about, diagonal=True)
     caption = "Reliability: on the dotted diagonal, confidence is the share that is right."
-    if few := [row for row in found["bins"] if row["count"] < FEW]:
-        places = ", ".join(f"{count(row['count'])} at {number(row['confidence'], 2)}" for row in few)
-        caption += f" Hollow: bins of fewer than {FEW} {'probabilities' if several else 'rows'} ({places})."
+    if few := "; ".join(words for name, bins, _ in drawn if (words := _few_bins(bins, name))):
+        caption += f" Hollow: bins of fewer than {FEW} {'probabilities' if several else 'rows'} ({few})."
     return {"caption": caption, "svg": chart.svg(), "legend": [(line.kind, line.name) for line in lines]}
+
+
+def _reliability_line(bins: list[Content], name: str, kind: str) -> Line:
+    """Return the bins as points, those of few rows by themselves."""
+    points = [(row["confidence"], row["accuracy"], row["count"] < FEW) for row in bins]
+    sure, few = ([(x, y) for x, y, is_few in points if is_few == wanted] for wanted in (False, True))
+    return Line(name, sure, kind, hollow=few)
+
+
+def _few_bins(bins: list[Content], name: str) -> str:
+    """Return how many rows stand behind each bin of few; nothing where all have enough."""
+    told = [f"{count(row['count'])} at {number(row['confidence'], 2)}" for row in bins if row["count"] < FEW]
+    return f"{name} {', '.join(told)}" if told else ""
 
 
 def _coverage(found: Content, *, several: bool) -> Content:
