@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.label_sets import MOST_IDS, LabelSets, pieces
+from ftclf.label_sets import LabelSets, pieces
 from ftclf.metrics import Labels
 
 MOST_CELLS = 1_000_000  # counts that are kept, the largest: never fewer than all of 1,000 labels
@@ -28,10 +28,10 @@ def confusion(chosen: Labels, targets: Labels) -> Counts:
     given, truth = LabelSets.of(chosen), LabelSets.of(targets)
     missed, wrong, hits = truth - given, given - truth, truth & given
     errors = csr_array((truth.labels, truth.labels), dtype=np.int64)
-    bounds = pieces(missed.per_row * wrong.per_row, MOST_IDS)
+    bounds = pieces(missed.per_row * wrong.per_row, MOST_CELLS)
     for rows in itertools.starmap(slice, itertools.pairwise(bounds)):
         product = missed.part(rows).sparse().T @ wrong.part(rows).sparse()
-        errors = _largest(errors + product.astype(np.int64), 4 * MOST_CELLS)
+        errors = _largest(errors + product.astype(np.int64), 2 * MOST_CELLS)
     errors = _largest(errors, MOST_CELLS)
     diagonal = dia_array((hits.per_label[None], [0]), shape=errors.shape)
     return as_counts(errors + diagonal)
@@ -96,17 +96,17 @@ def worst_labels(counts: Counts | NDArray[np.int64], most: int = SHOWN) -> list[
     both = as_counts(errors + errors.T)
     listed = both.tocoo()
     order = np.argsort(-listed.data, kind="stable")
-    pairs = [*zip(*(one[order].tolist() for one in (*listed.coords, listed.data)), strict=True)]
+    rows, columns, counted = (one[order] for one in (*listed.coords, listed.data))
     taken: list[int] = []
     linked, at = np.zeros(both.shape[0]), 0
     while len(taken) < most:
-        while at < len(pairs) and (pairs[at][0] in taken or pairs[at][1] in taken):
+        while at < len(rows) and (rows[at] in taken or columns[at] in taken):
             at += 1
         new, gain = int(linked.argmax()), linked.max()
-        apart = pairs[at] if at < len(pairs) and len(taken) + 2 <= most else (0, 0, 0)
-        if gain <= 0 and apart[2] <= 0:
+        apart = counted[at] if at < len(rows) and len(taken) + 2 <= most else 0
+        if gain <= 0 and apart <= 0:
             break
-        for label in [new] if gain >= apart[2] else apart[:2]:
+        for label in [new] if gain >= apart else [int(rows[at]), int(columns[at])]:
             taken.append(label)
             linked += np.ravel(both[[label]].toarray())
         linked[taken] = 0

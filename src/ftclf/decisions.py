@@ -122,7 +122,7 @@ def best_expected_threshold(scores: NDArray[np.float64], *, beta: float = 1.0) -
         return 1.0
     while True:
         kept = taken[(1 + b) * taken > (1 + b) * taken.sum() / (len(taken) + b * total)]
-        if len(kept) == len(taken):
+        if len(kept) in (0, len(taken)):  # none: what is left are scores so small that rounding makes them equal
             return _below(scores, float(taken.min()))
         taken = kept
 

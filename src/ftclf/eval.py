@@ -52,7 +52,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
         )
     if config.dataset is None and not same:
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
-    name = data_name(info.data_name if same else data.name, getattr(dataset, config.split) or dataset.train)
+    scored = dataset.train if same else getattr(dataset, config.split) or dataset.train
+    name = data_name(info.data_name if same else data.name, scored)
     say(f"{config.split} {headline(evaluation.metrics, info.task)} ({counted(len(split), 'row')} of {name})")
     if output is not None:
         write_evaluation(

@@ -97,7 +97,8 @@ class LabelSets:
 
     def only(self, wanted: NDArray[np.int64]) -> LabelSets:
         """Return all rows with these labels alone, numbered by their place in `wanted`, which rises."""
-        kept = self._kept(np.isin(self.ids, wanted))
+        parts = (self.part(rows) for rows in self._pieces())
+        kept = LabelSets.stacked(one._kept(np.isin(one.ids, wanted)) for one in parts)
         return LabelSets(kept.starts, np.searchsorted(wanted, kept.ids).astype(self.ids.dtype), len(wanted))
 
     def dense(self) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ ask for all probabilities, stand there too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -131,33 +131,59 @@ def _listed(probabilities: Dense, targets: LabelSets, names: Any) -> tuple[Any, 
 # ---- reading
 
 
-def read_predictions(path: Path, label_names: list[str], *, texts: bool = False) -> Predictions:
-    """Read what `write_predictions` wrote; texts and the data's own columns only if they are asked for.
+def read_predictions(path: Path, label_names: list[str], *, texts: bool = False, rules: bool = False) -> Predictions:
+    """Read what `write_predictions` wrote; texts with the data's own columns, and other rules, if they are asked for.
 
     Raises KeyError or an error of pyarrow for a file that is something else.
     """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        names = [name for name in file.schema_arrow.names if texts or not _of_the_data(name)]
+        names = [
+            name
+            for name in file.schema_arrow.names
+            if (texts or not _of_the_data(name)) and (rules or not name.startswith(BY_RULE))
+        ]
         # One thread: the file is small, and a run that trains beside this one keeps its cores.
-        table = file.read(names, use_threads=False)
+        groups = (file.read_row_group(number, names, use_threads=False) for number in range(file.num_row_groups))
+        return _joined([_part(table, label_names) for table in groups])
+
+
+def _part(table: Any, label_names: list[str]) -> Predictions:
+    """Turn the columns of some rows into predictions."""
     several = "labels" in table.column_names
     targets = _sets(table["labels" if several else "label"], label_names)
     found = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
-    if texts:
+    if "text" in table.column_names:
         found.texts = table["text"].to_pylist()
-        own = [name for name in table.column_names if name.startswith(COLUMN)]
-        found.columns = {name.removeprefix(COLUMN): table[name].to_pylist() for name in own}
+    own = [name for name in table.column_names if name.startswith(COLUMN)]
+    found.columns = {name.removeprefix(COLUMN): table[name].to_pylist() for name in own}
+    by_rule = [name for name in table.column_names if name.startswith(BY_RULE)]
+    found.by_rule = {name.removeprefix(BY_RULE): _sets(table[name], label_names) for name in by_rule}
     if "top_labels" in table.column_names:
         found.losses = table["log_loss"].to_numpy()
         found.listed, found.values = _probabilities(table, label_names)
-        by_rule = [name for name in table.column_names if name.startswith(BY_RULE)]
-        found.by_rule = {name.removeprefix(BY_RULE): _sets(table[name], label_names) for name in by_rule}
     else:
         found.probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in label_names])
         found.losses = row_losses(found.probabilities, targets, "multi_label" if several else "single_label")
     return found
+
+
+def _joined(parts: list[Predictions]) -> Predictions:
+    """Return the rows of the parts, one part after the other."""
+
+    def stacked(values: list[Any]) -> Any:
+        if isinstance(values[0], LabelSets):
+            return LabelSets.stacked(values)
+        if isinstance(values[0], dict):
+            return {name: stacked([one[name] for one in values]) for name in values[0]}
+        if isinstance(values[0], list):
+            return [item for one in values for item in one]
+        return None if values[0] is None else np.concatenate(values)
+
+    return Predictions(
+        **{one.name: stacked([getattr(part, one.name) for part in parts]) for one in fields(Predictions)}
+    )
 
 
 def _of_the_data(name: str) -> bool:

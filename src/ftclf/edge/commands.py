@@ -41,6 +41,7 @@ from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
+from ftclf.words import counted
 
 
 def run_train(words: list[str]) -> int:
@@ -73,7 +74,7 @@ def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
-    print(printable(f"jobs in {folder}" if chosen else f"{len(jobs)} jobs in {folder}"), flush=True)
+    print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
     if together:
         _train_groups(jobs, overrides_of_jobs("train", args), folder)
     else:
@@ -256,9 +257,9 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
     missing = jobs - len(done) - len(failures)
     if missing > 0:
-        lines.append(f"{missing} jobs left neither a result nor a reason: they were killed")
+        lines.append(f"{counted(missing, 'job')} left neither a result nor a reason: killed")
     if lines:
-        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {jobs} jobs failed", *lines]))
+        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {counted(jobs, 'job')} failed", *lines]))
     return 0
 
 

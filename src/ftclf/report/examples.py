@@ -30,6 +30,7 @@ def confident_errors(material: Material) -> list[dict[str, Any]]:
     if found is None:
         return []
     wrong = found.chosen - found.targets
+    wrong = wrong & found.listed if found.listed else wrong
     sure = found.probability(wrong.rows, wrong.ids)
     order = np.lexsort((wrong.ids, -sure, wrong.rows))  # of each row the surest first, of equal ones the first label
     first = order[np.unique(wrong.rows[order], return_index=True)[1]]
