@@ -32,9 +32,9 @@ CASES = st.tuples(
 )
 
 
-@pytest.fixture(autouse=True, params=["whole", "in parts"])
-def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is tried in one piece, and in pieces of a few rows and labels."""
+@pytest.fixture(params=["whole", "in parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in one piece, and in pieces of a few rows and labels."""
     if request.param == "in parts":
         for module, names in (
             (label_sets, ("CELLS", "MOST_IDS")),
@@ -132,6 +132,7 @@ def plain_ranking(scores: Array, positive: Array, weights: Array) -> tuple[float
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES)
 def test_draws_and_intervals_are_those_of_plain_tables(made: tuple[int, int, int, str]) -> None:
     _, probabilities, targets, chosen = case(*made)
@@ -155,6 +156,7 @@ def test_draws_and_intervals_are_those_of_plain_tables(made: tuple[int, int, int
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES)
 def test_ranking_draws_are_those_of_plain_loops(made: tuple[int, int, int, str]) -> None:
     _, probabilities, targets, _ = case(*made)
@@ -177,7 +179,31 @@ def test_ranking_draws_are_those_of_plain_loops(made: tuple[int, int, int, str])
             assert found[name] == pytest.approx(plain_interval(drawn[label, :, kind], whole[label, kind]), abs=2e-6)
 
 
+@pytest.mark.parametrize("coarse", [False, True])
+def test_rows_that_are_weighed_together_move_no_interval_much(monkeypatch: pytest.MonkeyPatch, coarse: bool) -> None:
+    random = np.random.default_rng(0)
+    targets = random.random((6000, 4)) < np.array([0.004, 0.02, 0.1, 0.4])
+    scores = expit(random.normal(size=targets.shape) + 1.5 * targets)
+    scores = np.round(scores, 1) if coarse else scores
+
+    def found() -> list[dict[str, tuple[float, float]]]:
+        ranks = ranks_of_labels(Probabilities.of(scores), LabelSets.of(targets), drawn=True)
+        weighed.append(sum(len(one.first) for one in ranks))
+        macro, per_class = ranking_intervals(ranks, targets, draws=200)
+        return [*per_class, {"macro": macro or (0.0, 0.0)}]
+
+    weighed: list[int] = []
+    exact = found()
+    monkeypatch.setattr(ranking, "FIRST_PLACES", 400)
+    near = found()
+    assert weighed[1] < 0.7 * weighed[0]
+    for one, other in zip(exact, near, strict=True):
+        for name, (low, high) in one.items():
+            assert other[name] == pytest.approx((low, high), abs=0.1 * (high - low)), name
+
+
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES)
 def test_sets_of_labels_are_what_tables_of_truth_values_are(made: tuple[int, int, int, str]) -> None:
     _, _, targets, chosen = case(*made)
@@ -205,6 +231,7 @@ def test_sets_of_labels_are_what_tables_of_truth_values_are(made: tuple[int, int
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES)
 def test_scores_from_logits_in_parts_are_those_of_a_whole_table(made: tuple[int, int, int, str]) -> None:
     logits, probabilities, targets, chosen = case(*made)
@@ -262,6 +289,7 @@ def test_the_error_by_chance_of_many_claims_is_computed_as_draws_find_it(monkeyp
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES, st.integers(1, 4))
 def test_rules_give_what_a_stable_order_of_the_labels_gives(made: tuple[int, int, int, str], k: int) -> None:
     _, probabilities, _, _ = case(*made)
@@ -288,6 +316,7 @@ def plain_loss(logits: Array, labels: Array, temperature: float) -> float:
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES)
 def test_no_other_temperature_has_a_lower_loss(made: tuple[int, int, int, str]) -> None:
     logits, _, targets, _ = case(*made[:3], "single_label")
@@ -300,6 +329,7 @@ def test_no_other_temperature_has_a_lower_loss(made: tuple[int, int, int, str]) 
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(st.integers(0, 10_000), st.integers(20, 400), st.booleans())
 def test_a_platt_scaling_is_the_logistic_regression_of_scikit_learn(seed: int, rows: int, apart: bool) -> None:
     random = np.random.default_rng(seed)
@@ -336,6 +366,7 @@ def test_all_labels_together_are_scaled_by_one_regression_on_all_logits() -> Non
 
 
 @WILD
+@pytest.mark.usefixtures("parts")
 @given(CASES, st.sampled_from([0.5, 1.0, 2.0]))
 def test_expected_thresholds_are_the_best_cuts_of_sorted_scores(made: tuple[int, int, int, str], beta: float) -> None:
     _, probabilities, targets, _ = case(*made[:3], "multi_label")

@@ -56,10 +56,16 @@ class Decision:
 
 
 def decide_all(decisions: Iterable[Decision], probabilities: Given) -> list[LabelSets]:
-    """Return which labels each row gets by each of the rules."""
+    """Return which labels each row gets by each of the rules; equal rules give the same sets."""
     rules = [*decisions]
-    parts = [[LabelSets.of(one.decide(part)) for one in rules] for _, part in Probabilities.of(probabilities).chunks()]
-    return [LabelSets.stacked(of_rule) for of_rule in zip(*parts, strict=True)]
+    named = [(one.rule, *one.thresholds, one.k, one.at_least_one) for one in rules]
+    different = dict(zip(named, rules, strict=True))  # the rule that was asked for may be the best for its objective
+    parts: dict[Any, list[LabelSets]] = {name: [] for name in different}
+    for _, part in Probabilities.of(probabilities).chunks():
+        for name, rule in different.items():
+            parts[name].append(LabelSets.of(rule.decide(part)))
+    found = {name: LabelSets.stacked(of_rule) for name, of_rule in parts.items()}
+    return [found[name] for name in named]
 
 
 def _most_probable(probabilities: Dense, count: int) -> NDArray[np.bool_]:

@@ -90,12 +90,14 @@ def draw_several(
 ) -> list[ScoreDraws]:
     """Score several answers to the same rows on the same draws; the scores of each label are those of the first."""
     truth = LabelSets.of(targets)
-    sides = [_Side(LabelSets.of(one), truth, losses) for one in chosen]
+    sets = [LabelSets.of(one) for one in chosen]
+    sides = {id(one): _Side(one, truth, losses) for one in sets}
     for weights in _draws(truth.rarest(), draws, seed):
         there = truth.sums(weights)
-        for place, side in enumerate(sides):
+        for place, side in enumerate(sides.values()):
             side.draw(weights, there, per_class=place == 0)
-    return [side.scored(truth) for side in sides]
+    scored = {name: side.scored(truth) for name, side in sides.items()}
+    return [scored[id(one)] for one in sets]
 
 
 class _Side:

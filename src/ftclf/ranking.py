@@ -15,7 +15,8 @@ from ftclf.label_sets import LabelSets, ratio
 from ftclf.probabilities import Probabilities
 
 # Of a draw's rows those on a label's first places are weighed one by one, the others together: in all labels about this
-# many, and for each label at least so many for each of its positives. Up to 4,000,000 rows x labels that is every row.
+# many, and for each label at least so many for each of its positives. Up to 4,000,000 rows x labels that is every row;
+# and below the last positive it makes no difference.
 FIRST_PLACES = 4_000_000
 FIRST_PLACES_PER_POSITIVE = 8
 MOST_SUMS = 2**20  # of draws x positives at a time
@@ -113,28 +114,38 @@ def ranks_of_labels(probabilities: Probabilities, targets: LabelSets, *, drawn: 
 def rank_label(scores: NDArray[np.float64], positives: NDArray[np.int64], *, places: int) -> LabelRanks:
     """Return the ranks of one label's positive rows by their scores, (rows,)."""
     levels, group = np.unique(-scores[positives], return_inverse=True)
-    negative = np.ones(len(scores), dtype=bool)
-    negative[positives] = False
-    parts = _parts_of_all(scores, levels, group) if len(levels) else np.array([int(negative.sum())])
-    first = np.flatnonzero(negative) if places else np.zeros(0, dtype=np.int64)
-    if 0 < places < len(scores):
-        top = np.argpartition(scores, len(scores) - places)[len(scores) - places :]
-        first = np.sort(top[negative[top]])
-    part = _part(-scores[first], levels)
-    return LabelRanks(len(scores), positives, group, parts, first.astype(np.int32), part.astype(np.int32), -levels)
+    lowest = -levels[-1] if len(levels) else np.inf
+    ranked = np.sort(scores[scores >= lowest])  # what lies below the last positive is one part
+    parts = _parts(ranked, levels, group, len(scores))
+    first = _first(scores, ranked, places)
+    first[positives] = False
+    rows = np.flatnonzero(first)
+    part = _part(-scores[rows], levels)
+    return LabelRanks(len(scores), positives, group, parts, rows.astype(np.int32), part.astype(np.int32), -levels)
 
 
-def _parts_of_all(
-    scores: NDArray[np.float64], levels: NDArray[np.float64], group: NDArray[np.int64]
+def _parts(
+    ranked: NDArray[np.float64], levels: NDArray[np.float64], group: NDArray[np.int64], rows: int
 ) -> NDArray[np.int64]:
-    """Count the negatives of each part, (2 groups + 1,), from the ranks of the levels among all scores."""
-    ranked = np.sort(scores[scores >= -levels[-1]])  # what lies below the last positive is one part
+    """Count the negatives of each part, (2 groups + 1,), from the ranks of the levels."""
     equal_or_above = len(ranked) - np.searchsorted(ranked, -levels, side="left")
     above = len(ranked) - np.searchsorted(ranked, -levels, side="right")
     upto = np.ravel(np.column_stack([above, equal_or_above]))  # rows down to the end of each part, but for the last
-    with_positives = np.diff(np.concatenate([[0], upto, [len(scores)]]))
-    with_positives[1::2] -= np.bincount(group)
-    return with_positives
+    found = np.diff(np.concatenate([[0], upto, [rows]]))
+    found[1::2] -= np.bincount(group, minlength=len(levels))
+    return found
+
+
+def _first(scores: NDArray[np.float64], ranked: NDArray[np.float64], places: int) -> NDArray[np.bool_]:
+    """Return which rows stand on so many first places, and not below the last positive, (rows,).
+
+    Of equal ones all, or none where they would be too many.
+    """
+    if not len(ranked) or not places:
+        return np.zeros(len(scores), dtype=bool)
+    cut = ranked[max(0, len(ranked) - places)]
+    found = scores >= cut
+    return np.asarray(found if np.count_nonzero(found) <= places else scores > cut)
 
 
 def _part(falling: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.int64]:
