@@ -88,6 +88,9 @@ def test_multi_label_scores_equal_scikit_learns(seed: int, rows: int, labels: in
     assert found["hamming_loss"] == pytest.approx((chosen != targets).mean())
     present = [i for i in range(labels) if targets[:, i].any()]
     aps = [sk.average_precision_score(targets[:, i], probabilities[:, i]) for i in present]
+    assert found["label_ranking_average_precision"] == pytest.approx(
+        sk.label_ranking_average_precision_score(targets, probabilities)
+    )
     assert found["macro_average_precision"] == pytest.approx(np.mean(aps))
     assert found["log_loss"] == pytest.approx(
         np.mean([sk.log_loss(targets[:, i], probabilities[:, i], labels=[0, 1]) for i in range(labels)])
