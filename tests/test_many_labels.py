@@ -134,23 +134,23 @@ def plain_ranking(scores: Array, positive: Array, weights: Array) -> tuple[float
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES)
-def test_draws_and_intervals_are_those_of_plain_tables(made: tuple[int, int, int, str]) -> None:
-    _, probabilities, targets, chosen = case(*made)
-    losses = row_losses(probabilities, targets, made[3])
-    found, other = draw_several([chosen, targets], targets, losses, draws=60, seed=made[0])
-    weights = np.concatenate(list(plain_draws(plain_strata(targets), 60, made[0])))
+def test_draws_and_intervals_are_those_of_plain_tables(size: tuple[int, int, int, str]) -> None:
+    _, probabilities, targets, chosen = case(*size)
+    losses = row_losses(probabilities, targets, size[3])
+    result, other = draw_several([chosen, targets], targets, losses, draws=60, seed=size[0])
+    weights = np.concatenate(list(plain_draws(plain_strata(targets), 60, size[0])))
     expected, f1 = plain_scores(chosen, targets, losses, weights)
     whole, _ = plain_scores(chosen, targets, losses, np.ones((1, len(targets))))
-    headline, per_class = found.intervals()
+    headline, per_class = result.intervals()
     for name, values in expected.items():
-        assert found.scores[name] == pytest.approx(values, abs=1e-12)
-        assert found.observed[name] == pytest.approx(whole[name][0], abs=1e-12)
+        assert result.scores[name] == pytest.approx(values, abs=1e-12)
+        assert result.observed[name] == pytest.approx(whole[name][0], abs=1e-12)
         trials = None if name in intervals.LOSSES else len(targets)
         assert headline[name] == pytest.approx(plain_interval(values, whole[name][0], trials), abs=2e-6), name
     for label in range(targets.shape[1]):
-        given, there, hits = (table[:, label].sum() for table in (chosen, targets, chosen & targets))
-        observed = 2 * hits / (given + there) if given + there else 0.0
-        pair = plain_interval(f1[:, label], observed, (given + there) / 2)
+        given, true, hits = (table[:, label].sum() for table in (chosen, targets, chosen & targets))
+        observed = 2 * hits / (given + true) if given + true else 0.0
+        pair = plain_interval(f1[:, label], observed, (given + true) / 2)
         assert per_class[label]["f1"] == pytest.approx(pair, abs=2e-6)
     assert other.scores["accuracy"] == pytest.approx(np.ones(60))
 
@@ -158,8 +158,8 @@ def test_draws_and_intervals_are_those_of_plain_tables(made: tuple[int, int, int
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES)
-def test_ranking_draws_are_those_of_plain_loops(made: tuple[int, int, int, str]) -> None:
-    _, probabilities, targets, _ = case(*made)
+def test_ranking_draws_are_those_of_plain_loops(size: tuple[int, int, int, str]) -> None:
+    _, probabilities, targets, _ = case(*size)
     ranks = ranks_of_labels(Probabilities.of(probabilities), LabelSets.of(targets), drawn=True)
     weights = np.concatenate(list(plain_draws(plain_strata(targets), 55, 0)))
     macro, per_class = ranking_intervals(ranks, targets, draws=55)
@@ -172,11 +172,11 @@ def test_ranking_draws_are_those_of_plain_loops(made: tuple[int, int, int, str])
         assert macro is None
         return
     assert macro == pytest.approx(plain_interval(drawn[present, :, 0].mean(axis=0), whole[present, 0].mean()), abs=2e-6)
-    for label, found in enumerate(per_class):
+    for label, result in enumerate(per_class):
         kinds = [("average_precision", 0), ("auroc", 1)][: int(present[label]) * (1 + int(not targets[:, label].all()))]
-        assert list(found) == [name for name, _ in kinds]
+        assert list(result) == [name for name, _ in kinds]
         for name, kind in kinds:
-            assert found[name] == pytest.approx(plain_interval(drawn[label, :, kind], whole[label, kind]), abs=2e-6)
+            assert result[name] == pytest.approx(plain_interval(drawn[label, :, kind], whole[label, kind]), abs=2e-6)
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -186,44 +186,44 @@ def test_rows_that_are_weighed_together_move_no_interval_much(monkeypatch: pytes
     scores = expit(random.normal(size=targets.shape) + 1.5 * targets)
     scores = np.round(scores, 1) if coarse else scores
 
-    def found() -> list[dict[str, tuple[float, float]]]:
+    def result() -> list[dict[str, tuple[float, float]]]:
         ranks = ranks_of_labels(Probabilities.of(scores), LabelSets.of(targets), drawn=True)
-        weighed.append(sum(len(one.first) for one in ranks))
+        weighed.append(sum(len(rank.first) for rank in ranks))
         macro, per_class = ranking_intervals(ranks, targets, draws=200)
         return [*per_class, {"macro": macro or (0.0, 0.0)}]
 
     weighed: list[int] = []
-    exact = found()
+    exact = result()
     monkeypatch.setattr(ranking, "FIRST_PLACES", 400)
-    near = found()
+    near = result()
     assert weighed[1] < 0.7 * weighed[0]
-    for one, other in zip(exact, near, strict=True):
-        for name, (low, high) in one.items():
+    for intervals_of_label, other in zip(exact, near, strict=True):
+        for name, (low, high) in intervals_of_label.items():
             assert other[name] == pytest.approx((low, high), abs=0.1 * (high - low)), name
 
 
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES)
-def test_sets_of_labels_are_what_tables_of_truth_values_are(made: tuple[int, int, int, str]) -> None:
-    _, _, targets, chosen = case(*made)
-    one, other = LabelSets.of(chosen), LabelSets.of(targets)
-    assert (one.dense() == chosen).all()
-    assert ((one & other).dense() == (chosen & targets)).all()
-    assert ((one - other).dense() == (chosen & ~targets)).all()
-    assert (one.per_row == chosen.sum(axis=1)).all()
-    assert (one.per_label == chosen.sum(axis=0)).all()
-    assert (one.same(other) == (chosen == targets).all(axis=1)).all()
+def test_sets_of_labels_are_what_tables_of_truth_values_are(size: tuple[int, int, int, str]) -> None:
+    _, _, targets, chosen = case(*size)
+    sets, other = LabelSets.of(chosen), LabelSets.of(targets)
+    assert (sets.dense() == chosen).all()
+    assert ((sets & other).dense() == (chosen & targets)).all()
+    assert ((sets - other).dense() == (chosen & ~targets)).all()
+    assert (sets.per_row == chosen.sum(axis=1)).all()
+    assert (sets.per_label == chosen.sum(axis=0)).all()
+    assert (sets.same(other) == (chosen == targets).all(axis=1)).all()
     assert (other.rarest() == plain_strata(targets)).all()
-    random = np.random.default_rng(made[0])
+    random = np.random.default_rng(size[0])
     weights, rows = random.random((3, len(chosen))), random.random(len(chosen)) < 0.5
-    assert one.sums(weights) == pytest.approx(weights @ chosen)
-    assert (one.take(rows).dense() == chosen[rows]).all()
+    assert sets.sums(weights) == pytest.approx(weights @ chosen)
+    assert (sets.take(rows).dense() == chosen[rows]).all()
     wanted = np.flatnonzero(random.random(chosen.shape[1]) < 0.5)
-    assert (one.only(wanted).dense() == chosen[:, wanted]).all()
-    assert all((one.column(label) == chosen[:, label]).all() for label in range(chosen.shape[1]))
-    assert [rows.tolist() for rows in one.by_label()] == [np.flatnonzero(column).tolist() for column in chosen.T]
-    assert one.equals(LabelSets.of(chosen)) == one.equals(one)
+    assert (sets.only(wanted).dense() == chosen[:, wanted]).all()
+    assert all((sets.column(label) == chosen[:, label]).all() for label in range(chosen.shape[1]))
+    assert [rows.tolist() for rows in sets.by_label()] == [np.flatnonzero(column).tolist() for column in chosen.T]
+    assert sets.equals(LabelSets.of(chosen)) == sets.equals(sets)
     missed, wrong = (table.astype(int) for table in (targets & ~chosen, chosen & ~targets))
     counts = missed.T @ wrong
     np.fill_diagonal(counts, (targets & chosen).sum(axis=0))
@@ -233,9 +233,9 @@ def test_sets_of_labels_are_what_tables_of_truth_values_are(made: tuple[int, int
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES)
-def test_scores_from_logits_in_parts_are_those_of_a_whole_table(made: tuple[int, int, int, str]) -> None:
-    logits, probabilities, targets, chosen = case(*made)
-    task = made[3]
+def test_scores_from_logits_in_parts_are_those_of_a_whole_table(size: tuple[int, int, int, str]) -> None:
+    logits, probabilities, targets, chosen = case(*size)
+    task = size[3]
     several = task == "multi_label"
     lazily = Calibration().scaled(logits, task)
     assert lazily.whole() == pytest.approx(probabilities, rel=1e-12)
@@ -251,8 +251,8 @@ def test_scores_from_logits_in_parts_are_those_of_a_whole_table(made: tuple[int,
     assert row_losses(lazily, targets, task) == pytest.approx(losses, rel=1e-9, abs=1e-12)
     assert confidence(lazily, chosen, task) == pytest.approx(sure, rel=1e-9, abs=1e-14)
     if several:
-        found = multi_label_metrics(lazily, chosen, targets)
-        assert found == pytest.approx(multi_label_metrics(probabilities, chosen, targets), rel=1e-9)
+        result = multi_label_metrics(lazily, chosen, targets)
+        assert result == pytest.approx(multi_label_metrics(probabilities, chosen, targets), rel=1e-9)
     else:
         assert single_label_metrics(lazily, targets.argmax(axis=1))["log_loss"] == pytest.approx(
             losses.mean(), abs=1e-9
@@ -260,22 +260,22 @@ def test_scores_from_logits_in_parts_are_those_of_a_whole_table(made: tuple[int,
     _same_calibration(calibration_metrics(lazily, lazily, targets, task), probabilities, targets, several=several)
 
 
-def _same_calibration(found: dict[str, Any], probabilities: Array, targets: Array, *, several: bool) -> None:
+def _same_calibration(result: dict[str, Any], probabilities: Array, targets: Array, *, several: bool) -> None:
     best = np.arange(len(probabilities)), probabilities.argmax(axis=1)
     claimed, true = (probabilities.ravel(), targets.ravel()) if several else (probabilities[best], targets[best])
     place = np.minimum((claimed * calibration.BINS).astype(int), calibration.BINS - 1)
     bins = [
         {
-            "count": (place == one).sum(),
-            "confidence": claimed[place == one].mean(),
-            "accuracy": true[place == one].mean(),
+            "count": (place == number).sum(),
+            "confidence": claimed[place == number].mean(),
+            "accuracy": true[place == number].mean(),
         }
-        for one in np.unique(place)
+        for number in np.unique(place)
     ]
     squares = (probabilities - targets) ** 2
-    assert found["brier"] == pytest.approx(squares.mean() if several else squares.sum(axis=1).mean(), abs=1e-12)
-    for one, expected in zip(found["bins"], bins, strict=True):
-        assert {name: one[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert result["brier"] == pytest.approx(squares.mean() if several else squares.sum(axis=1).mean(), abs=1e-12)
+    for row, expected in zip(result["bins"], bins, strict=True):
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_error_by_chance_of_many_claims_is_computed_as_draws_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,8 +291,8 @@ def test_the_error_by_chance_of_many_claims_is_computed_as_draws_find_it(monkeyp
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES, st.integers(1, 4))
-def test_rules_give_what_a_stable_order_of_the_labels_gives(made: tuple[int, int, int, str], k: int) -> None:
-    _, probabilities, _, _ = case(*made)
+def test_rules_give_what_a_stable_order_of_the_labels_gives(size: tuple[int, int, int, str], k: int) -> None:
+    _, probabilities, _, _ = case(*size)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     best = np.zeros(probabilities.shape, dtype=bool)
     np.put_along_axis(best, order[:, :k], values=True, axis=1)
@@ -301,8 +301,8 @@ def test_rules_give_what_a_stable_order_of_the_labels_gives(made: tuple[int, int
     over = probabilities >= 0.6
     rules = Decision("top_k", k=k), Decision(), Decision("threshold", [0.6]), Decision("threshold", [0.6], 1, True)
     expected = best, first, over, over | (first & ~over.any(axis=1, keepdims=True))
-    for found, table in zip(decide_all(rules, probabilities), expected, strict=True):
-        assert (found.dense() == table).all()
+    for result, table in zip(decide_all(rules, probabilities), expected, strict=True):
+        assert (result.dense() == table).all()
 
 
 # ---- scalings
@@ -318,14 +318,14 @@ def plain_loss(logits: Array, labels: Array, temperature: float) -> float:
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES)
-def test_no_other_temperature_has_a_lower_loss(made: tuple[int, int, int, str]) -> None:
-    logits, _, targets, _ = case(*made[:3], "single_label")
+def test_no_other_temperature_has_a_lower_loss(size: tuple[int, int, int, str]) -> None:
+    logits, _, targets, _ = case(*size[:3], "single_label")
     labels = targets.argmax(axis=1)
-    found = fit_temperature(logits, labels)
-    assert 0.05 <= found <= 20
-    for other in (*(found * np.array([0.99, 0.9999, 1.0001, 1.01])), 0.05, 1.0, 20.0):
+    result = fit_temperature(logits, labels)
+    assert 0.05 <= result <= 20
+    for other in (*(result * np.array([0.99, 0.9999, 1.0001, 1.01])), 0.05, 1.0, 20.0):
         if 0.05 <= other <= 20:
-            assert plain_loss(logits, labels, found) <= plain_loss(logits, labels, float(other)) + 1e-12
+            assert plain_loss(logits, labels, result) <= plain_loss(logits, labels, float(other)) + 1e-12
 
 
 @WILD
@@ -339,7 +339,7 @@ def test_a_platt_scaling_is_the_logistic_regression_of_scikit_learn(seed: int, r
     )
     if apart:  # a slope without end, but for the penalty
         truth[:, 0] = logits[:, 0] > np.quantile(logits[:, 0], 0.8)
-    found = fit_calibration(logits, truth, method="platt", label_names=list("abc"), min_positives=1)
+    result = fit_calibration(logits, truth, method="platt", label_names=list("abc"), min_positives=1)
     for label in range(3):
         z, positive = logits[:, label].astype(np.float64), truth[:, label]
         if positive.all() or not positive.any():
@@ -347,7 +347,7 @@ def test_a_platt_scaling_is_the_logistic_regression_of_scikit_learn(seed: int, r
         model = LogisticRegression(C=1e4, tol=1e-10, max_iter=20_000).fit(z[:, None], positive)
         expected = float(model.coef_[0, 0]), float(model.intercept_[0])
         if expected[0] > 1e-3:
-            assert (found.slopes[label], found.offsets[label]) == pytest.approx(
+            assert (result.slopes[label], result.offsets[label]) == pytest.approx(
                 expected, rel=2e-3 if apart else 2e-5, abs=1e-4
             )
 
@@ -356,10 +356,10 @@ def test_all_labels_together_are_scaled_by_one_regression_on_all_logits() -> Non
     random = np.random.default_rng(0)
     logits = random.normal(-1, 2, (90, 4)).astype(np.float32)
     truth = random.random(logits.shape) < expit(0.7 * logits - 1)
-    found = fit_calibration(logits, truth, method="platt", label_names=list("abcd"), min_positives=1000)
+    result = fit_calibration(logits, truth, method="platt", label_names=list("abcd"), min_positives=1000)
     model = LogisticRegression(C=1e4, tol=1e-10).fit(logits.astype(np.float64).reshape(-1, 1), truth.ravel())
-    assert found.slopes == pytest.approx([model.coef_[0, 0]] * 4, rel=1e-6)
-    assert found.offsets == pytest.approx([model.intercept_[0]] * 4, rel=1e-6)
+    assert result.slopes == pytest.approx([model.coef_[0, 0]] * 4, rel=1e-6)
+    assert result.offsets == pytest.approx([model.intercept_[0]] * 4, rel=1e-6)
 
 
 # ---- thresholds
@@ -368,10 +368,10 @@ def test_all_labels_together_are_scaled_by_one_regression_on_all_logits() -> Non
 @WILD
 @pytest.mark.usefixtures("parts")
 @given(CASES, st.sampled_from([0.5, 1.0, 2.0]))
-def test_expected_thresholds_are_the_best_cuts_of_sorted_scores(made: tuple[int, int, int, str], beta: float) -> None:
-    _, probabilities, targets, _ = case(*made[:3], "multi_label")
+def test_expected_thresholds_are_the_best_cuts_of_sorted_scores(size: tuple[int, int, int, str], beta: float) -> None:
+    _, probabilities, targets, _ = case(*size[:3], "multi_label")
     wanted = DecisionConfig(search="expected", min_positives=1, beta=beta)
-    macro = choose_decision(probabilities, targets, wanted, [*"abcdefg"][: made[2]]).thresholds
+    macro = choose_decision(probabilities, targets, wanted, [*"abcdefg"][: size[2]]).thresholds
     for scores, threshold in zip(probabilities.T, macro, strict=True):
         ranked = np.sort(scores)[::-1]
         value = (1 + beta**2) * np.cumsum(ranked) / (np.arange(1, len(ranked) + 1) + beta**2 * ranked.sum())
@@ -398,10 +398,10 @@ def test_one_threshold_of_many_scores_is_nearly_the_best_of_all(
     def value(threshold: float) -> float:
         taken = probabilities >= threshold
         counted = targets if observed else probabilities
-        hits, count, there = (counted * taken).sum(axis=0), taken.sum(axis=0), counted.sum(axis=0)
+        hits, count, true = (counted * taken).sum(axis=0), taken.sum(axis=0), counted.sum(axis=0)
         if objective == "micro_f1":
-            return float(2 * hits.sum() / (count.sum() + there.sum()))
-        return float((2 * hits / (count + there)).mean())
+            return float(2 * hits.sum() / (count.sum() + true.sum()))
+        return float((2 * hits / (count + true)).mean())
 
     best = best_single_threshold(probabilities, targets if observed else None, objective=objective)
     monkeypatch.setattr(decisions, "MOST_SORTED", 0)

@@ -41,7 +41,7 @@ TASKS = ["single_label", "multi_label"]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are made without pictures, which take longer than all the rest."""
+    """Runs are drawn without pictures, which take longer than all the rest."""
     monkeypatch.setattr("ftclf.plots.plot_confusion", lambda *_, **__: None)
 
 
@@ -81,7 +81,7 @@ def make(folder: Path, labels: int, task: str, *, rows: int = 400, seed: int = 0
         },
     )
     write_json(run.manifest, about)
-    others = {name: vars(one) for name, one in info.other_decisions.items()}
+    others = {name: vars(rule) for name, rule in info.other_decisions.items()}
     write_json(
         run.checkpoint / "ftclf.json",
         {"label_names": names, "decision": vars(info.decision), "other_decisions": others},
@@ -98,21 +98,21 @@ def test_predictions_of_many_labels_are_read_as_those_of_few(tmp_path: Path, lab
     names = [f"=label {number}" for number in range(labels)]
     assert ("p_=label 0" in table.column_names) == (labels <= WIDE)
     assert ("top_labels" in table.column_names) == (labels > WIDE)
-    found = read_predictions(run.predictions / "test.parquet", names, texts=True)
-    assert found.targets.equals(evaluation.targets)
-    assert found.chosen.equals(evaluation.chosen)
-    assert found.losses == pytest.approx(evaluation.losses, rel=1e-9)
-    assert found.texts[7] == "text 7"
-    assert found.columns == {"source": ["a", "b"] * 200}
+    result = read_predictions(run.predictions / "test.parquet", names, texts=True)
+    assert result.targets.equals(evaluation.targets)
+    assert result.chosen.equals(evaluation.chosen)
+    assert result.losses == pytest.approx(evaluation.losses, rel=1e-9)
+    assert result.texts[7] == "text 7"
+    assert result.columns == {"source": ["a", "b"] * 200}
     known = evaluation.chosen & evaluation.targets
     given = np.take_along_axis(evaluation.probabilities.whole()[known.rows], known.ids[:, None].astype(int), axis=1)
-    assert found.probability(known.rows, known.ids) == pytest.approx(given[:, 0], abs=1e-6)
+    assert result.probability(known.rows, known.ids) == pytest.approx(given[:, 0], abs=1e-6)
     outcome = read_outcome(run)
     assert outcome.draws.observed["accuracy"] == pytest.approx(float(evaluation.chosen.same(evaluation.targets).mean()))
     if labels > WIDE:
         listed = table["top_probabilities"].to_pylist()
         assert all(len(row) >= TOP and row == sorted(row, reverse=True) for row in listed)
-        assert not found.probability(np.array([3]), np.array([1]))  # a label that is not listed
+        assert not result.probability(np.array([3]), np.array([1]))  # a label that is not listed
 
 
 @pytest.mark.parametrize("labels", [WIDE, WIDE + 1])
@@ -178,8 +178,8 @@ def test_what_is_shown_of_many_labels_are_those_confused_most_side_by_side() -> 
     counts = (random.random((300, 300)) < 0.001).astype(np.int64) + np.diag(random.integers(5, 90, 300))
     groups = [[7, 250, 90], [30, 31], [299, 12, 150, 200]]
     for group in groups:
-        for one in group:
-            counts[one, [other for other in group if other != one]] += 20
+        for label in group:
+            counts[label, [other for other in group if other != label]] += 20
     shown = worst_labels(counts)
     assert len(shown) == SHOWN
     for group in groups:
@@ -222,8 +222,10 @@ def test_no_axis_of_scores_begins_below_0(values: list[float]) -> None:
 
 
 def test_no_drawn_axis_of_scores_begins_below_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bottoms = []
-    monkeypatch.setattr("ftclf.plots._save", lambda figure, _: bottoms.extend(one.get_ylim()[0] for one in figure.axes))
+    bottoms: list[float] = []
+    monkeypatch.setattr(
+        "ftclf.plots._save", lambda figure, _: bottoms.extend(axis.get_ylim()[0] for axis in figure.axes)
+    )
     history = [{"step": step, "loss": 0.01 * step, "validation_accuracy": 0.002 * step} for step in range(5)]
     plot_history(tmp_path / "h.png", history, "accuracy")
     plot_setting(tmp_path / "s.png", "method.r", [4, 8], {"test": [0.0, 0.9]}, "accuracy")
@@ -236,9 +238,9 @@ def test_no_drawn_axis_of_scores_begins_below_0(tmp_path: Path, monkeypatch: pyt
 @example(["aaaaaaaaa1zzzz9", "aaaaaaaaa1zzzz8", "aaaaaaaaa2zzzzz"], 6)
 @given(st.lists(st.text("ab…", max_size=14), max_size=12, unique=True), st.integers(6, 10))
 def test_cut_names_are_all_different_and_marked(names: list[str], longest: int) -> None:
-    found = short_names(names, longest)
-    assert len(set(found)) == len(names)
-    for name, short in zip(names, found, strict=True):
+    result = short_names(names, longest)
+    assert len(set(result)) == len(names)
+    for name, short in zip(names, result, strict=True):
         assert len(short) <= longest
         assert short == name or "…" in short
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: predictions, the counts of what is taken for what, a row per label, a picture."""
+"""Files of an evaluation: predictions, confusion counts, scores per label, and the picture of the confusions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def confusion_lines(counts: Counts, label_names: list[str]) -> Iterator[list[Any
     if len(label_names) > WIDE:
         yield ["true", "predicted", "count"]
         listed = counts.tocoo()
-        for row, column, count in zip(*(one.tolist() for one in (*listed.coords, listed.data)), strict=True):
+        for row, column, count in zip(*(values.tolist() for values in (*listed.coords, listed.data)), strict=True):
             yield [label_names[row], label_names[column], count]
         return
     yield ["true \\ predicted", *label_names]

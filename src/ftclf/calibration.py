@@ -25,7 +25,7 @@ Logits = NDArray[np.float32]
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures
 MOST_STEPS, NEAR = 100, 1e-9  # of the search for it, and the share by which the last step moves it at most
-MOST_DRAWN = 2**20  # claims whose error by chance is drawn; of more it is computed
+MOST_DRAWN = 2**20  # claims: the error by chance of more is computed, not drawn
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Calibration:
         return Probabilities(logits, self._scaling(task), look)
 
     def _scaling(self, task: str) -> Scaling:
-        """Return what scales logits of some rows, and with several labels a row of some labels alone."""
+        """Return the function that scales the logits of some rows and, with several labels per row, of some labels."""
         if task == "single_label":
             return partial(_by_temperature, self.temperature)
         if self.method == "platt":
@@ -67,7 +67,7 @@ def _by_temperature(temperature: float, logits: Logits, _: slice) -> Dense:
 
 
 def _by_platt(negated: NDArray[np.float64], offsets: NDArray[np.float64], logits: Logits, labels: slice) -> Dense:
-    """Scale by the negated slopes: the sigmoid wants its logits negated, and each pass over all of them counts."""
+    """Scale by negated slopes, since the sigmoid takes negated logits: one pass less over all of them."""
     wide = logits.astype(np.float64)
     wide *= negated[labels]
     wide -= offsets[labels]
@@ -101,8 +101,8 @@ def fit_calibration(
             for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
         ]
         return Calibration(method, steps=steps, guarded=guarded)
-    own = [found or shared for found in fit_each_label(logits, targets, ~few, shared)]
-    return Calibration("platt", slopes=[a for a, _ in own], offsets=[b for _, b in own], guarded=guarded)
+    pairs = [scaling or shared for scaling in fit_each_label(logits, targets, ~few, shared)]
+    return Calibration("platt", slopes=[a for a, _ in pairs], offsets=[b for _, b in pairs], guarded=guarded)
 
 
 def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
@@ -120,7 +120,7 @@ def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
         slope, curve = float((expected - wanted).mean()), float(spread.mean())
         low, high = (low, sharpness) if slope > 0 else (sharpness, high)
         step = sharpness - slope / curve if curve > 0 else sharpness
-        if not low < step < high:  # an end that was not tried yet, or the middle
+        if not low < step < high:  # a bound that was not tried yet, or the middle
             end = max(step, 1 / HOTTEST) if step <= low else min(step, 1 / COLDEST)
             step = end if end in (1 / HOTTEST, 1 / COLDEST) else (low * high) ** 0.5
         if abs(step - sharpness) < NEAR * sharpness:
@@ -166,7 +166,7 @@ def calibration_metrics(raw: Given, scaled: Given, targets: Labels, task: str) -
 
     One label a row: of the most probable label (Guo et al. 2017). Several: of every label of every row.
     """
-    after, before = (_Claims.of(Probabilities.of(one), LabelSets.of(targets), task) for one in (scaled, raw))
+    after, before = (_Claims.of(Probabilities.of(given), LabelSets.of(targets), task) for given in (scaled, raw))
     return {
         "ece": expected_calibration_error(after.bins()),
         "ece_by_chance": after.error_by_chance(),
@@ -180,11 +180,11 @@ def calibration_metrics(raw: Given, scaled: Given, targets: Labels, task: str) -
 
 @dataclass
 class _Claims:
-    """What is known of every probability that is claimed, and of whether it came true, in bins of confidence."""
+    """Probabilities that are claimed and whether they came true, summed in bins of confidence."""
 
     sums: NDArray[np.float64]  # (4, BINS): how many, confidence, how many came true, variance of that if all is right
     brier: float
-    claimed: NDArray[np.float64] | None  # each of them, unless there are too many
+    claimed: NDArray[np.float64] | None  # every claim, or None if they are too many
 
     @classmethod
     def of(cls, given: Probabilities, targets: LabelSets, task: str) -> _Claims:
@@ -205,9 +205,9 @@ class _Claims:
         return _means(self.sums)
 
     def error_by_chance(self) -> float:
-        """Return the error of claims without a fault; of many it is as good as certain, and not drawn.
+        """Return the calibration error of faultless claims: drawn, or of many claims computed.
 
-        In a bin it is the distance of a sum of many coins from its mean, which is a normal's.
+        The number that come true in a bin is then normal, and its mean distance from the mean is known.
         """
         if self.claimed is not None:
             return error_by_chance(self.claimed)
@@ -224,11 +224,11 @@ def _claims(part: Dense, sets: LabelSets, *, several: bool) -> tuple[NDArray[np.
 
 def _binned(claimed: NDArray[np.float64], true: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the sums of the bins, (4, BINS)."""
-    high = claimed[claimed >= 1 / BINS]  # of many labels few: the rest is what is left for the first bin
+    high = claimed[claimed >= 1 / BINS]  # few of many labels; the first bin takes the rest of the sums
     place = _bin(high)
     count, confident, squares = (
         np.bincount(place, weights, BINS).astype(np.float64) for weights in (None, high, high * high)
-    )  # of nothing numpy counts in whole numbers
+    )  # bincount of no rows gives integers
     count[0] += len(claimed) - len(high)
     confident[0] += claimed.sum() - high.sum()
     squares[0] += np.vdot(claimed, claimed) - np.vdot(high, high)

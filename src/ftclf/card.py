@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
 
 
-MOST_LABELS = 100  # with a row in the tables; a run's report and csv have more
+MOST_LABELS = 100  # rows of the tables; the report and the csv of a run have more
 EXAMPLES = 2  # a label
 LONGEST = 160  # characters of an example
 
 
 def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> dict[str, list[str]]:
-    """Return for each label the texts that the model gives it rightly and most surely; of many labels the commonest."""
+    """Return the most confident right texts per label; of many labels only the most common ones."""
     rows_of = (evaluation.chosen & evaluation.targets).by_label()
-    found = {}
+    texts = {}
     for label in common_labels(evaluation.targets.per_label.tolist(), MOST_LABELS):
         rows, several = rows_of[label], split.labels.ndim == 2
         sure = evaluation.probabilities.column(label) if several else evaluation.sure  # of what was given
         surest = rows[np.argsort(-sure[rows], kind="stable")[:EXAMPLES]]
-        found[label_names[label]] = [_shortened(split.texts[row]) for row in surest]
-    return found
+        texts[label_names[label]] = [_shortened(split.texts[row]) for row in surest]
+    return texts
 
 
 def model_card(
@@ -60,8 +60,8 @@ def model_card(
         f"{_cell(data_name(data.name, config.dataset.train))},",
         config.method.kind,
     ]
-    made = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
-    made += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
+    training = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
+    training += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
     notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
     return f"""# {" ".join(title)}
 
@@ -106,13 +106,13 @@ Texts are cut to {config.dataset.max_length} tokens.
 
 ## How it was made
 
-{", ".join(made)}.
+{", ".join(training)}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
 """
 
 
 def _listed(shown: int, labels: int) -> str:
-    """Return which labels the tables have, where these are not all."""
+    """Return a line that says which labels the tables show, if not all."""
     return f"\nThe {shown} labels with the most validation rows, of {labels:,}:\n" if shown < labels else ""
 
 

@@ -125,10 +125,10 @@ def read_outcome(run: Run) -> Outcome:
     names: list[str] = read_json(_label_file(run))["label_names"]
     path = _test_predictions(run)
     try:
-        found = read_predictions(path, names)
+        predictions = read_predictions(path, names)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise RunError(f"{path}: not the predictions that ftclf wrote ({error}); the file is damaged") from error
-    return Outcome(found.chosen, found.targets, found.losses)
+    return Outcome(predictions.chosen, predictions.targets, predictions.losses)
 
 
 def _test_predictions(run: Run) -> Path:

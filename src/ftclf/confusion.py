@@ -1,4 +1,4 @@
-"""What is taken for what: counts of pairs of labels, kept where they are not 0."""
+"""Confusion counts of pairs of labels, as sparse arrays: most pairs of many labels are never confused."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def as_counts(counts: Counts | NDArray[np.int64]) -> Counts:
     """Return counts, dense or sparse, as a sparse array in the order of its rows, without zeros."""
     from scipy.sparse import csr_array
 
-    found = csr_array(counts)
-    found.eliminate_zeros()
-    found.sort_indices()
-    return found
+    sparse = csr_array(counts)
+    sparse.eliminate_zeros()
+    sparse.sort_indices()
+    return sparse
 
 
 def _largest(counts: Counts, most: int) -> Counts:
@@ -74,7 +74,7 @@ def most_confused(
     """Return the pairs of different labels with the most errors, most first."""
     listed = errors_of(counts).tocoo()
     order = np.argsort(-listed.data, kind="stable")[:limit]
-    cells = zip(*(one[order].tolist() for one in (*listed.coords, listed.data)), strict=True)
+    cells = zip(*(values[order].tolist() for values in (*listed.coords, listed.data)), strict=True)
     return [
         {
             "true": label_names[row],
@@ -87,23 +87,23 @@ def most_confused(
 
 
 def worst_labels(counts: Counts | NDArray[np.int64], most: int = SHOWN) -> list[int]:
-    """Return the labels that are confused most with one another, those of many confusions side by side.
+    """Return the labels with the most confusions between one another, confused labels side by side.
 
-    The worst pair first, then whatever adds the most errors: a label that is confused with those that are in, or
-    another pair.
+    Greedy: the worst pair, then either the label with the most errors to and from the chosen labels, or the worst pair
+    among the others, whichever has more errors.
     """
     errors = errors_of(counts)
     both = as_counts(errors + errors.T)
     listed = both.tocoo()
     order = np.argsort(-listed.data, kind="stable")
-    rows, columns, counted = (one[order] for one in (*listed.coords, listed.data))
+    rows, columns, errors_of_pair = (values[order] for values in (*listed.coords, listed.data))
     taken: list[int] = []
     linked, at = np.zeros(both.shape[0]), 0
     while len(taken) < most:
         while at < len(rows) and (rows[at] in taken or columns[at] in taken):
             at += 1
         new, gain = int(linked.argmax()), linked.max()
-        apart = counted[at] if at < len(rows) and len(taken) + 2 <= most else 0
+        apart = errors_of_pair[at] if at < len(rows) and len(taken) + 2 <= most else 0
         if gain <= 0 and apart <= 0:
             break
         for label in [new] if gain >= apart else [int(rows[at]), int(columns[at])]:
@@ -114,7 +114,7 @@ def worst_labels(counts: Counts | NDArray[np.int64], most: int = SHOWN) -> list[
 
 
 def _side_by_side(both: Counts, labels: list[int]) -> list[int]:
-    """Return the labels in groups of those that are confused with one another, the group with the most errors first."""
+    """Return the labels clustered by their confusions, the cluster with the most errors first."""
     from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 
     if len(labels) < 3:
@@ -122,7 +122,7 @@ def _side_by_side(both: Counts, labels: list[int]) -> list[int]:
     near = both[labels][:, labels].toarray().astype(np.float64)
     distances = 1 / (1 + near[np.triu_indices(len(labels), 1)])
     tree = linkage(distances, "average", optimal_ordering=True)
-    group = fcluster(tree, 1 / 2, "distance")  # of one error or more between two of them on average
+    group = fcluster(tree, 1 / 2, "distance")  # one error or more per pair on average
     errors = np.bincount(group, weights=near.sum(axis=1))
     leaves = leaves_list(tree).tolist()
     return [labels[place] for place in sorted(leaves, key=lambda place: (-errors[group[place]], group[place]))]

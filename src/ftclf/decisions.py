@@ -25,10 +25,10 @@ from ftclf.metrics import Given, Labels
 from ftclf.probabilities import Dense, Probabilities
 from ftclf.ranking import LabelRanks, rank_label
 
-Truth = Labels | None  # what a row counts as a hit of a label: whether it has it, or (None) its probability
-MOST_SORTED = 2**22  # rows x labels: of more, one threshold for all labels is looked for among some of the scores
-CANDIDATES = 4096  # so many of them
-SAMPLED = 2**20  # rows x labels that are looked at to find these, and where a search begins
+Truth = Labels | None  # the labels that count as hits; None: each row counts as a hit by its probability
+MOST_SORTED = 2**22  # rows x labels: above, the single threshold for all labels is the best of CANDIDATES scores
+CANDIDATES = 4096
+SAMPLED = 2**20  # rows x labels: a sample for the candidates and for the start of a search
 
 
 @dataclass
@@ -56,16 +56,16 @@ class Decision:
 
 
 def decide_all(decisions: Iterable[Decision], probabilities: Given) -> list[LabelSets]:
-    """Return which labels each row gets by each of the rules; equal rules give the same sets."""
+    """Return the labels that each rule gives to each row; equal rules share their sets."""
     rules = [*decisions]
-    named = [(one.rule, *one.thresholds, one.k, one.at_least_one) for one in rules]
-    different = dict(zip(named, rules, strict=True))  # the rule that was asked for may be the best for its objective
+    named = [(rule.rule, *rule.thresholds, rule.k, rule.at_least_one) for rule in rules]
+    different = dict(zip(named, rules, strict=True))  # the configured rule is often among the others
     parts: dict[Any, list[LabelSets]] = {name: [] for name in different}
     for _, part in Probabilities.of(probabilities).chunks():
         for name, rule in different.items():
             parts[name].append(LabelSets.of(rule.decide(part)))
-    found = {name: LabelSets.stacked(of_rule) for name, of_rule in parts.items()}
-    return [found[name] for name in named]
+    sets = {name: LabelSets.stacked(of_rule) for name, of_rule in parts.items()}
+    return [sets[name] for name in named]
 
 
 def _most_probable(probabilities: Dense, count: int) -> NDArray[np.bool_]:
@@ -119,22 +119,22 @@ def best_label_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1
 
 
 def best_expected_threshold(scores: NDArray[np.float64], *, beta: float = 1.0) -> float:
-    """Return the threshold of one label with the best F-beta if each row has it as probably as its score says.
+    """Return the threshold of a label with the best expected F-beta, for scores that are calibrated probabilities.
 
-    A score is worth taking if it is above the best F over 1 + b: what is not is dropped until nothing is.
+    At the optimum every score above F / (1 + b) is taken: lower scores are dropped until none is left to drop.
     """
     b, total, taken = beta * beta, scores.sum(), scores
     if total <= 0:
         return 1.0
     while True:
         kept = taken[(1 + b) * taken > (1 + b) * taken.sum() / (len(taken) + b * total)]
-        if len(kept) in (0, len(taken)):  # none: what is left are scores so small that rounding makes them equal
+        if len(kept) in (0, len(taken)):  # none: the scores are so small that rounding makes them equal
             return _below(scores, float(taken.min()))
         taken = kept
 
 
 def best_observed_threshold(scores: NDArray[np.float64], positives: NDArray[np.int64], *, beta: float = 1.0) -> float:
-    """Return the threshold of one label with the best F-beta on rows some of which have it."""
+    """Return the threshold of a label with the best F-beta on rows of which the positives are known."""
     if not len(positives):
         return 1.0
     ranks, b = rank_label(scores, positives, places=0), beta * beta
@@ -163,7 +163,7 @@ def best_micro_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1
 
 
 def _expected_micro(given: Probabilities, start: float, b: float) -> float:
-    """Return the best micro F if the probabilities are right: what is taken lies above F / (1 + b) for every label."""
+    """Return the best expected micro F: every score above F / (1 + b) is taken, whatever its label."""
     value, first = start, True
     while True:
         hits, count, total = 0.0, 0, 0.0
@@ -173,42 +173,42 @@ def _expected_micro(given: Probabilities, start: float, b: float) -> float:
         attained = (1 + b) * hits / max(1e-12, count + b * total)
         if not first and attained <= value + 1e-12:
             return value
-        value, first = attained, False  # the first one may fall: the start is a guess
+        value, first = attained, False  # the first value may fall: the start is a guess
 
 
 def _observed_micro_thresholds(given: Probabilities, truth: LabelSets, b: float) -> list[float]:
     pairs = zip(given.columns(), truth.by_label(), strict=True)
     ranks = [rank_label(scores, positives, places=0) for scores, positives in pairs]
-    steps = [_Steps(one) for one in ranks]
+    steps = [_Steps(rank) for rank in ranks]
     value = 0.0
     while True:
-        chosen = [one.best(value, b) for one in steps]
-        hits = sum(float(one.hits[place]) for one, place in zip(steps, chosen, strict=True))
-        count = sum(int(one.taken[place]) for one, place in zip(steps, chosen, strict=True))
+        chosen = [step.best(value, b) for step in steps]
+        hits = sum(float(step.hits[place]) for step, place in zip(steps, chosen, strict=True))
+        count = sum(int(step.taken[place]) for step, place in zip(steps, chosen, strict=True))
         attained = (1 + b) * hits / max(1e-12, count + b * len(truth.ids))
         if attained <= value + 1e-12:
             break
         value = attained
     return [
-        _below(scores, float(one.scores[place - 1])) if place else _above(float(scores.max()))
-        for scores, one, place in zip(given.columns(), ranks, chosen, strict=True)
+        _below(scores, float(rank.scores[place - 1])) if place else _above(float(scores.max()))
+        for scores, rank, place in zip(given.columns(), ranks, chosen, strict=True)
     ]
 
 
 class _Steps:
-    """How many rows a label takes, and how many of them have it, for every threshold that may be best."""
+    """Rows and hits of a label for every threshold that may be the best."""
 
     def __init__(self, ranks: LabelRanks) -> None:
-        self.hits, self.taken = (np.concatenate([[0], one]) for one in (ranks.hits, ranks.taken))
+        self.hits, self.taken = (np.concatenate([[0], counts]) for counts in (ranks.hits, ranks.taken))
 
     def best(self, value: float, b: float) -> int:
         return int(np.argmax((1 + b) * self.hits - value * self.taken))
 
 
 def best_single_threshold(probabilities: Given, truth: Truth, *, objective: str, beta: float = 1.0) -> float:
-    """Return the one threshold for all labels with the best macro or micro F-beta.
+    """Return the single threshold for all labels with the best macro or micro F-beta.
 
-    It is the best of all scores, or, where they are too many to be sorted, of some thousands of them.
+    The best of all scores, or of CANDIDATES scores where there are too many to sort.
     """
     given, b = Probabilities.of(probabilities), beta * beta
     sets = None if truth is None else LabelSets.of(truth)
@@ -254,7 +254,7 @@ def _best_candidate(given: Probabilities, truth: LabelSets | None, objective: st
 
 
 def _candidates(given: Probabilities) -> NDArray[np.float64]:
-    """Return some of the scores, rising, with about as much probability between each two of them."""
+    """Return some scores, rising, with about equal sums of probability between neighbours."""
     ranked = np.sort(given.every(-(-given.values.size // SAMPLED)).whole(), axis=None)
     mass = np.cumsum(ranked)
     places = np.searchsorted(mass, np.linspace(0, mass[-1], CANDIDATES))
@@ -283,9 +283,9 @@ def best_subset_threshold(probabilities: Given, targets: Labels) -> float:
     candidates = np.unique(np.append(high[np.isfinite(high)], 1.0 + 1e-9))
     # right at t: low < t <= high
     right = np.searchsorted(np.sort(low), candidates, "left") - np.searchsorted(np.sort(high), candidates, "left")
-    best_one = float(candidates[np.argmax(right)])
-    below = low[low < best_one]
-    return (best_one + float(below.max())) / 2 if len(below) and np.isfinite(below.max()) else best_one
+    best_threshold = float(candidates[np.argmax(right)])
+    below = low[low < best_threshold]
+    return (best_threshold + float(below.max())) / 2 if len(below) and np.isfinite(below.max()) else best_threshold
 
 
 def _cuts(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -302,14 +302,14 @@ def _at(ranked: NDArray[np.float64], count: int) -> float:
 
 
 def _below(scores: NDArray[np.float64], lowest: float) -> float:
-    """Return a threshold that takes the scores from `lowest`, which is one of them."""
+    """Return a threshold that takes the scores from `lowest` up; `lowest` is a score."""
     return _between(lowest, float(scores[scores < lowest].max(initial=-np.inf)))
 
 
 def _between(taken: float, left: float) -> float:
-    """Return a threshold half way from the lowest score that is taken to the highest that is not.
+    """Return a threshold half way between the lowest score that is taken and the highest that is left.
 
-    Infinite where there is no such score.
+    `taken` is inf where no score is taken, `left` -inf where none is left.
     """
     if taken == np.inf:
         return _above(left)

@@ -112,8 +112,8 @@ def _settle_abstention(
     task: str,
     precision: float,
 ) -> None:
-    found = confidence_for_precision(confidence(probabilities, chosen, task), chosen.same(targets), precision)
-    decision.abstain_below, decision.wanted_precision = NEVER_SURE if found is None else found, precision
+    below = confidence_for_precision(confidence(probabilities, chosen, task), chosen.same(targets), precision)
+    decision.abstain_below, decision.wanted_precision = NEVER_SURE if below is None else below, precision
 
 
 def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Evaluation:
@@ -144,7 +144,7 @@ def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Ev
         _add_ranking(metrics, ranks, targets)
     if info.other_decisions:
         decided = zip(info.other_decisions.items(), others, draws_of_others, strict=True)
-        metrics["decisions"] = {name: _decided(one, given, targets, drawn) for (name, one), given, drawn in decided}
+        metrics["decisions"] = {name: _decided(rule, given, targets, drawn) for (name, rule), given, drawn in decided}
     by_rule = dict(zip(info.other_decisions, others, strict=True))
     return Evaluation(metrics, probabilities, chosen, by_rule, targets, counts, sure, losses, draws)
 
@@ -168,11 +168,11 @@ def _per_class(
     chosen: LabelSets, targets: LabelSets, label_names: list[str], intervals: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     rows = per_class_metrics(chosen, targets, label_names)
-    return [{**row, "intervals": found} for row, found in zip(rows, intervals, strict=True)]
+    return [{**row, "intervals": of_label} for row, of_label in zip(rows, intervals, strict=True)]
 
 
 def _add_ranking(metrics: dict[str, Any], ranks: list[LabelRanks], targets: LabelSets) -> None:
-    """Add what several labels a row have besides: ranking scores of each label, and their intervals."""
+    """Add the ranking scores of each label and their intervals, which several labels per row have."""
     macro, intervals = ranking_intervals(ranks, targets)
     metrics["intervals"] |= {} if macro is None else {"macro_average_precision": macro}
     for row, scores, more in zip(metrics["per_class"], per_class_ranking(ranks), intervals, strict=True):

@@ -1,4 +1,4 @@
-"""How far a score would scatter on other test rows of the same kind: 95 % bootstrap intervals.
+"""Bootstrap intervals (95 %): how far a score would scatter on other test rows of the same kind.
 
 Rows are drawn again within their label (stratified), the classes' sizes as chance would have them. Within a class of n
 rows, n - 1 are drawn and count n / (n - 1) times, or small classes would scatter too little (Rao and Wu 1988). The
@@ -88,20 +88,20 @@ def draw_several(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[ScoreDraws]:
-    """Score several answers to the same rows on the same draws; the scores of each label are those of the first."""
+    """Score several answers to the same rows on the same draws; only the first has intervals of each label."""
     truth = LabelSets.of(targets)
-    sets = [LabelSets.of(one) for one in chosen]
-    sides = {id(one): _Side(one, truth, losses) for one in sets}
+    answers = [LabelSets.of(sets) for sets in chosen]
+    sides = {id(sets): _Side(sets, truth, losses) for sets in answers}
     for weights in _draws(truth.rarest(), draws, seed):
-        there = truth.sums(weights)
+        support = truth.sums(weights)
         for place, side in enumerate(sides.values()):
-            side.draw(weights, there, per_class=place == 0)
+            side.draw(weights, support, per_class=place == 0)
     scored = {name: side.scored(truth) for name, side in sides.items()}
-    return [scored[id(one)] for one in sets]
+    return [scored[id(sets)] for sets in answers]
 
 
 class _Side:
-    """One set of answers, and its scores on the draws so far."""
+    """The answers of a classifier or rule, and their scores on the draws so far."""
 
     def __init__(self, chosen: LabelSets, truth: LabelSets, losses: NDArray[np.float64]) -> None:
         self.chosen, self.hits = chosen, chosen & truth
@@ -109,27 +109,27 @@ class _Side:
         self.scores: list[dict[str, NDArray[np.float64]]] = []
         self.per_class: list[dict[str, NDArray[np.float64]]] = []
 
-    def draw(self, weights: NDArray[np.float64], there: NDArray[np.float64], *, per_class: bool) -> None:
-        """Score some draws; `there` are the weights of the labels' rows, (draws, labels)."""
-        sums = self.hits.sums(weights), self.chosen.sums(weights), there
+    def draw(self, weights: NDArray[np.float64], support: NDArray[np.float64], *, per_class: bool) -> None:
+        """Score some draws; `support` are the weights of the rows of each label, (draws, labels)."""
+        sums = self.hits.sums(weights), self.chosen.sums(weights), support
         scores, rates = _scores(*sums, weights @ self.per_row, len(self.chosen))
         self.scores.append(scores)
         if per_class:
             self.per_class.append(rates)
 
     def scored(self, truth: LabelSets) -> ScoreDraws:
-        hits, given, support = (one.per_label.astype(np.float64) for one in (self.hits, self.chosen, truth))
+        hits, given, support = (sets.per_label.astype(np.float64) for sets in (self.hits, self.chosen, truth))
         per_row = self.per_row.sum(axis=0, keepdims=True)
         observed, rates = _scores(hits[None], given[None], support[None], per_row, len(truth))
         trials = {"precision": given, "recall": support, "f1": (given + support) / 2}
         per_class = {
             name: intervals_of(
-                np.concatenate([one[name] for one in self.per_class]), rates[name][0], trials=trials[name]
+                np.concatenate([rates[name] for rates in self.per_class]), rates[name][0], trials=trials[name]
             )
             for name in (trials if self.per_class else {})
         }
         return ScoreDraws(
-            {name: np.concatenate([one[name] for one in self.scores]) for name in observed},
+            {name: np.concatenate([drawn[name] for drawn in self.scores]) for name in observed},
             {name: float(values[0]) for name, values in observed.items()},
             len(truth),
             per_class,
@@ -149,27 +149,27 @@ def ranking_intervals(
         return None, [{} for _ in ranks]
     drawn = np.concatenate(
         [
-            np.stack([one.drawn(weights) for one in ranks], axis=2)
+            np.stack([rank.drawn(weights) for rank in ranks], axis=2)
             for weights in _weights_of_rows(truth.rarest(), draws, seed)
         ],
         axis=1,
     )  # (2, draws, labels)
-    observed = np.array([[one.average_precision or 0.0, one.auroc or 0.0] for one in ranks]).T
+    observed = np.array([[rank.average_precision or 0.0, rank.auroc or 0.0] for rank in ranks]).T
     macro = interval_of(drawn[0][:, present].mean(axis=1), float(observed[0, present].mean()))
-    found: dict[str, NDArray[np.float64]] = {}
+    intervals: dict[str, NDArray[np.float64]] = {}
     for name, values, of_rows, known in zip(
         ("average_precision", "auroc"), drawn, observed, (present, both), strict=True
     ):
-        found[name] = np.full((len(ranks), 2), np.nan)
-        found[name][known] = intervals_of(values[:, known], of_rows[known])
-    return macro, _by_label(found)
+        intervals[name] = np.full((len(ranks), 2), np.nan)
+        intervals[name][known] = intervals_of(values[:, known], of_rows[known])
+    return macro, _by_label(intervals)
 
 
-def _by_label(found: dict[str, NDArray[np.float64]]) -> list[dict[str, Interval]]:
-    """Turn intervals, (labels, 2) each, into those of each label; one that is not a number is left out."""
-    if not found:
+def _by_label(intervals: dict[str, NDArray[np.float64]]) -> list[dict[str, Interval]]:
+    """Turn intervals, (labels, 2) each, into those of each label, without those that are NaN."""
+    if not intervals:
         return []
-    columns = [[(name, pair) for pair in values.tolist()] for name, values in found.items()]
+    columns = [[(name, pair) for pair in values.tolist()] for name, values in intervals.items()]
     return [
         {name: (low, high) for name, (low, high) in of_label if low == low} for of_label in zip(*columns, strict=True)
     ]
@@ -178,24 +178,24 @@ def _by_label(found: dict[str, NDArray[np.float64]]) -> list[dict[str, Interval]
 def _scores(
     hits: NDArray[np.float64],
     given: NDArray[np.float64],
-    there: NDArray[np.float64],
+    support: NDArray[np.float64],
     per_row: NDArray[np.float64],
     rows: int,
 ) -> tuple[Sums, Sums]:
-    """Turn weighted sums into scores: of hits, given and true labels (draws, labels), of right rows and losses."""
-    f1, labels = ratio(2 * hits, given + there), hits.shape[1]
-    all_given, all_there, all_hits = given.sum(axis=1), there.sum(axis=1), hits.sum(axis=1)
+    """Turn weighted sums of hits, given and true labels (draws, labels), right rows and losses into scores."""
+    f1, labels = ratio(2 * hits, given + support), hits.shape[1]
+    all_given, all_true, all_hits = given.sum(axis=1), support.sum(axis=1), hits.sum(axis=1)
     exact = per_row[:, 0] / rows
     scores = {
         "accuracy": exact,
         "subset_accuracy": exact,
         "macro_f1": f1.mean(axis=1),
-        "micro_f1": ratio(2 * all_hits, all_given + all_there),
-        "weighted_f1": ratio((f1 * there).sum(axis=1), all_there),
-        "hamming_loss": (all_given + all_there - 2 * all_hits) / (rows * labels),
+        "micro_f1": ratio(2 * all_hits, all_given + all_true),
+        "weighted_f1": ratio((f1 * support).sum(axis=1), all_true),
+        "hamming_loss": (all_given + all_true - 2 * all_hits) / (rows * labels),
         "log_loss": per_row[:, 1] / rows,
     }
-    return scores, {"precision": ratio(hits, given), "recall": ratio(hits, there), "f1": f1}
+    return scores, {"precision": ratio(hits, given), "recall": ratio(hits, support), "f1": f1}
 
 
 def interval_of(
@@ -228,15 +228,15 @@ def intervals_of(
     share = (below + (ranked <= observed[:, None] + 1e-9).sum(axis=1)) / (2 * draws)
     bias = ndtri(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
     half = ndtri((100 + level) / 200)
-    found = np.column_stack([_quantile(ranked, ndtr(2 * bias + side * half)) for side in (-1, 1)])
+    ends = np.column_stack([_quantile(ranked, ndtr(2 * bias + side * half)) for side in (-1, 1)])
     if trials is not None:
         same = (ranked[:, -1] - ranked[:, 0] < 1e-12) & (trials > 0)
-        found[same] = np.column_stack(wilson(observed[same] * trials[same], trials[same]))
-    return np.round(found, 6)
+        ends[same] = np.column_stack(wilson(observed[same] * trials[same], trials[same]))
+    return np.round(ends, 6)
 
 
 def _quantile(ranked: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one quantile of each row, between the two values beside it, as numpy's percentile does."""
+    """Return a quantile of each row by linear interpolation, as numpy's percentile does."""
     place = share * (ranked.shape[1] - 1)
     lower = np.minimum(np.floor(place).astype(np.int64), max(0, ranked.shape[1] - 2))
     rows = np.arange(len(ranked))
@@ -287,9 +287,9 @@ def _classes_together(sizes: NDArray[np.int64], count: int) -> Iterator[slice]:
 
 
 def _within(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return the share that each row of some classes has of its class in each draw: they add up to one.
+    """Return the share of each row in its class in each draw, (count, rows), class after class; they add up to one.
 
-    Shape (count, rows), the classes one after the other. What is picked is what a call for each class would pick.
+    The picks are those of a call per class: numpy draws bounded integers one by one, in this order.
     """
     rows, taken = int(sizes.sum()), np.maximum(1, sizes - 1)
     if len(sizes) == 1:

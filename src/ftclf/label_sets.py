@@ -1,4 +1,4 @@
-"""Which labels each row has, as lists of ids: truth values for 5,000 labels would be 200 MB of mostly false."""
+"""Label sets: the labels of each row as ids. Truth values for 40,000 rows and 5,000 labels would take 200 MB."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CELLS = 2**17  # rows x labels at a time: 1 MB in float64, which a core has at hand while it is worked on
-MOST_IDS = 2**22  # labels of rows at a time: a signal never waits long
-WIDE = 200  # labels: with more of them, files list what there is, in place of a column per label
-DENSE = 0.05  # share of cells from which a product of whole matrices is faster than one of lists
+CELLS = 2**17  # rows x labels per step: 1 MB in float64, which fits into a core's cache
+MOST_IDS = 2**22  # ids per step: bounds the time of one call, in which no signal is obeyed
+WIDE = 200  # labels: above, files have lists in place of a column per label
+DENSE = 0.05  # share of cells from which a dense product is faster than a sparse one
 
 Ids = NDArray[Any]  # whole numbers, as small as the number of labels allows
 
 
 def chunks(rows: int, labels: int, *, most: int | None = None) -> Iterator[slice]:
-    """Yield slices of the rows that hold at most so many truth values or probabilities each; CELLS if not said."""
+    """Yield slices of the rows with at most `most` truth values or probabilities each; CELLS by default."""
     step = max(1, (most or CELLS) // max(1, labels))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def pieces(sizes: NDArray[np.int64], most: int) -> list[int]:
-    """Return where pieces begin and end whose sizes add up to about `most`."""
+    """Return the bounds of pieces whose sizes add up to about `most`."""
     block = np.cumsum(sizes) // most
     return [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(sizes)]
 
@@ -54,10 +54,10 @@ class LabelSets:
 
     @classmethod
     def stacked(cls, parts: Iterable[LabelSets]) -> LabelSets:
-        """Return the rows of the parts, one part after the other."""
+        """Return the rows of all parts in their order."""
         parts = [*parts]
-        counts = np.concatenate([[0], *(one.per_row for one in parts)])
-        return cls(np.cumsum(counts), np.concatenate([one.ids for one in parts]), parts[0].labels)
+        counts = np.concatenate([[0], *(part.per_row for part in parts)])
+        return cls(np.cumsum(counts), np.concatenate([part.ids for part in parts]), parts[0].labels)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -98,14 +98,14 @@ class LabelSets:
     def only(self, wanted: NDArray[np.int64]) -> LabelSets:
         """Return all rows with these labels alone, numbered by their place in `wanted`, which rises."""
         parts = (self.part(rows) for rows in self._pieces())
-        kept = LabelSets.stacked(one._kept(np.isin(one.ids, wanted)) for one in parts)
+        kept = LabelSets.stacked(part._kept(np.isin(part.ids, wanted)) for part in parts)
         return LabelSets(kept.starts, np.searchsorted(wanted, kept.ids).astype(self.ids.dtype), len(wanted))
 
     def dense(self) -> NDArray[np.bool_]:
         """Return truth values, (rows, labels)."""
-        found = np.zeros(self.shape, dtype=bool)
-        found[self.rows, self.ids] = True
-        return found
+        truth = np.zeros(self.shape, dtype=bool)
+        truth[self.rows, self.ids] = True
+        return truth
 
     def __and__(self, other: LabelSets) -> LabelSets:
         """Return the labels that a row has in both."""
@@ -117,8 +117,8 @@ class LabelSets:
 
     def _where(self, other: LabelSets, *, both: bool) -> LabelSets:
         pairs = ((self.part(rows), other.part(rows)) for rows in self._pieces(other))
-        kept = ((one, np.isin(one.keys, two.keys, assume_unique=True, kind="sort") == both) for one, two in pairs)
-        return LabelSets.stacked(one._kept(places) for one, places in kept) if len(self) else self
+        kept = ((a, np.isin(a.keys, b.keys, assume_unique=True, kind="sort") == both) for a, b in pairs)
+        return LabelSets.stacked(part._kept(places) for part, places in kept) if len(self) else self
 
     def _kept(self, places: NDArray[np.bool_]) -> LabelSets:
         """Return the sets with some of the ids alone, by a mask of them."""
@@ -136,10 +136,10 @@ class LabelSets:
 
     def column(self, label: int) -> NDArray[np.bool_]:
         """Return which rows have a label, (rows,)."""
-        found = np.zeros(len(self), dtype=bool)
+        has_label = np.zeros(len(self), dtype=bool)
         places = np.flatnonzero(self.ids == label)
-        found[np.searchsorted(self.starts, places, side="right") - 1] = True
-        return found
+        has_label[np.searchsorted(self.starts, places, side="right") - 1] = True
+        return has_label
 
     def by_label(self) -> list[NDArray[np.int64]]:
         """Return the rows of each label, rising."""
@@ -151,10 +151,10 @@ class LabelSets:
         order = np.lexsort((np.arange(self.labels), self.per_label))  # with as many rows the first counts as rarer
         rank = np.empty(self.labels, dtype=np.int64)
         rank[order] = np.arange(self.labels)
-        found, has = np.full(len(self), -1, dtype=np.int64), self.per_row > 0
-        if has.any():
-            found[has] = order[np.minimum.reduceat(rank[self.ids], self.starts[:-1][has])]
-        return found
+        rarest, has_labels = np.full(len(self), -1, dtype=np.int64), self.per_row > 0
+        if has_labels.any():
+            rarest[has_labels] = order[np.minimum.reduceat(rank[self.ids], self.starts[:-1][has_labels])]
+        return rarest
 
     def sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much the rows of each label weigh, (draws, labels), for weights of the rows (draws, rows)."""
@@ -175,7 +175,7 @@ class LabelSets:
         return csr_array((ones, self.ids.astype(np.int32), self.starts.astype(np.int32)), shape=self.shape)
 
     def _pieces(self, other: LabelSets | None = None) -> Iterator[slice]:
-        """Yield slices of the rows in which they have few labels together, here and there: all of them as a rule."""
+        """Yield slices of the rows with at most about MOST_IDS ids, those of `other` included."""
         sizes = self.per_row + (other.per_row if other else 0)
         return itertools.starmap(slice, itertools.pairwise(pieces(sizes, MOST_IDS)))
 

@@ -1,8 +1,7 @@
 """From probabilities and labels to numbers. Names and definitions are scikit-learn's.
 
-Labels are ids of shape (rows,), truth values (rows, labels), or sets. Probabilities always have the shape
-(rows, labels). Nothing here needs more memory than some rows of them at a time, or more time than grows with rows x
-labels: 5,000 labels are no more than 40,000 rows of them.
+Labels are ids of shape (rows,), truth values (rows, labels), or label sets. Probabilities always have the shape
+(rows, labels) and are computed some rows at a time; time grows with rows x labels, never with labels x labels.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ Labels = LabelSets | NDArray[np.bool_]
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Dense:
     """Turn logits into probabilities that add up to one a row, in float64."""
-    found = logits.astype(np.float64)
-    found -= logits.max(axis=1, keepdims=True)
-    np.exp(found, out=found)
-    found /= found.sum(axis=1, keepdims=True)
-    return found
+    shares = logits.astype(np.float64)
+    shares -= logits.max(axis=1, keepdims=True)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def sigmoid(logits: NDArray[np.floating[Any]]) -> Dense:
@@ -56,10 +55,10 @@ def log_of(probabilities: Dense) -> NDArray[np.float32]:
 
 
 def _in_parts(values: Dense, function: Callable[[Dense], Dense]) -> NDArray[np.float32]:
-    found = np.empty(values.shape, dtype=np.float32)
+    turned = np.empty(values.shape, dtype=np.float32)
     for rows in chunks(*values.shape):
-        found[rows] = function(values[rows])
-    return found
+        turned[rows] = function(values[rows])
+    return turned
 
 
 def single_label_metrics(probabilities: Given, labels: NDArray[np.int64]) -> dict[str, float]:
@@ -87,26 +86,26 @@ def single_label_metrics(probabilities: Given, labels: NDArray[np.int64]) -> dic
 def row_losses(probabilities: Given, targets: Labels, task: str) -> NDArray[np.float64]:
     """Return the log loss of each row: of its label, or the mean over labels; their mean is the split's log loss."""
     given, wanted = Probabilities.of(probabilities), LabelSets.of(targets)
-    found, least = np.empty(len(given)), np.finfo(np.float64).eps
+    losses, least = np.empty(len(given)), np.finfo(np.float64).eps
     for rows, part in given.chunks():
         part, sets = np.clip(part, least, 1 - 1e-15), wanted.part(rows)
         of_targets = part[sets.rows, sets.ids]
         if task == "multi_label":
             lost = np.log(of_targets) - np.log1p(-of_targets)
-            found[rows] = -(_log_of_rest(part).sum(axis=1) + _per_row(sets, lost)) / sets.labels
+            losses[rows] = -(_log_of_rest(part).sum(axis=1) + _per_row(sets, lost)) / sets.labels
         else:
-            found[rows] = -np.log(of_targets)
-    return found
+            losses[rows] = -np.log(of_targets)
+    return losses
 
 
 def _log_of_rest(part: Dense) -> Dense:
-    """Return the logarithm of 1 - p; log1p would take four times as long, for digits that a sum loses."""
+    """Return log(1 - p) in place; log1p takes four times as long for digits that the sum loses."""
     np.subtract(1, part, out=part)
     return np.log(part, out=part)
 
 
 def _per_row(sets: LabelSets, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sum of one value for each label of each row, (rows,)."""
+    """Return the sum of the values of each row's labels, (rows,)."""
     return np.bincount(sets.rows, weights=values, minlength=len(sets)).astype(np.float64)
 
 
@@ -118,7 +117,7 @@ def ranking_metrics(probabilities: Given, targets: Labels, ranks: list[LabelRank
     """
     given, wanted = Probabilities.of(probabilities), LabelSets.of(targets)
     ranks = ranks_of_labels(given, wanted, drawn=False) if ranks is None else ranks
-    precisions = [one.average_precision for one in ranks if one.average_precision is not None]
+    precisions = [rank.average_precision for rank in ranks if rank.average_precision is not None]
     losses, ranked = 0.0, 0.0
     for rows, part in given.chunks():
         sets = wanted.part(rows)
@@ -153,7 +152,7 @@ def _ranking_precisions(part: Dense, sets: LabelSets) -> NDArray[np.float64]:
 
 
 def _pairs(rows: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one number for a row and a rank, which rises with both."""
+    """Return a number for each pair of row and rank that rises with both."""
     return rows * (int(ranks.max(initial=0)) + 1) + ranks
 
 
@@ -166,18 +165,18 @@ def multi_label_metrics(
 
 
 def set_metrics(chosen: LabelSets, targets: LabelSets) -> dict[str, float]:
-    """Return what is known of chosen labels without their probabilities."""
+    """Return the multi-label scores of chosen labels that need no probabilities."""
     hits = chosen & targets
     f1, support = _rates(chosen, targets, hits)["f1"], targets.per_label
-    given, there, both = (float(len(one.ids)) for one in (chosen, targets, hits))
+    given, true, both = (float(len(sets.ids)) for sets in (chosen, targets, hits))
     per_row = ratio((2 * hits.per_row).astype(np.float64), (chosen.per_row + targets.per_row).astype(np.float64))
     return {
         "macro_f1": float(f1.mean()),
-        "micro_f1": 2 * both / (given + there) if given + there else 0.0,
-        "weighted_f1": float(np.average(f1, weights=support)) if there else 0.0,
+        "micro_f1": 2 * both / (given + true) if given + true else 0.0,
+        "weighted_f1": float(np.average(f1, weights=support)) if true else 0.0,
         "samples_f1": float(per_row.mean()),
         "subset_accuracy": float(chosen.same(targets).mean()),
-        "hamming_loss": (given + there - 2 * both) / (len(targets) * targets.labels),
+        "hamming_loss": (given + true - 2 * both) / (len(targets) * targets.labels),
     }
 
 
@@ -198,13 +197,13 @@ def _rates(chosen: LabelSets, targets: LabelSets, both: LabelSets | None = None)
     scikit-learn has them too; its import costs every training a second and 100 MB.
     """
     sets = (chosen & targets if both is None else both, chosen, targets)
-    hits, given, there = (one.per_label.astype(np.float64) for one in sets)
-    return {"precision": ratio(hits, given), "recall": ratio(hits, there), "f1": ratio(2 * hits, given + there)}
+    hits, given, true = (counted.per_label.astype(np.float64) for counted in sets)
+    return {"precision": ratio(hits, given), "recall": ratio(hits, true), "f1": ratio(2 * hits, given + true)}
 
 
 def per_class_ranking(ranks: list[LabelRanks]) -> list[dict[str, float | None]]:
     """Return average precision and AUROC of each label; None where a label is on no row or on all."""
-    return [{"average_precision": one.average_precision, "auroc": one.auroc} for one in ranks]
+    return [{"average_precision": rank.average_precision, "auroc": rank.auroc} for rank in ranks]
 
 
 def one_hot(labels: NDArray[np.int64], count: int) -> NDArray[np.bool_]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ftclf.label_sets import CELLS, LabelSets, chunks
 from ftclf.probabilities import LABELS_AT_A_TIME
 
-RIDGE = 1e-4  # on the slope: a few positives that are perfectly apart would have an endless one otherwise
-SAMPLED = 2**20  # logits from which the search begins where there are more
+RIDGE = 1e-4  # penalty on the slope, which has no bound where few positives are separated perfectly
+SAMPLED = 2**20  # logits: more are sampled for the start of the search
 MOST_STEPS = 200
-NEAR = 1e-5  # logits: what is left after a step that moves no row by more is its square
+NEAR = 1e-5  # logits: after a step that moves no row by more, the error is about its square
 ROUNDING = 1e-12  # by which a sum over the rows may be off
 LOWEST = -700.0  # a logit: below, its exponential is more than float64 holds
 
@@ -26,30 +26,30 @@ Sums = Callable[[Vector, Vector], NDArray[np.float64]]
 
 
 def fit_all_labels(logits: NDArray[Any], targets: LabelSets) -> tuple[float, float] | None:
-    """Return slope and offset of one regression on all logits (rows, labels); None where it would not rise."""
+    """Return slope and offset of one regression on all logits (rows, labels); None if its slope is not positive."""
     start = np.array([1.0]), np.array([0.0])
     step = -(-logits.size // SAMPLED)
     if step > 1:
         every = np.zeros(len(logits), dtype=bool)
         every[::step] = True
         start = _fit_together(logits[::step], targets.take(every), start) or start
-    found = _fit_together(logits, targets, start)
-    return _rising(found[0][0], found[1][0]) if found else None
+    fitted = _fit_together(logits, targets, start)
+    return _rising(fitted[0][0], fitted[1][0]) if fitted else None
 
 
 def fit_each_label(
     logits: NDArray[Any], targets: LabelSets, wanted: NDArray[np.bool_], start: tuple[float, float]
 ) -> list[tuple[float, float] | None]:
-    """Return slope and offset of each wanted label's own regression, (labels,); None where it would not rise."""
-    found: list[tuple[float, float] | None] = [None] * targets.labels
+    """Return slope and offset of each label, (labels,); None if it is not wanted or its slope is not positive."""
+    scalings: list[tuple[float, float] | None] = [None] * targets.labels
     places, rows_of = np.flatnonzero(wanted), targets.by_label()
     step = max(LABELS_AT_A_TIME, CELLS // max(1, len(logits)))
     for block in (places[at : at + step] for at in range(0, len(places), step)):
         z = np.ascontiguousarray(logits[:, block].T, dtype=np.float64)
         slopes, offsets = _fit_block(z, [rows_of[label] for label in block], start)
         for label, slope, offset in zip(block.tolist(), slopes, offsets, strict=True):
-            found[label] = _rising(slope, offset)
-    return found
+            scalings[label] = _rising(slope, offset)
+    return scalings
 
 
 def _rising(slope: float, offset: float) -> tuple[float, float] | None:
@@ -85,13 +85,13 @@ def _fit_block(z: NDArray[np.float64], positives: list[NDArray[np.int64]], start
 
 
 def _of_positives(slope: Vector, offset: Vector, logits: Any, count: Any) -> NDArray[np.float64]:
-    """Return what positives take off the sums, by the sum of their logits and their number."""
+    """Return the part of the sums that the positives take off, from the sum of their logits and their number."""
     none = np.zeros(len(slope))
     return np.stack([slope * logits + offset * count, logits + none, count + none, none, none, none])
 
 
 def _sums(z: NDArray[np.float64], slope: Vector, offset: Vector) -> NDArray[np.float64]:
-    """Return the six sums over the rows of each label, (6, labels), without what the positives take off."""
+    """Return the six sums over the rows of each label, (6, labels), before the positives are taken off."""
     x = z * slope[:, None]
     x += offset[:, None]
     np.maximum(x, LOWEST, out=x)
@@ -108,7 +108,7 @@ def _sums(z: NDArray[np.float64], slope: Vector, offset: Vector) -> NDArray[np.f
 
 
 def _newton(sums: Sums, ends: NDArray[np.float64], start: Fitted) -> Fitted:
-    """Return the slopes and offsets with the least log loss; a step that raises a label's loss is halved.
+    """Return the slopes and offsets with the least log loss; a step that raises a label's loss is shortened.
 
     `ends` are the lowest and the highest logit of each label, (labels, 2).
     """
@@ -133,10 +133,10 @@ def _newton(sums: Sums, ends: NDArray[np.float64], start: Fitted) -> Fitted:
 
 
 def _direction(known: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the step of Newton's method from the sums, (2, labels); none where they do not determine it."""
+    """Return the Newton step from the sums, (2, labels); 0 where they do not determine it."""
     _, by_slope, by_offset, slope_slope, slope_offset, offset_offset = known
     size = slope_slope * offset_offset - slope_offset**2
     along_slope = offset_offset * by_slope - slope_offset * by_offset
     along_offset = slope_slope * by_offset - slope_offset * by_slope
-    found = np.zeros((2, len(size)))
-    return np.divide(np.stack([along_slope, along_offset]), size, out=found, where=size > 0)  # type: ignore[no-any-return]
+    none = np.zeros((2, len(size)))
+    return np.divide(np.stack([along_slope, along_offset]), size, out=none, where=size > 0)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ LONGEST_NAME = 28  # characters of a label
 def plot_confusion(path: Path, counts: Counts | NDArray[np.int64], label_names: list[str], *, title: str) -> None:
     """Draw counts (left) and shares of each true label (right).
 
-    Of more labels than can be read, the counts of those that are confused most with one another.
+    Of more than SHOWN labels only the counts of those with the most confusions between one another.
     """
     counts = as_counts(counts)
     shown, heading = list(range(len(label_names))), title
@@ -40,13 +40,13 @@ def plot_confusion(path: Path, counts: Counts | NDArray[np.int64], label_names: 
 
 
 def _what_is_shown(counts: Counts, shown: list[int]) -> str:
-    """Return in words which part of a matrix is drawn."""
+    """Return the part of the matrix that is drawn, in words."""
     errors = errors_of(counts)
     inside = int(errors[shown][:, shown].sum())
     return (
-        f"{len(shown)} of {counts.shape[0]:,} labels, those confused most with one another\n"
+        f"{len(shown)} of {counts.shape[0]:,} labels: those with the most confusions between one another\n"
         f"({inside:,} of {counted(int(errors.sum()), 'error')}; colour: share of the true label's rows; "
-        "all counts: the csv beside it)"
+        "all counts are in the csv file of this name)"
     )
 
 
@@ -84,7 +84,7 @@ def _write(axis: Any, text: str, places: list[tuple[int, int]], points: int, col
 
 
 def plot_history(path: Path, history: list[dict[str, Any]], metric: str) -> None:
-    """Draw the training loss and the validation metric over optimizer steps, as far as there are any."""
+    """Draw the training loss and the validation metric over optimizer steps; no panel without values."""
     curves = [
         (name, [(row["step"], row[key]) for row in history if row.get(key) is not None], style)
         for name, key, style in (
@@ -121,7 +121,7 @@ def plot_setting(path: Path, setting: str, values: list[float], series: dict[str
 
 
 def _not_below_zero(axis: Any, values: list[float]) -> None:
-    """Begin at 0 where the margin below values that are never negative would reach further."""
+    """Start the axis at 0 if the margin below the values would reach below 0."""
     if min(values) >= 0 > axis.get_ylim()[0]:
         axis.set_ylim(bottom=0)
 

@@ -1,8 +1,8 @@
-"""The predictions of a split as they lie on disk: a row per text, parquet.
+"""Predictions of a split on disk: parquet, one row per text.
 
-Up to WIDE labels have a column of probabilities each. With more, a row lists its most probable labels and those that it
-truly has, most probable first, with their probabilities; its log loss and its labels by the other decision rules, which
-ask for all probabilities, stand there too.
+Up to WIDE labels have a column of probabilities each. With more labels, each row lists its most probable and its true
+labels with their probabilities, the most probable first. Log loss and the labels by the other decision rules, which
+cannot be computed from these, have columns of their own.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ftclf.metrics import row_losses
 from ftclf.probabilities import Dense
 
 MOST_CELLS = 2**22  # rows x labels of a row group
-TOP = 20  # labels of a row that are listed for their probability
+TOP = 20  # most probable labels that are listed per row
 COLUMN = "column_"  # of the data's own
 BY_RULE = "predicted_by_"
 
 
 @dataclass
 class Predictions:
-    """The rows of a split with what the classifier gave them. With many labels not all probabilities are known."""
+    """The rows of a split with their predictions. With many labels not all probabilities are known."""
 
     targets: LabelSets
     chosen: LabelSets
     losses: NDArray[np.float64]  # (rows,)
-    texts: list[str] = field(default_factory=list)  # empty where they were not asked for
-    columns: dict[str, list[str | None]] = field(default_factory=dict)  # the data's own, for slices
+    texts: list[str] = field(default_factory=list)  # empty if not asked for
+    columns: dict[str, list[str | None]] = field(default_factory=dict)  # of the data set, for slices
     probabilities: Dense | None = None  # (rows, labels), or
     listed: LabelSets | None = None  # the labels whose probabilities are known,
     values: NDArray[np.float64] | None = None  # with these
@@ -47,7 +47,7 @@ class Predictions:
         return self.targets.same(self.chosen)
 
     def probability(self, rows: NDArray[np.int64], labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the probability of each of some pairs of row and label; 0 where it is not known."""
+        """Return the probability of each pair of row and label; 0 where it is not known."""
         if self.probabilities is not None:
             return np.asarray(self.probabilities[rows, labels])
         assert self.listed is not None
@@ -61,7 +61,7 @@ class Predictions:
 
 
 def write_predictions(path: Path, evaluation: Evaluation, split: Split, label_names: list[str]) -> None:
-    """Write the rows of a split, some at a time, each time a row group."""
+    """Write the rows of a split in row groups."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -103,7 +103,7 @@ def _columns(evaluation: Evaluation, split: Split, names: Any, *, rows: slice, s
     columns["log_loss"] = evaluation.losses[rows]
     columns["top_labels"], columns["top_probabilities"] = _listed(probabilities, targets, names)
     others = evaluation.others.items()
-    return columns | {f"{BY_RULE}{name}": _names(one.part(rows), names, several=several) for name, one in others}
+    return columns | {f"{BY_RULE}{name}": _names(sets.part(rows), names, several=several) for name, sets in others}
 
 
 def _names(sets: LabelSets, names: Any, *, several: bool) -> Any:
@@ -115,7 +115,7 @@ def _names(sets: LabelSets, names: Any, *, several: bool) -> Any:
 
 
 def _listed(probabilities: Dense, targets: LabelSets, names: Any) -> tuple[Any, Any]:
-    """Return the labels of each row whose probabilities are kept, and these."""
+    """Return the labels of each row whose probabilities are kept, and the probabilities."""
     import pyarrow as pa
 
     wanted = targets.dense()
@@ -132,7 +132,7 @@ def _listed(probabilities: Dense, targets: LabelSets, names: Any) -> tuple[Any, 
 
 
 def read_predictions(path: Path, label_names: list[str], *, texts: bool = False, rules: bool = False) -> Predictions:
-    """Read what `write_predictions` wrote; texts with the data's own columns, and other rules, if they are asked for.
+    """Read the file of `write_predictions`; texts with the columns of the data set, and other rules, if asked for.
 
     Raises KeyError or an error of pyarrow for a file that is something else.
     """
@@ -153,37 +153,36 @@ def _part(table: Any, label_names: list[str]) -> Predictions:
     """Turn the columns of some rows into predictions."""
     several = "labels" in table.column_names
     targets = _sets(table["labels" if several else "label"], label_names)
-    found = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
+    rows = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
     if "text" in table.column_names:
-        found.texts = table["text"].to_pylist()
-    own = [name for name in table.column_names if name.startswith(COLUMN)]
-    found.columns = {name.removeprefix(COLUMN): table[name].to_pylist() for name in own}
+        rows.texts = table["text"].to_pylist()
+    columns = [name for name in table.column_names if name.startswith(COLUMN)]
+    rows.columns = {name.removeprefix(COLUMN): table[name].to_pylist() for name in columns}
     by_rule = [name for name in table.column_names if name.startswith(BY_RULE)]
-    found.by_rule = {name.removeprefix(BY_RULE): _sets(table[name], label_names) for name in by_rule}
+    rows.by_rule = {name.removeprefix(BY_RULE): _sets(table[name], label_names) for name in by_rule}
     if "top_labels" in table.column_names:
-        found.losses = table["log_loss"].to_numpy()
-        found.listed, found.values = _probabilities(table, label_names)
+        rows.losses = table["log_loss"].to_numpy()
+        rows.listed, rows.values = _probabilities(table, label_names)
     else:
-        found.probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in label_names])
-        found.losses = row_losses(found.probabilities, targets, "multi_label" if several else "single_label")
-    return found
+        rows.probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in label_names])
+        rows.losses = row_losses(rows.probabilities, targets, "multi_label" if several else "single_label")
+    return rows
 
 
 def _joined(parts: list[Predictions]) -> Predictions:
-    """Return the rows of the parts, one part after the other."""
+    """Return the rows of all parts in their order."""
 
     def stacked(values: list[Any]) -> Any:
         if isinstance(values[0], LabelSets):
             return LabelSets.stacked(values)
         if isinstance(values[0], dict):
-            return {name: stacked([one[name] for one in values]) for name in values[0]}
+            return {name: stacked([columns[name] for columns in values]) for name in values[0]}
         if isinstance(values[0], list):
-            return [item for one in values for item in one]
+            return [item for items in values for item in items]
         return None if values[0] is None else np.concatenate(values)
 
-    return Predictions(
-        **{one.name: stacked([getattr(part, one.name) for part in parts]) for one in fields(Predictions)}
-    )
+    names = [item.name for item in fields(Predictions)]
+    return Predictions(**{name: stacked([getattr(part, name) for part in parts]) for name in names})
 
 
 def _of_the_data(name: str) -> bool:
@@ -209,7 +208,7 @@ def _probabilities(table: Any, label_names: list[str]) -> tuple[LabelSets, NDArr
 
 
 def _lists(column: Any, label_names: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where the labels of each row begin, and all labels as ids."""
+    """Return the starts of the rows among all labels, and the labels as ids."""
     import pyarrow as pa
 
     places = {name: place for place, name in enumerate(label_names)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ftclf.label_sets import CELLS, chunks
 
-LABELS_AT_A_TIME = 16  # at least: their float32 logits of a row are what memory gives in one piece
+LABELS_AT_A_TIME = 16  # at least: their float32 logits of one row fill a cache line
 
 Dense = NDArray[np.float64]  # (rows, labels)
 Scaling = Callable[[NDArray[Any], slice], Dense]  # logits of some rows and of the labels of a slice
@@ -31,7 +31,7 @@ def _as_they_are(values: NDArray[Any], _: slice) -> Dense:
 
 @dataclass(frozen=True, eq=False)
 class Probabilities:
-    """Probabilities of the shape (rows, labels); `look` is called now and then, and may break the work off."""
+    """Probabilities of the shape (rows, labels); `look` is called between steps, and may raise to end the work."""
 
     values: NDArray[Any]  # logits, or the probabilities themselves
     scaled: Scaling = _as_they_are
@@ -39,7 +39,7 @@ class Probabilities:
 
     @classmethod
     def of(cls, given: Probabilities | NDArray[Any]) -> Probabilities:
-        """Return probabilities that are an array already as what is computed with."""
+        """Return an array of probabilities as Probabilities."""
         return given if isinstance(given, Probabilities) else cls(given)
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Probabilities:
     def blocks(self) -> Iterator[tuple[slice, Dense]]:
         """Yield all labels, some at a time, each with its rows: shape (labels, rows).
 
-        Only for a scaling that has a label's probabilities from its own logits.
+        Only for a scaling that computes a label's probabilities from that label's logits alone.
         """
         rows, labels = self.shape
         step = max(LABELS_AT_A_TIME, CELLS // max(1, rows))

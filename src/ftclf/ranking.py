@@ -1,6 +1,6 @@
-"""Where a label's positive rows stand among all rows: average precision and AUROC, of the rows and of draws of them.
+"""Ranks of a label's positive rows: average precision and AUROC, of the rows and of bootstrap draws.
 
-A label's rows need not be sorted: only how many negatives lie between its positives counts.
+Both depend on how many negatives lie between the positives, not on the order of the negatives.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from ftclf.label_sets import LabelSets, ratio
 from ftclf.probabilities import Probabilities
 
-# Of a draw's rows those on a label's first places are weighed one by one, the others together: in all labels about this
-# many, and for each label at least so many for each of its positives. Up to 4,000,000 rows x labels that is every row;
-# and below the last positive it makes no difference.
-FIRST_PLACES = 4_000_000
-FIRST_PLACES_PER_POSITIVE = 8
+# Rows on the first places of a label are weighed one by one in each draw, the others share the weight that is left. Up
+# to 4,000,000 rows x labels all rows above the last positive are weighed, and those below it change no score.
+FIRST_PLACES = 4_000_000  # of all labels together
+FIRST_PLACES_PER_POSITIVE = 8  # at least
 MOST_SUMS = 2**20  # of draws x positives at a time
 
 
@@ -49,12 +48,12 @@ class LabelRanks:
 
     @property
     def hits(self) -> NDArray[np.int64]:
-        """How many positives are among the rows down to each group, (groups,)."""
+        """How many positives stand above the end of each group, (groups,)."""
         return np.cumsum(np.bincount(self.group, minlength=len(self.scores)))
 
     @property
     def taken(self) -> NDArray[np.int64]:
-        """How many rows there are down to each group, (groups,)."""
+        """How many rows stand above the end of each group, (groups,)."""
         return self.hits + np.cumsum(self.parts)[1::2]
 
     @cached_property
@@ -71,8 +70,8 @@ class LabelRanks:
         if groups == 0:
             return np.zeros((2, weights.shape[1]))
         step = max(1, MOST_SUMS // (3 * groups + 1))
-        found = [self._drawn(weights[:, start : start + step]) for start in range(0, weights.shape[1], step)]
-        return np.concatenate(found, axis=1)
+        scores = [self._drawn(weights[:, start : start + step]) for start in range(0, weights.shape[1], step)]
+        return np.concatenate(scores, axis=1)
 
     def _drawn(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.sparse import csr_array
@@ -131,21 +130,21 @@ def _parts(
     equal_or_above = len(ranked) - np.searchsorted(ranked, -levels, side="left")
     above = len(ranked) - np.searchsorted(ranked, -levels, side="right")
     upto = np.ravel(np.column_stack([above, equal_or_above]))  # rows down to the end of each part, but for the last
-    found = np.diff(np.concatenate([[0], upto, [rows]]))
-    found[1::2] -= np.bincount(group, minlength=len(levels))
-    return found
+    counts = np.diff(np.concatenate([[0], upto, [rows]]))
+    counts[1::2] -= np.bincount(group, minlength=len(levels))
+    return counts
 
 
 def _first(scores: NDArray[np.float64], ranked: NDArray[np.float64], places: int) -> NDArray[np.bool_]:
-    """Return which rows stand on so many first places, and not below the last positive, (rows,).
+    """Return which rows stand on the first places, and not below the last positive, (rows,).
 
-    Of equal ones all, or none where they would be too many.
+    Rows of one score count all, or none if they exceed the places.
     """
     if not len(ranked) or not places:
         return np.zeros(len(scores), dtype=bool)
     cut = ranked[max(0, len(ranked) - places)]
-    found = scores >= cut
-    return np.asarray(found if np.count_nonzero(found) <= places else scores > cut)
+    first = scores >= cut
+    return np.asarray(first if np.count_nonzero(first) <= places else scores > cut)
 
 
 def _part(falling: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.int64]:

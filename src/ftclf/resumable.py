@@ -180,9 +180,9 @@ class ResumableTrainer(Trainer):
 
     @contextmanager
     def breakable_evaluation(self) -> Iterator[Callable[[], None]]:
-        """Let a signal break off an evaluation between two of its batches: it is made up for on resume.
+        """Let a signal break off an evaluation between two batches and in each call of the yielded function.
 
-        What is given does so where it is called.
+        The evaluation is made up for on resume.
         """
 
         def look(*_: Any) -> None:

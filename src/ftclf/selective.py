@@ -24,17 +24,17 @@ def confidence(probabilities: Given, chosen: Labels, task: str) -> NDArray[np.fl
     Several labels: that all of them are, taken as independent.
     """
     given, answers = Probabilities.of(probabilities), LabelSets.of(chosen)
-    found = np.empty(len(given))
+    sure = np.empty(len(given))
     for rows, part in given.chunks():
         if task == "multi_label":
             sets = answers.part(rows)
             of_chosen = part[sets.rows, sets.ids]
             np.subtract(1, part, out=part)
             part[sets.rows, sets.ids] = of_chosen
-            found[rows] = part.prod(axis=1)
+            sure[rows] = part.prod(axis=1)
         else:
-            found[rows] = part.max(axis=1)
-    return found
+            sure[rows] = part.max(axis=1)
+    return sure
 
 
 def risk_coverage(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:

@@ -31,32 +31,32 @@ def cut(text: str) -> str:
 
 
 def data_name(name: str, file: str | None) -> str:
-    """Return the name of a data set as its users know it: that of their file where it is read as `files`."""
+    """Return the name of a data set for readers: the name of the file for a user's own `files`."""
     return Path(file).stem or name if name == "files" and file else name
 
 
 def short_names(names: list[str], longest: int) -> list[str]:
-    """Return names of so many characters at most, each with an ellipsis where it was cut, and all different."""
-    found = [_shortened(name, longest) for name in names]
-    alike = {short for short, many in Counter(found).items() if many > 1}
-    for short in alike:
-        places = [place for place, name in enumerate(found) if name == short]
+    """Return the names cut to so many characters, with an ellipsis where they are cut, and all different."""
+    short = [_shortened(name, longest) for name in names]
+    alike = {name for name, count in Counter(short).items() if count > 1}
+    for name in alike:
+        places = [place for place, other in enumerate(short) if other == name]
         shared = _shared([names[place] for place in places])
         for place in places:
-            found[place] = _shortened_from(names[place], shared, longest)
+            short[place] = _shortened_from(names[place], shared, longest)
     used: set[str] = set()
-    for place, short in enumerate(found):
+    for place, name in enumerate(short):
         number = 1
-        while found[place] in used:
+        while short[place] in used:
             number += 1
             mark = f"… {number}"
-            found[place] = short[: longest - len(mark)] + mark
-        used.add(found[place])
-    return found
+            short[place] = name[: longest - len(mark)] + mark
+        used.add(short[place])
+    return short
 
 
 def common_labels(rows: list[int], most: int) -> list[int]:
-    """Return all labels, or of more than `most` those with the most rows, most first."""
+    """Return all labels, or the `most` labels with the most rows, most rows first."""
     if len(rows) <= most:
         return list(range(len(rows)))
     return sorted(range(len(rows)), key=lambda label: -rows[label])[:most]
@@ -67,15 +67,13 @@ def _shortened(name: str, longest: int) -> str:
 
 
 def _shared(names: list[str]) -> int:
-    """Return how many first characters all of the names share."""
+    """Return the number of first characters that all names share."""
     first, last = min(names), max(names)
-    return next(
-        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
-    )
+    return next((place for place, char in enumerate(first) if last[place : place + 1] != char), len(first))
 
 
 def _shortened_from(name: str, place: int, longest: int) -> str:
-    """Return a name whose middle is left out, so that what stands from a place on is seen."""
+    """Return a name without its middle, so that the characters from a place on are seen."""
     head = longest // 3
     return name[:head] + "…" + _shortened(name[max(head, place - 1) :], longest - head - 1)
 

@@ -41,7 +41,7 @@ class Axis:
 class Line:
     """Points to connect. `kind` is a CSS class: `main` is a full line with dots, `other` dashed with squares.
 
-    Hollow ones stand for themselves: too little is known of them to connect them.
+    Hollow points are drawn small and not connected: few rows stand behind them.
     """
 
     name: str

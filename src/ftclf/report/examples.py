@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ftclf.predictions import Predictions
 from ftclf.report.material import Material
@@ -26,35 +25,35 @@ def confused_pairs(material: Material) -> list[dict[str, Any]]:
 
 def confident_errors(material: Material) -> list[dict[str, Any]]:
     """Return the rows with the most probable labels among those that were wrongly given."""
-    found = material.predictions
-    if found is None:
+    predictions = material.predictions
+    if predictions is None:
         return []
-    wrong = found.chosen - found.targets
-    wrong = wrong & found.listed if found.listed else wrong
-    sure = found.probability(wrong.rows, wrong.ids)
-    order = np.lexsort((wrong.ids, -sure, wrong.rows))  # of each row the surest first, of equal ones the first label
+    wrong = predictions.chosen - predictions.targets
+    wrong = wrong & predictions.listed if predictions.listed else wrong
+    sure = predictions.probability(wrong.rows, wrong.ids)
+    order = np.lexsort((wrong.ids, -sure, wrong.rows))  # per row the most confident label first
     first = order[np.unique(wrong.rows[order], return_index=True)[1]]
     worst = first[np.argsort(-sure[first], kind="stable")[:ERRORS]]
-    return [
-        {
-            "text": cut(found.texts[row]),
-            "true": [material.labels[label] for label in _labels(found, row)],
-            "predicted": material.labels[label],
-            "confidence": confidence,
-            "true_probability": float(found.probability(np.array([row]), _labels(found, row)).max(initial=0.0)),
-        }
-        for row, label, confidence in zip(*(one[worst].tolist() for one in (wrong.rows, wrong.ids, sure)), strict=True)
-    ]
+    cells = zip(*(values[worst].tolist() for values in (wrong.rows, wrong.ids, sure)), strict=True)
+    return [_error(material, predictions, row, label, confidence=confidence) for row, label, confidence in cells]
 
 
-def _labels(found: Predictions, row: int) -> NDArray[Any]:
-    return found.targets.part(slice(row, row + 1)).ids
+def _error(material: Material, predictions: Predictions, row: int, label: int, *, confidence: float) -> dict[str, Any]:
+    true = predictions.targets.part(slice(row, row + 1)).ids
+    return {
+        "text": cut(predictions.texts[row]),
+        "true": [material.labels[other] for other in true],
+        "predicted": material.labels[label],
+        "confidence": confidence,
+        "true_probability": float(predictions.probability(np.array([row]), true).max(initial=0.0)),
+    }
 
 
-def _pair_texts(found: Predictions | None, true: int, predicted: int) -> list[str]:
-    if found is None:
+def _pair_texts(predictions: Predictions | None, true: int, predicted: int) -> list[str]:
+    if predictions is None:
         return []
-    missed = found.targets.column(true) & ~found.chosen.column(true)
-    rows = np.flatnonzero(missed & found.chosen.column(predicted) & ~found.targets.column(predicted))
-    sure = found.probability(rows, np.full(len(rows), predicted))
-    return [cut(found.texts[row]) for row in rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()]
+    targets, chosen = predictions.targets, predictions.chosen
+    missed = targets.column(true) & ~chosen.column(true)
+    rows = np.flatnonzero(missed & chosen.column(predicted) & ~targets.column(predicted))
+    sure = predictions.probability(rows, np.full(len(rows), predicted))
+    return [cut(predictions.texts[row]) for row in rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()]

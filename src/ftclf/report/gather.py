@@ -20,10 +20,11 @@ from ftclf.report.slices import slices
 from ftclf.runs import Run
 from ftclf.words import common_labels, difference, number, opened, score_name, short_names
 
-MOST_LABELS = 500  # of a table with a row per label: the rest stands in a csv
-PAIRS, FEW_PAIRS = 500, 10  # of labels in the table of confusions; so few are listed with their texts anyway
+MOST_LABELS = 500  # rows of a table of labels; all of them are in a csv file
+PAIRS = 500  # rows of the table of confusions
+FEW_PAIRS = 10  # confusions: up to as many are listed with their texts, and need no table
 SHORT_NAMES = (22, 13)  # characters of a label beside the matrix, and on a phone
-ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # of the manifest, in sections of their own
+ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # parts of the manifest in other sections
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
@@ -118,7 +119,7 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
 
 
 def _matrix(material: Material) -> Content | None:
-    """Return the confusion matrix, or the worst part of a large one, and its worst pairs.
+    """Return the confusion matrix, or the worst block of a large one, and the worst pairs of labels.
 
     `shade` is the root of a cell's share: small shares can be told from none.
     """
@@ -164,21 +165,21 @@ def _matrix(material: Material) -> Content | None:
 
 
 def _classes(material: Material) -> Content:
-    found = material.test["per_class"]
-    names = [name for name in ("f1", "precision", "recall", "average_precision", "auroc") if name in found[0]]
+    labels = material.test["per_class"]
+    names = [name for name in ("f1", "precision", "recall", "average_precision", "auroc") if name in labels[0]]
     splits = material.label_rows
     return {
         "names": [score_name(name) for name in names],
         "splits": list(splits),
         "rows": [
             {
-                "label": found[label]["label"],
-                "cells": [scored(found[label], name) for name in names],
+                "label": labels[label]["label"],
+                "cells": [scored(labels[label], name) for name in names],
                 "counts": [counts[label] for counts in splits.values()],
             }
             for label in common_labels(material.support, MOST_LABELS)
         ],
-        "labels": len(found),
+        "labels": len(labels),
     }
 
 

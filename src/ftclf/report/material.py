@@ -53,7 +53,7 @@ class Material:
 
     @property
     def data_name(self) -> str:
-        """Return what the data is called: a user's own files by their name."""
+        """Return the name of the data for readers."""
         return data_name(self.manifest["dataset"], self.config["dataset"].get("train"))
 
     @cached_property
@@ -66,7 +66,7 @@ class Material:
 
     @cached_property
     def label_rows(self) -> dict[str, list[int]]:
-        """Return the rows of each label by split; older runs did not keep those of train."""
+        """Return the rows per label of each split; older runs have no counts of train."""
         train = self.manifest.get("label_rows", {}).get("train", [])
         scored = {name: [row["support"] for row in self.metrics[name]["per_class"]] for name in ("validation", "test")}
         return {"train": train, **scored} if len(train) == len(self.labels) else scored
@@ -119,10 +119,10 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def _read_confusion(path: Path, labels: int, found: Predictions | None) -> Counts | None:
-    """Read the matrix; that of many labels is counted again."""
+def _read_confusion(path: Path, labels: int, predictions: Predictions | None) -> Counts | None:
+    """Read the matrix, or count it from the predictions of many labels."""
     if labels > WIDE:
-        return confusion(found.chosen, found.targets) if found else None
+        return confusion(predictions.chosen, predictions.targets) if predictions else None
     if not path.is_file():
         return None
     with path.open(newline="", encoding="utf-8") as file:

@@ -23,7 +23,7 @@ from ftclf.words import (
 
 Content = dict[str, Any]
 
-FEW = 10  # rows of a bin: with fewer its share says little
+FEW = 10  # rows: the share of a bin with fewer says little
 CALIBRATIONS = {"temperature": "temperature scaling", "platt": "Platt scaling", "isotonic": "isotonic regression"}
 
 
@@ -137,16 +137,16 @@ def _reliability(found: Content, *, several: bool) -> Content:
 
 
 def _reliability_line(bins: list[Content], name: str, kind: str) -> Line:
-    """Return the bins as points, those of few rows by themselves."""
+    """Return the bins as points; bins of few rows are hollow."""
     points = [(row["confidence"], row["accuracy"], row["count"] < FEW) for row in bins]
     sure, few = ([(x, y) for x, y, is_few in points if is_few == wanted] for wanted in (False, True))
     return Line(name, sure, kind, hollow=few)
 
 
 def _few_bins(bins: list[Content], name: str) -> str:
-    """Return how many rows stand behind each bin of few; nothing where all have enough."""
-    told = [f"{count(row['count'])} at {number(row['confidence'], 2)}" for row in bins if row["count"] < FEW]
-    return f"{name} {', '.join(told)}" if told else ""
+    """Return the rows of each bin that has few, in words; nothing if there is no such bin."""
+    few = [f"{count(row['count'])} at {number(row['confidence'], 2)}" for row in bins if row["count"] < FEW]
+    return f"{name} {', '.join(few)}" if few else ""
 
 
 def _coverage(found: Content, *, several: bool) -> Content:

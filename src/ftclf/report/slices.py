@@ -59,7 +59,7 @@ def _scored(found: Predictions, part: Slice, *, several: bool) -> dict[str, Any]
 
 def _micro_f1(found: Predictions, part: Slice) -> dict[str, Any]:
     """Score all labels on the slice's rows; its labels, where it has some, on all: any row may be a false alarm."""
-    chosen, targets = (_cut(one, part) for one in (found.chosen, found.targets))
+    chosen, targets = (_cut(sets, part) for sets in (found.chosen, found.targets))
     draws = draw_scores(chosen, targets, np.zeros(len(targets)), draws=DRAWS).intervals()[0]
     both = len(chosen.ids) + len(targets.ids)
     value = 2 * len((chosen & targets).ids) / both if both else 0.0

@@ -1,6 +1,6 @@
 
-// Tables sort by a click on a heading and are searched by a word, the confusion matrix is sorted by its buttons and tells
-// a cell in full. Without this the page says the same.
+// Tables are sorted by a click on a heading and searched by words; the confusion matrix is sorted by its buttons, and a
+// click on a cell shows its labels in full. The page has the same content without this script.
 (() => {
   "use strict";
   const key = (row, column) => {
@@ -57,7 +57,7 @@
     box.querySelector(".order").hidden = false;
     const said = box.querySelector(".said");
     const name = (head) => head.querySelector("bdi").title;
-    let told = null;
+    let marked = null;
     said.hidden = false;
     table.tBodies[0].addEventListener("click", (event) => {
       const cell = event.target.closest("td");
@@ -67,9 +67,9 @@
       const rows = `${count} ${count === "1" ? "row" : "rows"}, ${share} %`;
       const what = cell.matches(".hit") ? "rightly given" : `given as ${name(column)}`;
       said.querySelector("output").textContent = `${name(row)} ${what}: ${rows}`;
-      if (told) told.classList.remove("told");
-      told = cell;
-      cell.classList.add("told");
+      if (marked) marked.classList.remove("marked");
+      marked = cell;
+      cell.classList.add("marked");
     });
     for (const button of buttons) {
       button.addEventListener("click", () => {
