@@ -11,8 +11,9 @@ from sklearn.metrics import f1_score
 from ftclf.config import DecisionConfig
 from ftclf.decisions import (
     Decision,
-    best_label_threshold,
+    best_expected_threshold,
     best_micro_thresholds,
+    best_observed_threshold,
     best_single_threshold,
     best_subset_threshold,
     choose_decision,
@@ -40,7 +41,7 @@ def test_a_labels_threshold_has_the_best_f1_of_all(made: tuple[int, int, int, bo
     scores, targets = case(*made)
     p, t = scores[:, 0], targets[:, 0]
     best = max(f1_score(t, p >= x, zero_division=0) for x in every_threshold(p))
-    assert f1_score(t, p >= best_label_threshold(p, t), zero_division=0) == pytest.approx(best)
+    assert f1_score(t, p >= best_observed_threshold(p, np.flatnonzero(t)), zero_division=0) == pytest.approx(best)
 
 
 @settings(deadline=None, max_examples=100)
@@ -88,15 +89,15 @@ def test_a_label_with_few_positives_takes_the_expected_threshold() -> None:
     targets = random.random((400, 3)) < np.array([0.4, 0.4, 0.02])
     found = choose_decision(scores, targets, DecisionConfig(search="observed"), ["a", "b", "rare"])
     assert found.guarded == ["rare"]
-    assert found.thresholds[2] == best_label_threshold(scores[:, 2], scores[:, 2])
-    assert found.thresholds[0] == best_label_threshold(scores[:, 0], targets[:, 0])
+    assert found.thresholds[2] == best_expected_threshold(scores[:, 2])
+    assert found.thresholds[0] == best_observed_threshold(scores[:, 0], np.flatnonzero(targets[:, 0]))
 
 
 def test_the_expected_threshold_is_half_of_the_best_expected_f1() -> None:
     scores = np.random.default_rng(1).beta(0.3, 2, 5000)
     ranked = np.sort(scores)[::-1]
     best = (2 * ranked.cumsum() / (np.arange(1, 5001) + ranked.sum())).max()
-    assert best_label_threshold(scores, scores) == pytest.approx(best / 2, abs=2e-3)
+    assert best_expected_threshold(scores) == pytest.approx(best / 2, abs=2e-3)
     for objective in ("macro_f1", "micro_f1"):
         probabilities = np.stack([scores, scores], axis=1)
         found = choose_decision(
@@ -132,5 +133,5 @@ def test_rules_decide_as_they_say() -> None:
 
 
 def test_a_label_without_positives_is_never_predicted() -> None:
-    scores, targets = np.array([[0.9], [0.8]]), np.zeros((2, 1), dtype=bool)
-    assert not (scores[:, 0] >= best_label_threshold(scores[:, 0], targets[:, 0])).any()
+    scores = np.array([0.9, 0.8])
+    assert not (scores >= best_observed_threshold(scores, np.zeros(0, dtype=np.int64))).any()

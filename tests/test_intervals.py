@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ftclf.data.split import strata
-from ftclf.intervals import _draws, _Ranked, _within, draw_scores, interval_of, ranking_intervals
+from ftclf.intervals import _draws, _within, draw_scores, interval_of, ranking_intervals
+from ftclf.label_sets import LabelSets
 from ftclf.metrics import one_hot
+from ftclf.probabilities import Probabilities
+from ftclf.ranking import rank_label, ranks_of_labels
 
 CONFUSION = np.array([[0.8, 0.15, 0.05], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6]])  # true label to predicted label
 SIZES = np.array([300, 120, 40])
@@ -56,9 +59,9 @@ def test_every_draw_has_as_many_rows_and_classes_whose_sizes_scatter_as_those_of
 
 def test_the_mean_of_a_small_class_scatters_as_theory_says() -> None:
     """Four rows, one of them right: the variance of their mean is 3/16 over 3, not over 4; one row has none."""
-    shares = _within(4, 20000, np.random.default_rng(0))
+    shares = _within(np.array([4]), 20000, np.random.default_rng(0))
     assert np.isclose(shares[:, 0].var(), 3 / 16 / 3, rtol=0.05)
-    assert (_within(1, 5, np.random.default_rng(0)) == 1).all()
+    assert (_within(np.array([1]), 5, np.random.default_rng(0)) == 1).all()
 
 
 def test_an_interval_is_corrected_for_the_bias_of_its_draws() -> None:
@@ -105,7 +108,8 @@ def test_drawn_rows_are_ranked_as_scikit_learn_ranks_weighted_ones(seed: int, ro
     positive = random.random(rows) < 0.4
     positive[:2] = True, False
     weights = random.random((4, rows))
-    precision, area = _Ranked(scores, positive).scores(weights)
+    weights *= rows / weights.sum(axis=1, keepdims=True)
+    precision, area = rank_label(scores, np.flatnonzero(positive), places=rows).drawn(weights.T)
     for drawn, weight in enumerate(weights):
         expected = average_precision_score(positive, scores, sample_weight=weight)
         assert precision[drawn] == pytest.approx(expected)
@@ -117,7 +121,8 @@ def test_ranking_scores_lie_in_their_intervals_and_a_label_without_rows_has_none
     probabilities = random.random((300, 4))
     targets = random.random((300, 4)) < 0.3 + 0.4 * probabilities
     targets[:, 2], targets[:, 3] = False, True
-    macro, per_class = ranking_intervals(probabilities, targets, draws=200)
+    ranks = ranks_of_labels(Probabilities.of(probabilities), LabelSets.of(targets), drawn=True)
+    macro, per_class = ranking_intervals(ranks, targets, draws=200)
     assert macro is not None
     for label in (0, 1):
         low, high = per_class[label]["average_precision"]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from ftclf.confusion import confusion, most_confused
+from ftclf.label_sets import LabelSets
 from ftclf.metrics import (
-    confusion,
-    most_confused,
     multi_label_metrics,
     one_hot,
     per_class_metrics,
@@ -18,6 +18,8 @@ from ftclf.metrics import (
     single_label_metrics,
     softmax,
 )
+from ftclf.probabilities import Probabilities
+from ftclf.ranking import ranks_of_labels
 
 
 @settings(deadline=None, max_examples=60)
@@ -34,7 +36,7 @@ def test_scores_equal_scikit_learns(seed: int, rows: int, labels: int) -> None:
     assert found["micro_f1"] == pytest.approx(found["accuracy"])
     assert found["log_loss"] == pytest.approx(-np.log(probabilities[np.arange(rows), truth]).mean(), rel=1e-6)
     assert (
-        confusion(one_hot(predicted, labels), one_hot(truth, labels))
+        confusion(one_hot(predicted, labels), one_hot(truth, labels)).toarray()
         == sk.confusion_matrix(truth, predicted, labels=ids)
     ).all()
 
@@ -86,6 +88,9 @@ def test_multi_label_scores_equal_scikit_learns(seed: int, rows: int, labels: in
     assert found["hamming_loss"] == pytest.approx((chosen != targets).mean())
     present = [i for i in range(labels) if targets[:, i].any()]
     aps = [sk.average_precision_score(targets[:, i], probabilities[:, i]) for i in present]
+    assert found["label_ranking_average_precision"] == pytest.approx(
+        sk.label_ranking_average_precision_score(targets, probabilities)
+    )
     assert found["macro_average_precision"] == pytest.approx(np.mean(aps))
     assert found["log_loss"] == pytest.approx(
         np.mean([sk.log_loss(targets[:, i], probabilities[:, i], labels=[0, 1]) for i in range(labels)])
@@ -93,11 +98,13 @@ def test_multi_label_scores_equal_scikit_learns(seed: int, rows: int, labels: in
 
 
 def test_a_label_without_positives_has_no_ranking_scores() -> None:
-    rows = per_class_ranking(np.array([[0.2, 0.5], [0.7, 0.5]]), np.array([[False, True], [False, True]]))
+    scores, targets = np.array([[0.2, 0.5], [0.7, 0.5]]), np.array([[False, True], [False, True]])
+    ranks = ranks_of_labels(Probabilities.of(scores), LabelSets.of(targets), drawn=False)
+    rows = per_class_ranking(ranks)
     assert rows == [{"average_precision": None, "auroc": None}, {"average_precision": 1.0, "auroc": None}]
 
 
 def test_the_mistaken_for_matrix_counts_what_is_given_in_the_place_of_a_missed_label() -> None:
     targets = np.array([[True, False, True], [True, False, False], [False, True, False]])
     chosen = np.array([[True, True, False], [False, False, True], [False, True, False]])
-    assert confusion(chosen, targets).tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]
+    assert confusion(chosen, targets).toarray().tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]

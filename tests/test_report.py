@@ -21,15 +21,16 @@ import numpy as np
 import pytest
 
 from conftest import TrainTiny
+from ftclf.artefacts import write_evaluation
 from ftclf.checkpoint import read_info, write_info
 from ftclf.cli import run as run_command
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.config.settings import BASELINES
 from ftclf.data import Split
 from ftclf.data.texts import write_texts
-from ftclf.evaluation import score, settle, write_evaluation
+from ftclf.evaluation import score, settle
 from ftclf.intervals import wilson
-from ftclf.report import HERE, write_report
+from ftclf.report import HERE, render, write_report
 from ftclf.report.material import read_material
 from ftclf.report.scores import sentence
 from ftclf.report.slices import slices
@@ -263,7 +264,7 @@ def test_the_matrix_holds_the_counts_of_the_csv(whole: Run) -> None:
     material = read_material(whole)
     assert material.confusion is not None
     cells = page_of(whole).texts["b"]
-    assert list(map(int, cells)) == [count for count in material.confusion.ravel().tolist() if count]
+    assert list(map(int, cells)) == [count for count in material.confusion.toarray().ravel().tolist() if count]
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,47 @@ def test_what_was_not_calibrated_has_one_line_and_no_before(whole: Run) -> None:
     assert "before" not in page.texts["th"]
     assert "as it is" in page.texts["th"]
     assert len(page.all("rect")) == 0
+
+
+def test_a_bin_of_few_rows_is_hollow_and_its_rows_are_told(whole: Run) -> None:
+    metrics = read_json(whole.metrics)
+    bins = metrics["test"]["calibration"]["bins"]
+    for row in bins:
+        row["count"] = 10
+    bins[1] |= {"count": 9, "confidence": 0.314}
+    metrics["test"]["calibration"]["bins_before"] = bins[2:]
+    write_json(whole.metrics, metrics)
+    page = page_of(whole)
+    hollow = [dot for dot in page.all("circle") if "hollow" in dot["class"]]
+    assert len(hollow) == 1
+    assert len(page.all("rect")) == len(bins) - 2
+    assert "Hollow: bins of fewer than 10 rows (after calibration 9 at 0.31)." in " ".join(page.texts["figcaption"])
+
+
+def test_rows_per_label_of_every_split_stand_beside_its_scores(trained: Run) -> None:
+    page, kept = Page(render([trained])), read_json(trained.manifest)
+    assert {name: sum(counts) for name, counts in kept["label_rows"].items()} == kept["rows"]
+    heads = [head for head in page.texts["th"] if head.endswith(" rows")]
+    assert heads == ["train rows", "validation rows", "test rows"]
+    cells = [int(cell["data-v"]) for cell in page.all("td") if cell.get("data-v", "").isdigit()]
+    rows = [list(row) for row in zip(*kept["label_rows"].values(), strict=True)]
+    assert [cells[at : at + 3] for at in range(0, 9, 3)] == rows
+
+
+def test_a_run_on_a_users_file_is_titled_by_it(
+    train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = train_tiny("training.max_steps=1", "training.threads=1", "baselines=[]")
+    said = capsys.readouterr().out
+    assert "\nreviews: 174 train, 18 validation, 48 test rows, 3 labels\n" in f"\n{said}"
+    assert " on cpu, 1 thread, " in said
+    assert Page(run.report.read_text(encoding="utf-8")).texts["h1"][0].startswith("reviews · ")
+    assert " on reviews, lora\n" in (run.checkpoint / "README.md").read_text(encoding="utf-8")
+    assert read_json(run.config)["dataset"]["name"] == read_json(run.manifest)["dataset"] == "files"
+    assert run_command(["compare", str(run.folder)]) == 0
+    assert "data reviews" in capsys.readouterr().out
+    assert run_command(["eval", str(run.folder)]) == 0
+    assert "(48 rows of reviews)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])
@@ -503,16 +545,29 @@ ROOM = """<!doctype html><meta charset="utf-8"><iframe src="PAGE" style="border:
 onload = () => {
   const page = document.querySelector("iframe").contentDocument;
   const click = (selector) => page.querySelector(selector).click();
-  const firsts = (table) => [...page.querySelectorAll(table + " tbody th")].map((head) => head.textContent);
+  const full = (head) => (head.querySelector("[title]") || { title: head.textContent }).title;
+  const firsts = (table) => [...page.querySelectorAll(table + " tbody th")].map(full);
   const found = { width: page.documentElement.scrollWidth, given: firsts(".matrix") };
   page.querySelectorAll("details").forEach((part) => { part.open = true; });
   found.open = page.documentElement.scrollWidth;
   click("button[data-order=errors]");
   found.errors = firsts(".matrix");
-  found.columns = [...page.querySelectorAll(".matrix thead th")].slice(1).map((head) => head.textContent);
+  found.columns = [...page.querySelectorAll(".matrix thead th")].slice(1).map(full);
+  const shown = [...page.querySelectorAll(".matrix tbody th span")].filter((name) => name.offsetWidth);
+  found.shown = shown.map((name) => name.textContent);
+  click(".matrix tbody tr td.hit");
+  found.told = page.querySelector(".said output").textContent;
   click("#run1-classes thead th:nth-of-type(2) button");
   found.classes = firsts("#run1-classes table");
   found.sorted = page.querySelector("#run1-classes th[aria-sort]").getAttribute("aria-sort");
+  const search = page.querySelector("#run1-classes input[type=search]");
+  if (search) {
+    search.value = "LABEL 1 ";
+    search.dispatchEvent(new Event("input"));
+    const rows = [...page.querySelectorAll("#run1-classes tbody tr")];
+    found.searched = rows.filter((row) => row.offsetHeight).map((row) => row.cells[0].textContent);
+    found.answer = page.querySelector("#run1-classes .search output").textContent;
+  }
   document.querySelector("pre").textContent = JSON.stringify(found);
 };
 </script>"""
@@ -521,7 +576,7 @@ onload = () => {
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("labels", [3, 28])
+@pytest.mark.parametrize("labels", [3, 28, 77])
 def test_a_browser_shows_the_page_without_scrolling_sideways(
     make_run: MakeRun, tmp_path: Path, width: int, labels: int
 ) -> None:
@@ -532,13 +587,21 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(
     assert found["width"] <= width
     assert found["open"] <= width
     rows = read_json(run.metrics)["test"]["per_class"]
-    assert found["given"] == names
+    assert len(set(found["shown"])) == len(found["given"])  # no two rows of the matrix read the same
+    if labels <= 40:
+        assert found["given"] == names
     assert found["columns"] == found["errors"]
     errors = {row["label"]: row["support"] - round(row["recall"] * row["support"]) for row in rows}
-    assert found["errors"] == sorted(names, key=lambda name: -errors[name])
+    assert found["errors"] == sorted(found["given"], key=lambda name: -errors[name])
+    hit = found["errors"][0]
+    assert found["told"].startswith(f"{hit} rightly given: ")
     assert found["sorted"] == "descending"
     scores = {row["label"]: row["f1"] for row in rows}
     assert found["classes"] == sorted(names, key=lambda name: -scores[name])
+    if labels > 10:
+        words = [name for name in found["classes"] if "1" in name and "label" in name]
+        assert found["searched"] == words
+        assert found["answer"] == f"{len(words)} of {labels}"
 
 
 def _browse(page: Path, width: int, folder: Path) -> dict[str, Any]:

@@ -24,9 +24,10 @@ from ftclf.data import Data, Split
 from ftclf.data.texts import write_texts
 from ftclf.decisions import Decision
 from ftclf.edge.jobs import Job
-from ftclf.evaluation import _write_predictions, score
+from ftclf.evaluation import score
 from ftclf.locking import taken
 from ftclf.metrics import one_hot
+from ftclf.predictions import write_predictions
 from ftclf.resuming import stored_config as read_config
 from ftclf.runs import Run, read_json, write_json
 
@@ -79,7 +80,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         write_json(found.manifest, about)
         write_json(found.checkpoint / "ftclf.json", {"label_names": NAMES})
         found.predictions.mkdir()
-        _write_predictions(found.predictions / "test.parquet", evaluation, split, NAMES)
+        write_predictions(found.predictions / "test.parquet", evaluation, split, NAMES)
         write_json(found.metrics, {"validation": evaluation.metrics, "test": evaluation.metrics})
         return found
 
@@ -209,7 +210,7 @@ def test_a_job_that_another_sweep_trains_is_left_alone(
         assert not (tmp_path / "sweep" / "1" / "failure.json").exists()
     said = capsys.readouterr().err
     assert "job 1: another process trains it in this folder; wait for it" in said
-    assert "they were killed" not in said
+    assert "killed" not in said
     assert run(words) == 0
     assert not list((tmp_path / "sweep").rglob("failure.json"))
 

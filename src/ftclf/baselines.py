@@ -23,11 +23,13 @@ from ftclf.calibration import fit_calibration
 from ftclf.config import HEADLINES
 from ftclf.console import say, warn
 from ftclf.data import Split
-from ftclf.decisions import Decision, choose_decision
+from ftclf.decisions import Decision, choose_decision, decide_all
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
+from ftclf.label_sets import LabelSets
 from ftclf.metrics import log_odds, log_of, row_losses
 from ftclf.phases import advance, phase
+from ftclf.probabilities import Probabilities
 from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
 
@@ -48,12 +50,12 @@ ABOUT = {
     "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
 }
 
-Probabilities = dict[str, NDArray[np.float64]]  # by split
+Fitted = dict[str, NDArray[np.float64]]  # probabilities by split
 
 
 @dataclass
 class Baseline:
-    probabilities: Probabilities
+    probabilities: Fitted
     seconds: float  # when it was fitted, not when it was read from disk
 
 
@@ -100,11 +102,11 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     }
 
 
-def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilities, LabelSets]:
     """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
     data, wanted = prepared.data, prepared.config.decision
     if name == "majority":
-        return found["test"], Decision().decide(found["test"])
+        return Probabilities.of(found["test"]), decide_all([Decision()], found["test"])[0]
     labels, several = data.splits["validation"].labels, data.task == "multi_label"
     logits = {split: log_odds(values) if several else log_of(values) for split, values in found.items()}
     scaling = fit_calibration(
@@ -114,9 +116,9 @@ def _decided(name: str, found: Probabilities, prepared: Prepared) -> tuple[NDArr
         label_names=data.label_names,
         min_positives=wanted.min_positives,
     )
-    scaled = {split: scaling.probabilities(values, data.task) for split, values in logits.items()}
+    scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
     decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()
-    return scaled["test"], decision.decide(scaled["test"])
+    return scaled["test"], decide_all([decision], scaled["test"])[0]
 
 
 def _sampled(prepared: Prepared) -> str:
@@ -180,12 +182,13 @@ def work_ahead(prepared: Prepared) -> tuple[int, float]:
 # ---- the baselines
 
 
-def _majority(prepared: Prepared) -> Probabilities:
-    shares = targets_of(prepared.data.splits["train"], len(prepared.data.label_names)).mean(axis=0)
+def _majority(prepared: Prepared) -> Fitted:
+    train = prepared.data.splits["train"]
+    shares = targets_of(train, len(prepared.data.label_names)).per_label / len(train)
     return {split: np.tile(shares, (len(prepared.data.splits[split]), 1)) for split in SPLITS}
 
 
-def _tfidf(prepared: Prepared) -> Probabilities:
+def _tfidf(prepared: Prepared) -> Fitted:
     """Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_union
@@ -203,7 +206,7 @@ def _tfidf(prepared: Prepared) -> Probabilities:
     return _linear(inputs, splits["train"].take(train), others, prepared)
 
 
-def _frozen_encoder(prepared: Prepared) -> Probabilities:
+def _frozen_encoder(prepared: Prepared) -> Fitted:
     from ftclf.model import build_classifier
 
     config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
@@ -214,7 +217,7 @@ def _frozen_encoder(prepared: Prepared) -> Probabilities:
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 
-def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Probabilities:
+def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:
     """Fit one logistic regression a label against the rest; with one label a row they are scaled to add up to 1."""
     from joblib import Parallel, delayed
     from scipy.sparse import issparse
@@ -225,7 +228,9 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
     with threadpool_limits(1):
         fits = Parallel(n_jobs=min(4, prepared.compute.threads), prefer="threads", return_as="generator")
         columns = []
-        for column in fits(delayed(_one_against_rest)(inputs, truth, others) for truth in targets.T):
+        for column in fits(
+            delayed(_one_against_rest)(inputs, targets.column(label), others) for label in range(targets.labels)
+        ):
             columns.append(column)
             if issparse(inputs):
                 advance()
@@ -235,7 +240,7 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
     return {split: values / values.sum(axis=1, keepdims=True) for split, values in found.items()}
 
 
-def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Probabilities:
+def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Fitted:
     """Return a label's probabilities, (rows,) for each split."""
     from scipy.sparse import issparse
     from sklearn.linear_model import LogisticRegression
@@ -255,7 +260,7 @@ def _sample(prepared: Prepared) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
 
-FITS: dict[str, Callable[[Prepared], Probabilities]] = {
+FITS: dict[str, Callable[[Prepared], Fitted]] = {
     "majority": _majority,
     "tfidf": _tfidf,
     "frozen_encoder": _frozen_encoder,

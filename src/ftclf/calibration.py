@@ -7,17 +7,25 @@ answer, with several they reorder no label's rows, though isotonic regression ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
-from ftclf.metrics import Probabilities, sigmoid, softmax
+from ftclf.label_sets import LabelSets
+from ftclf.metrics import Given, Labels, sigmoid, sigmoid_of_negated, softmax
+from ftclf.platt import fit_all_labels, fit_each_label
+from ftclf.probabilities import Dense, Probabilities, Scaling, chunks_of
 
 Logits = NDArray[np.float32]
 BINS = 15
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures
+MOST_STEPS, NEAR = 100, 1e-9  # of the search for it, and the share by which the last step moves it at most
+MOST_DRAWN = 2**20  # claims: the error by chance of more is computed, not drawn
 
 
 @dataclass
@@ -33,16 +41,42 @@ class Calibration:
     )  # isotonic: logits and their probabilities, a label each
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a scaling of their own
 
-    def probabilities(self, logits: Logits, task: str) -> Probabilities:
+    def probabilities(self, logits: Logits, task: str) -> Dense:
         """Return the probabilities of a task, shape (rows, labels), float64."""
+        return self._scaling(task)(logits, slice(0, logits.shape[1]))
+
+    def scaled(self, logits: Logits, task: str, look: Callable[[], None] = lambda: None) -> Probabilities:
+        """Return the probabilities of a task as they are asked for; `look` is called now and then."""
+        return Probabilities(logits, self._scaling(task), look)
+
+    def _scaling(self, task: str) -> Scaling:
+        """Return the function that scales the logits of some rows and, with several labels per row, of some labels."""
         if task == "single_label":
-            return softmax(logits.astype(np.float64) / self.temperature)
+            return partial(_by_temperature, self.temperature)
         if self.method == "platt":
-            return sigmoid(logits.astype(np.float64) * self.slopes + self.offsets)
+            return partial(_by_platt, -np.array(self.slopes), np.array(self.offsets))
         if self.method == "isotonic":
-            columns = [np.interp(column, step[0], step[1]) for column, step in zip(logits.T, self.steps, strict=True)]
-            return np.stack(columns, axis=1)
-        return sigmoid(logits)
+            return partial(_by_steps, self.steps)
+        return lambda logits, _: sigmoid(logits)
+
+
+def _by_temperature(temperature: float, logits: Logits, _: slice) -> Dense:
+    wide = logits.astype(np.float64)
+    wide /= temperature
+    return softmax(wide)
+
+
+def _by_platt(negated: NDArray[np.float64], offsets: NDArray[np.float64], logits: Logits, labels: slice) -> Dense:
+    """Scale by negated slopes, since the sigmoid takes negated logits: one pass less over all of them."""
+    wide = logits.astype(np.float64)
+    wide *= negated[labels]
+    wide -= offsets[labels]
+    return sigmoid_of_negated(wide)
+
+
+def _by_steps(steps: list[list[list[float]]], logits: Logits, labels: slice) -> Dense:
+    columns = [np.interp(column, step[0], step[1]) for column, step in zip(logits.T, steps[labels], strict=True)]
+    return np.stack(columns, axis=1)
 
 
 def fit_calibration(
@@ -57,20 +91,18 @@ def fit_calibration(
         return Calibration()
     if labels.ndim == 1:
         return Calibration("temperature", temperature=fit_temperature(logits, labels))
-    few = np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) < min_positives
+    targets = LabelSets.of(labels)
+    few = np.minimum(targets.per_label, len(targets) - targets.per_label) < min_positives
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
-    shared = fit_platt(logits.ravel(), labels.ravel()) or (1.0, 0.0)
+    shared = fit_all_labels(logits, targets) or (1.0, 0.0)
     if method == "isotonic":
         steps = [
             _platt_steps(column, shared) if is_few else fit_isotonic(column, truth)
             for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
         ]
         return Calibration(method, steps=steps, guarded=guarded)
-    own = [
-        shared if is_few else fit_platt(column, truth) or shared
-        for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
-    ]
-    return Calibration("platt", slopes=[a for a, _ in own], offsets=[b for _, b in own], guarded=guarded)
+    pairs = [scaling or shared for scaling in fit_each_label(logits, targets, ~few, shared)]
+    return Calibration("platt", slopes=[a for a, _ in pairs], offsets=[b for _, b in pairs], guarded=guarded)
 
 
 def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
@@ -79,31 +111,37 @@ def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
     Targets are smoothed by one wrong answer in n + 2, as Platt (1999) does: where every row is right, the log loss
     itself would fall without end as the temperature does.
     """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
+    error, rows = 1 / (len(labels) + 2), np.arange(len(labels))
+    right, labels_there = logits[rows, labels].astype(np.float64), logits.shape[1]
+    wanted = (1 - error) * right + error * (logits.sum(axis=1, dtype=np.float64) - right) / (labels_there - 1)
+    low, high, sharpness = 1 / HOTTEST, 1 / COLDEST, 1.0  # of the inverse of the temperature the loss is convex
+    for _ in range(MOST_STEPS):
+        expected, spread = _moments(logits, sharpness)
+        slope, curve = float((expected - wanted).mean()), float(spread.mean())
+        low, high = (low, sharpness) if slope > 0 else (sharpness, high)
+        step = sharpness - slope / curve if curve > 0 else sharpness
+        if not low < step < high:  # a bound that was not tried yet, or the middle
+            end = max(step, 1 / HOTTEST) if step <= low else min(step, 1 / COLDEST)
+            step = end if end in (1 / HOTTEST, 1 / COLDEST) else (low * high) ** 0.5
+        if abs(step - sharpness) < NEAR * sharpness:
+            break
+        sharpness = step
+    return 1 / sharpness
 
-    wide, error = logits.astype(np.float64), 1 / (len(labels) + 2)
 
-    def loss(log_temperature: float) -> float:
-        logs = log_softmax(wide / np.exp(log_temperature), axis=1)
-        right = logs[np.arange(len(labels)), labels]
-        wrong = (logs.sum(axis=1) - right) / (wide.shape[1] - 1)
-        return -float(((1 - error) * right + error * wrong).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
-    return float(np.exp(found.x))
-
-
-def fit_platt(logits: Logits, positive: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Return slope and offset of a logistic regression on the logit; None where it would not rise."""
-    from sklearn.linear_model import LogisticRegression
-
-    if positive.all() or not positive.any():
-        return None
-    # Hardly regularised: a few positives that are perfectly apart would have an endless slope otherwise.
-    model = LogisticRegression(C=1e4).fit(logits.astype(np.float64)[:, None], positive)
-    slope = float(model.coef_[0, 0])
-    return (slope, float(model.intercept_[0])) if slope > 0 else None
+def _moments(logits: Logits, sharpness: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of each row's logits where they count by their probabilities, (rows,) each."""
+    mean, spread = np.empty(len(logits)), np.empty(len(logits))
+    for rows, part in chunks_of(logits):
+        highest = part.max(axis=1, keepdims=True)
+        below = part - highest
+        weight = np.exp(below * sharpness)
+        total, first = weight.sum(axis=1), np.einsum("ij,ij->i", weight, below)
+        weight *= below
+        second = np.einsum("ij,ij->i", weight, below)
+        mean[rows] = highest[:, 0] + first / total
+        spread[rows] = second / total - (first / total) ** 2
+    return mean, spread
 
 
 def fit_isotonic(logits: Logits, positive: NDArray[np.bool_]) -> list[list[float]]:
@@ -121,51 +159,103 @@ def _platt_steps(logits: Logits, scaling: tuple[float, float]) -> list[list[floa
     return [corners.tolist(), sigmoid(corners * scaling[0] + scaling[1]).tolist()]
 
 
-def calibration_metrics(
-    raw: Probabilities, scaled: Probabilities, targets: NDArray[np.bool_], task: str
-) -> dict[str, Any]:
+def calibration_metrics(raw: Given, scaled: Given, targets: Labels, task: str) -> dict[str, Any]:
     """Return expected calibration error, Brier score and reliability bins, after and before scaling.
 
     `ece_by_chance` is the error that probabilities without a fault would show on as many rows.
 
     One label a row: of the most probable label (Guo et al. 2017). Several: of every label of every row.
     """
-    after, before = (reliability_bins(*_claims(one, targets, task)) for one in (scaled, raw))
-    claimed, _ = _claims(scaled, targets, task)
+    after, before = (_Claims.of(Probabilities.of(given), LabelSets.of(targets), task) for given in (scaled, raw))
     return {
-        "ece": expected_calibration_error(after),
-        "ece_by_chance": error_by_chance(claimed),
-        "brier": brier_score(scaled, targets, task),
-        "ece_before": expected_calibration_error(before),
-        "brier_before": brier_score(raw, targets, task),
-        "bins": after,
-        "bins_before": before,
+        "ece": expected_calibration_error(after.bins()),
+        "ece_by_chance": after.error_by_chance(),
+        "brier": after.brier,
+        "ece_before": expected_calibration_error(before.bins()),
+        "brier_before": before.brier,
+        "bins": after.bins(),
+        "bins_before": before.bins(),
     }
 
 
-def _claims(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return every probability that is claimed, and whether it came true."""
-    if task == "multi_label":
-        return probabilities.ravel(), targets.ravel()
-    best = probabilities.argmax(axis=1)
-    rows = np.arange(len(best))
-    return probabilities[rows, best], targets[rows, best]
+@dataclass
+class _Claims:
+    """Probabilities that are claimed and whether they came true, summed in bins of confidence."""
+
+    sums: NDArray[np.float64]  # (4, BINS): how many, confidence, how many came true, variance of that if all is right
+    brier: float
+    claimed: NDArray[np.float64] | None  # every claim, or None if they are too many
+
+    @classmethod
+    def of(cls, given: Probabilities, targets: LabelSets, task: str) -> _Claims:
+        rows, labels = given.shape
+        several = task == "multi_label"
+        sums, squares, each = np.zeros((4, BINS)), 0.0, []
+        few = rows * (labels if several else 1) <= MOST_DRAWN
+        for some, part in given.chunks():
+            sets = targets.part(some)
+            squares += float(np.vdot(part, part) - 2 * part[sets.rows, sets.ids].sum()) + len(sets.ids)
+            claimed, true = _claims(part, sets, several=several)
+            sums += _binned(claimed, true)
+            each += [claimed] if few else []
+        brier = max(0.0, squares) / (rows * labels if several else rows)
+        return cls(sums, brier, np.concatenate(each) if few else None)
+
+    def bins(self) -> list[dict[str, float]]:
+        return _means(self.sums)
+
+    def error_by_chance(self) -> float:
+        """Return the calibration error of faultless claims: drawn, or of many claims computed.
+
+        The number that come true in a bin is then normal, and its mean distance from the mean is known.
+        """
+        if self.claimed is not None:
+            return error_by_chance(self.claimed)
+        return float(np.sqrt(2 / np.pi * self.sums[3]).sum() / self.sums[0].sum())
 
 
-def reliability_bins(confidence: NDArray[np.float64], true: NDArray[np.bool_]) -> list[dict[str, float]]:
-    """Return count, mean confidence and share that came true in equal bins of confidence; empty ones are left out."""
-    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+def _claims(part: Dense, sets: LabelSets, *, several: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return every probability that is claimed, and the places of those that came true."""
+    if several:
+        return part.ravel(), sets.rows * sets.labels + sets.ids
+    best = part.argmax(axis=1)
+    return part[np.arange(len(part)), best], np.flatnonzero(sets.ids == best)
+
+
+def _binned(claimed: NDArray[np.float64], true: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sums of the bins, (4, BINS)."""
+    high = claimed[claimed >= 1 / BINS]  # few of many labels; the first bin takes the rest of the sums
+    place = _bin(high)
+    count, confident, squares = (
+        np.bincount(place, weights, BINS).astype(np.float64) for weights in (None, high, high * high)
+    )  # bincount of no rows gives integers
+    count[0] += len(claimed) - len(high)
+    confident[0] += claimed.sum() - high.sum()
+    squares[0] += np.vdot(claimed, claimed) - np.vdot(high, high)
+    return np.stack([count, confident, np.bincount(_bin(claimed[true]), minlength=BINS), confident - squares])
+
+
+def _bin(claimed: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((claimed * BINS).astype(np.int64), BINS - 1)
+
+
+def _means(sums: NDArray[np.float64]) -> list[dict[str, float]]:
     return [
         {
             "low": index / BINS,
             "high": (index + 1) / BINS,
-            "count": int(inside.sum()),
-            "confidence": float(confidence[inside].mean()),
-            "accuracy": float(true[inside].mean()),
+            "count": int(count),
+            "confidence": float(confident / count),
+            "accuracy": float(true / count),
         }
-        for index in range(BINS)
-        if (inside := place == index).any()
+        for index, (count, confident, true, _) in enumerate(sums.T)
+        if count
     ]
+
+
+def reliability_bins(confidence: NDArray[np.float64], true: NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Return count, mean confidence and share that came true in equal bins of confidence; empty ones are left out."""
+    return _means(_binned(confidence, np.flatnonzero(true)))
 
 
 def expected_calibration_error(bins: list[dict[str, float]]) -> float:
@@ -181,7 +271,6 @@ def error_by_chance(claimed: NDArray[np.float64], *, draws: int = 20) -> float:
     return float(np.mean([expected_calibration_error(reliability_bins(claimed, true)) for true in drawn]))
 
 
-def brier_score(probabilities: Probabilities, targets: NDArray[np.bool_], task: str) -> float:
+def brier_score(probabilities: Given, targets: Labels, task: str) -> float:
     """Return the mean squared error: summed over a row's labels for one label a row, else its mean over labels."""
-    squares = (probabilities - targets) ** 2
-    return float(squares.mean() if task == "multi_label" else squares.sum(axis=1).mean())
+    return _Claims.of(Probabilities.of(probabilities), LabelSets.of(targets), task).brier

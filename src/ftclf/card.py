@@ -12,24 +12,27 @@ from ftclf.config import HEADLINES, LoraConfig, TrainConfig, choosing_metric
 from ftclf.console import printable
 from ftclf.data import Data, Split
 from ftclf.evaluation import with_interval
+from ftclf.words import common_labels, counted, data_name
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
 
 
+MOST_LABELS = 100  # rows of the tables; the report and the csv of a run have more
 EXAMPLES = 2  # a label
 LONGEST = 160  # characters of an example
 
 
 def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> dict[str, list[str]]:
-    """Return for each label the texts that the model gives it rightly and most surely."""
-    right = evaluation.chosen & evaluation.targets
-    found = {}
-    for label, name in enumerate(label_names):
-        rows = np.flatnonzero(right[:, label])
-        surest = rows[np.argsort(-evaluation.probabilities[rows, label], kind="stable")[:EXAMPLES]]
-        found[name] = [_shortened(split.texts[row]) for row in surest]
-    return found
+    """Return the most confident right texts per label; of many labels only the most common ones."""
+    rows_of = (evaluation.chosen & evaluation.targets).by_label()
+    texts = {}
+    for label in common_labels(evaluation.targets.per_label.tolist(), MOST_LABELS):
+        rows, several = rows_of[label], split.labels.ndim == 2
+        sure = evaluation.probabilities.column(label) if several else evaluation.sure  # of what was given
+        surest = rows[np.argsort(-sure[rows], kind="stable")[:EXAMPLES]]
+        texts[label_names[label]] = [_shortened(split.texts[row]) for row in surest]
+    return texts
 
 
 def model_card(
@@ -45,15 +48,24 @@ def model_card(
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
         for row in test["per_class"]
+        if row["label"] in shown
     )
     texts = "\n".join(
         f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
         for name, found in shown.items()
     )
+    title = [
+        _cell(config.model.alias),
+        "on",
+        f"{_cell(data_name(data.name, config.dataset.train))},",
+        config.method.kind,
+    ]
+    training = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
+    training += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
     notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
-    return f"""# {_cell(config.model.alias)} on {_cell(data.name)}, {config.method.kind}
+    return f"""# {" ".join(title)}
 
-A text classifier with {len(data.label_names)} labels, fine-tuned by ftclf {manifest["ftclf"]} from
+A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by ftclf {manifest["ftclf"]} from
 {_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
@@ -61,7 +73,7 @@ In this folder:
 
     ftclf predict . input=texts.csv output=predictions.csv
 {_merging(config)}
-## Scores on test ({test["rows"]} rows, 95 % bootstrap intervals in brackets)
+## Scores on test ({counted(test["rows"], "row")}, 95 % bootstrap intervals in brackets)
 
 | {" | ".join(name.replace("_", " ") for name in names)} |
 |{"---|" * len(names)}
@@ -69,10 +81,10 @@ In this folder:
 
 {_beside(metrics, data.task)}
 
-The checkpoint was chosen by {choosing_metric(config)} on validation ({metrics["validation"]["rows"]} rows);
+The checkpoint was chosen by {choosing_metric(config)} on validation ({counted(metrics["validation"]["rows"], "row")});
 test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
 {test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
-
+{_listed(len(shown), len(data.label_names))}
 | label | precision | recall | F1 | support |
 |---|---|---|---|---|
 {rows}
@@ -87,7 +99,8 @@ Validation texts that it labels rightly and most surely:
 
 ## Data
 
-{manifest["rows"]["train"]} training rows. Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
+{counted(manifest["rows"]["train"], "training row")}.
+Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
 Terms of the base model: {_cell(config.model.terms or "see its source")}.
 Texts are cut to {config.dataset.max_length} tokens.
 
@@ -95,9 +108,14 @@ Texts are cut to {config.dataset.max_length} tokens.
 
 ## How it was made
 
-Seed {manifest["seed"]}, {manifest["steps"]} steps, {compute["precision"]} on {compute["device"]}, {manifest["date"]}.
+{", ".join(training)}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
 """
+
+
+def _listed(shown: int, labels: int) -> str:
+    """Return a line that says which labels the tables show, if not all."""
+    return f"\nThe {shown} labels with the most validation rows, of {labels:,}:\n" if shown < labels else ""
 
 
 def _merging(config: TrainConfig) -> str:

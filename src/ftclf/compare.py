@@ -26,6 +26,7 @@ from ftclf.runs import Run, find_runs, read_json
 from ftclf.significance import ALPHA, ALPHA_ONE_SEED, MARGIN, Difference
 from ftclf.spreadsheets import write_lines
 from ftclf.tables import add_column, add_row, new_table, show_table
+from ftclf.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -198,7 +199,7 @@ def _differences_table(found: list[Difference], made: int) -> Table:
 
 def _differences_caption(found: list[Difference], made: int) -> str:
     margin = 100 * found[0].margin
-    lines = [f"95 % intervals of the same test rows; Holm's correction over {made} comparison{'s' * (made > 1)}"]
+    lines = [f"95 % intervals of the same test rows; Holm's correction over {counted(made, 'comparison')}"]
     if any(one.one_seed for one in found):
         asked = f"p < {ALPHA_ONE_SEED} and {margin:g} points"
         lines.append(f"one seed a side: better or worse asks for {asked}, since seeds differ too")
@@ -238,7 +239,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _write_flips(path: Path, lines: list[list[Any]]) -> None:
     _write_lines(path, lines)
-    print(printable(f"flips: {len(lines) - 1} rows in {path}"))
+    print(printable(f"flips: {counted(len(lines) - 1, 'row')} in {path}"))
 
 
 def _write_lines(path: Path, lines: list[list[Any]]) -> None:

@@ -9,14 +9,14 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ftclf.config import HEADLINES, LOWER_IS_BETTER
 from ftclf.differences import flatten, varying
 from ftclf.errors import ConfigError, RunError
-from ftclf.metrics import row_losses
+from ftclf.predictions import read_predictions
 from ftclf.runs import Run, read_json
 from ftclf.significance import MARGIN, Difference, Outcome, Side, corrected, differences
+from ftclf.words import data_name
 
 # Scores that are shares and have draws: a margin of equality in points makes sense for them.
 COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1")
@@ -121,28 +121,14 @@ def by_config(runs: Sequence[Run]) -> list[list[Run]]:
 def read_outcome(run: Run) -> Outcome:
     """Read what a run did on its test rows. Raises RunError for a file that is missing or not what ftclf wrote."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     names: list[str] = read_json(_label_file(run))["label_names"]
     path = _test_predictions(run)
     try:
-        table = pq.read_table(path)
-        truth = "labels" if "labels" in table.column_names else "label"
-        targets, chosen = (truth_values(table[name].to_pylist(), names) for name in (truth, "predicted"))
-        probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in names])
+        predictions = read_predictions(path, names)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise RunError(f"{path}: not the predictions that ftclf wrote ({error}); the file is damaged") from error
-    task = "multi_label" if truth == "labels" else "single_label"
-    return Outcome(chosen, targets, row_losses(probabilities, targets, task))
-
-
-def truth_values(rows: list[Any], names: list[str]) -> NDArray[np.bool_]:
-    """Return the labels of each row, a name or a list of names, as truth values, shape (rows, labels)."""
-    places = {name: place for place, name in enumerate(names)}
-    found = np.zeros((len(rows), len(names)), dtype=bool)
-    for row, labels in zip(found, rows, strict=True):
-        row[[places[name] for name in ([labels] if isinstance(labels, str) else labels)]] = True
-    return found
+    return Outcome(predictions.chosen, predictions.targets, predictions.losses)
 
 
 def _test_predictions(run: Run) -> Path:
@@ -168,7 +154,7 @@ def leaderboard(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict
         pinned = found["model.pin.name"] == found["model.name"]
         row: dict[str, Any] = {
             "run": short_name(run.folder, paths),
-            "data": manifest["dataset"],
+            "data": data_name(manifest["dataset"], found.get("dataset.train")),
             "model": found["model.pin.alias"] if pinned else found["model.name"],
             "method": found["method.kind"],
             **{name: found.get(name) for name in shown},
@@ -231,15 +217,16 @@ def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
     import pyarrow.parquet as pq
 
     first, second = read_outcome(a), read_outcome(b)
-    tables = [pq.read_table(_test_predictions(run)) for run in (a, b)]
-    truth = "labels" if "labels" in tables[0].column_names else "label"
+    truth = "labels" if "labels" in pq.read_schema(_test_predictions(a)).names else "label"
+    names = ["row", "text", truth, "predicted"]
+    tables = [pq.read_table(_test_predictions(run), columns=names) for run in (a, b)]
     columns = [tables[0]["row"], tables[0]["text"], tables[0][truth], *(one["predicted"] for one in tables)]
-    names = [short_name(run.folder, paths) for run in (a, b)]
-    lines: list[list[Any]] = [["row", "text", truth, *(f"{name} predicted" for name in names), "right"]]
+    runs = [short_name(run.folder, paths) for run in (a, b)]
+    lines: list[list[Any]] = [["row", "text", truth, *(f"{name} predicted" for name in runs), "right"]]
     for row in np.flatnonzero(first.right != second.right):
         cells = [column[int(row)].as_py() for column in columns]
         cells = ["; ".join(cell) if isinstance(cell, list) else cell for cell in cells]
-        lines.append([*cells, names[0] if first.right[row] else names[1]])
+        lines.append([*cells, runs[0] if first.right[row] else runs[1]])
     return lines
 
 

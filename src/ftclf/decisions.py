@@ -11,6 +11,7 @@ the other half than thresholds that follow the labels and their noise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +20,15 @@ from numpy.typing import NDArray
 
 from ftclf.config import DecisionConfig
 from ftclf.config.settings import setting
+from ftclf.label_sets import LabelSets, ratio
+from ftclf.metrics import Given, Labels
+from ftclf.probabilities import Dense, Probabilities
+from ftclf.ranking import LabelRanks, rank_label
 
-Probabilities = NDArray[np.float64]  # (rows, labels)
-Targets = NDArray[np.bool_]  # (rows, labels)
-Counted = NDArray[Any]  # (rows, labels): what a row counts as a hit of a label, its truth or its probability
+Truth = Labels | None  # the labels that count as hits; None: each row counts as a hit by its probability
+MOST_SORTED = 2**22  # rows x labels: above, the single threshold for all labels is the best of CANDIDATES scores
+CANDIDATES = 4096
+SAMPLED = 2**20  # rows x labels: a sample for the candidates and for the start of a search
 
 
 @dataclass
@@ -38,126 +44,248 @@ class Decision:
     abstain_below: float | None = None  # rows that are less sure than this are not answered
     wanted_precision: float | None = None  # what `abstain_below` was chosen for
 
-    def decide(self, probabilities: Probabilities) -> Targets:
+    def decide(self, probabilities: Dense) -> NDArray[np.bool_]:
         """Return which labels each row gets, shape (rows, labels)."""
-        best = np.zeros(probabilities.shape, dtype=bool)
-        k = self.k if self.rule == "top_k" else 1
-        np.put_along_axis(best, np.argsort(-probabilities, axis=1, kind="stable")[:, :k], values=True, axis=1)
         if self.rule in ("argmax", "top_k"):
-            return best
+            return _most_probable(probabilities, self.k if self.rule == "top_k" else 1)
         chosen = probabilities >= np.asarray(self.thresholds)
         if self.at_least_one:
-            chosen |= best & ~chosen.any(axis=1, keepdims=True)
+            none = np.flatnonzero(~chosen.any(axis=1))
+            chosen[none, probabilities[none].argmax(axis=1)] = True
         return chosen
 
 
-def choose_decision(
-    probabilities: Probabilities, targets: Targets, wanted: DecisionConfig, label_names: list[str]
-) -> Decision:
+def decide_all(decisions: Iterable[Decision], probabilities: Given) -> list[LabelSets]:
+    """Return the labels that each rule gives to each row; equal rules share their sets."""
+    rules = [*decisions]
+    named = [(rule.rule, *rule.thresholds, rule.k, rule.at_least_one) for rule in rules]
+    different = dict(zip(named, rules, strict=True))  # the configured rule is often among the others
+    parts: dict[Any, list[LabelSets]] = {name: [] for name in different}
+    for _, part in Probabilities.of(probabilities).chunks():
+        for name, rule in different.items():
+            parts[name].append(LabelSets.of(rule.decide(part)))
+    sets = {name: LabelSets.stacked(of_rule) for name, of_rule in parts.items()}
+    return [sets[name] for name in named]
+
+
+def _most_probable(probabilities: Dense, count: int) -> NDArray[np.bool_]:
+    """Return the most probable labels of each row, of equal ones the first, (rows, labels)."""
+    chosen, rows = np.zeros(probabilities.shape, dtype=bool), np.arange(len(probabilities))
+    if count == 1:
+        chosen[rows, probabilities.argmax(axis=1)] = True
+        return chosen
+    count = min(count, probabilities.shape[1])
+    last = np.partition(probabilities, -count, axis=1)[:, -count, None]
+    chosen |= probabilities > last
+    equal = probabilities == last
+    return np.asarray(
+        chosen | (equal & (np.cumsum(equal, axis=1) <= count - np.count_nonzero(chosen, axis=1)[:, None]))
+    )
+
+
+def choose_decision(probabilities: Given, targets: Labels, wanted: DecisionConfig, label_names: list[str]) -> Decision:
     """Choose the thresholds of a rule that are best for an objective on these rows (validation).
 
     Where the labels observed are counted, one with fewer than `min_positives` positives takes the expected threshold
     all the same: its observed one would be noise.
     """
+    given, truth = Probabilities.of(probabilities), LabelSets.of(targets)
     rule, objective, beta = wanted.rule, wanted.objective, wanted.beta
     expected = wanted.search == "expected" or (wanted.search == "auto" and wanted.calibration != "none")
-    counted = probabilities if expected else targets
     if rule in ("argmax", "top_k"):
         return Decision(rule=rule, k=wanted.k)
     if objective == "subset_accuracy":
-        return Decision("threshold", [best_subset_threshold(probabilities, targets)], 1, True, objective)
+        return Decision("threshold", [best_subset_threshold(given, truth)], 1, True, objective)
     if rule == "threshold":
-        single = best_single_threshold(probabilities, counted, objective=objective, beta=beta)
+        single = best_single_threshold(given, None if expected else truth, objective=objective, beta=beta)
         return Decision(rule, [single], objective=objective)
-    few = targets.sum(axis=0) < wanted.min_positives
-    thresholds = np.where(
-        few,
-        _own_thresholds(probabilities, probabilities, objective, beta=beta),
-        _own_thresholds(probabilities, counted, objective, beta=beta),
-    )
+    few = truth.per_label < wanted.min_positives
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
-    return Decision(rule, thresholds.tolist(), objective=objective, guarded=guarded)
+    best = best_micro_thresholds if objective == "micro_f1" else best_label_thresholds
+    thresholds = best(given, None, beta=beta) if expected or few.any() else []
+    if not expected:
+        observed = best(given, truth, beta=beta)
+        thresholds = np.where(few, thresholds, observed).tolist() if few.any() else observed
+    return Decision(rule, thresholds, objective=objective, guarded=guarded)
 
 
-def _own_thresholds(probabilities: Probabilities, counted: Counted, objective: str, *, beta: float) -> list[float]:
-    if objective == "micro_f1":
-        return best_micro_thresholds(probabilities, counted, beta=beta)
-    return [best_label_threshold(p, c, beta=beta) for p, c in zip(probabilities.T, counted.T, strict=True)]
+def best_label_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1.0) -> list[float]:
+    """Return the threshold of each label with its best F-beta; 1.0 (never) for a label without a positive."""
+    given = Probabilities.of(probabilities)
+    if truth is None:
+        return [best_expected_threshold(scores, beta=beta) for scores in given.columns()]
+    pairs = zip(given.columns(), LabelSets.of(truth).by_label(), strict=True)
+    return [best_observed_threshold(scores, positives, beta=beta) for scores, positives in pairs]
 
 
-def best_label_threshold(scores: NDArray[np.float64], positive: NDArray[Any], *, beta: float = 1.0) -> float:
-    """Return the threshold of one label with the best F-beta; 1.0 (never) where there is no positive."""
-    order, cuts = _cuts(scores)
-    if not positive.any():
+def best_expected_threshold(scores: NDArray[np.float64], *, beta: float = 1.0) -> float:
+    """Return the threshold of a label with the best expected F-beta, for scores that are calibrated probabilities.
+
+    At the optimum every score above F / (1 + b) is taken: lower scores are dropped until none is left to drop.
+    """
+    b, total, taken = beta * beta, scores.sum(), scores
+    if total <= 0:
         return 1.0
-    hits = np.cumsum(positive[order])[cuts - 1]
-    b = beta * beta
-    f = (1 + b) * hits / (cuts + b * positive.sum())
-    return _between(scores[order], int(cuts[np.argmax(f)]))
+    while True:
+        kept = taken[(1 + b) * taken > (1 + b) * taken.sum() / (len(taken) + b * total)]
+        if len(kept) in (0, len(taken)):  # none: the scores are so small that rounding makes them equal
+            return _below(scores, float(taken.min()))
+        taken = kept
 
 
-def best_micro_thresholds(probabilities: Probabilities, targets: Counted, *, beta: float = 1.0) -> list[float]:
+def best_observed_threshold(scores: NDArray[np.float64], positives: NDArray[np.int64], *, beta: float = 1.0) -> float:
+    """Return the threshold of a label with the best F-beta on rows of which the positives are known."""
+    if not len(positives):
+        return 1.0
+    ranks, b = rank_label(scores, positives, places=0), beta * beta
+    f = (1 + b) * ranks.hits / (ranks.taken + b * len(positives))
+    return _below(scores, float(ranks.scores[np.argmax(f)]))
+
+
+def best_micro_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1.0) -> list[float]:
     """Return the threshold of each label that together give the best micro F-beta.
 
     Dinkelbach's iteration: for a value F each label alone maximises (1 + b) hits - F predicted; the best F is the one
     that its own choice attains. It rises every round and ends at the optimum.
     """
-    b = beta * beta
-    columns = [(p, *_cuts(p), t) for p, t in zip(probabilities.T, targets.T, strict=True)]
+    given = Probabilities.of(probabilities)
+    if truth is not None:
+        return _observed_micro_thresholds(given, LabelSets.of(truth), beta * beta)
+    step = -(-given.values.size // SAMPLED)
+    start = _expected_micro(given.every(step), 0.0, beta * beta) if step > 1 else 0.0
+    cut = _expected_micro(given, start, beta * beta) / (1 + beta * beta)
+    lowest, highest = np.full(given.shape[1], np.inf), np.full(given.shape[1], -np.inf)
+    for _, part in given.chunks():
+        taken = part > cut
+        lowest = np.minimum(lowest, np.where(taken, part, np.inf).min(axis=0))
+        highest = np.maximum(highest, np.where(taken, -np.inf, part).max(axis=0))
+    return [_between(low, high) for low, high in zip(lowest.tolist(), highest.tolist(), strict=True)]
+
+
+def _expected_micro(given: Probabilities, start: float, b: float) -> float:
+    """Return the best expected micro F: every score above F / (1 + b) is taken, whatever its label."""
+    value, first = start, True
+    while True:
+        hits, count, total = 0.0, 0, 0.0
+        for _, part in given.chunks():
+            taken = part[part > value / (1 + b)]
+            hits, count, total = hits + float(taken.sum()), count + len(taken), total + float(part.sum())
+        attained = (1 + b) * hits / max(1e-12, count + b * total)
+        if not first and attained <= value + 1e-12:
+            return value
+        value, first = attained, False  # the first value may fall: the start is a guess
+
+
+def _observed_micro_thresholds(given: Probabilities, truth: LabelSets, b: float) -> list[float]:
+    pairs = zip(given.columns(), truth.by_label(), strict=True)
+    ranks = [rank_label(scores, positives, places=0) for scores, positives in pairs]
+    steps = [_Steps(rank) for rank in ranks]
     value = 0.0
     while True:
-        chosen, hits, predicted = [], 0.0, 0
-        for _, order, cuts, positive in columns:
-            found = np.concatenate([[0], np.cumsum(positive[order])[cuts - 1]])
-            count = np.concatenate([[0], cuts])
-            best = int(np.argmax((1 + b) * found - value * count))
-            chosen.append(int(count[best]))
-            hits, predicted = hits + float(found[best]), predicted + int(count[best])
-        attained = (1 + b) * hits / max(1e-12, predicted + b * targets.sum())
+        chosen = [step.best(value, b) for step in steps]
+        hits = sum(float(step.hits[place]) for step, place in zip(steps, chosen, strict=True))
+        count = sum(int(step.taken[place]) for step, place in zip(steps, chosen, strict=True))
+        attained = (1 + b) * hits / max(1e-12, count + b * len(truth.ids))
         if attained <= value + 1e-12:
-            return [_between(p[order], count) for (p, order, _, _), count in zip(columns, chosen, strict=True)]
+            break
         value = attained
+    return [
+        _below(scores, float(rank.scores[place - 1])) if place else _above(float(scores.max()))
+        for scores, rank, place in zip(given.columns(), ranks, chosen, strict=True)
+    ]
 
 
-def best_single_threshold(
-    probabilities: Probabilities, targets: Counted, *, objective: str, beta: float = 1.0
-) -> float:
-    """Return the one threshold for all labels with the best macro or micro F-beta."""
-    scores, positive = probabilities.ravel(), targets.ravel()
+class _Steps:
+    """Rows and hits of a label for every threshold that may be the best."""
+
+    def __init__(self, ranks: LabelRanks) -> None:
+        self.hits, self.taken = (np.concatenate([[0], counts]) for counts in (ranks.hits, ranks.taken))
+
+    def best(self, value: float, b: float) -> int:
+        return int(np.argmax((1 + b) * self.hits - value * self.taken))
+
+
+def best_single_threshold(probabilities: Given, truth: Truth, *, objective: str, beta: float = 1.0) -> float:
+    """Return the single threshold for all labels with the best macro or micro F-beta.
+
+    The best of all scores, or of CANDIDATES scores where there are too many to sort.
+    """
+    given, b = Probabilities.of(probabilities), beta * beta
+    sets = None if truth is None else LabelSets.of(truth)
+    if given.values.size > MOST_SORTED:
+        return _best_candidate(given, sets, objective, b)
+    whole = given.whole()
+    return _best_of_all(whole, whole if sets is None else sets.dense(), objective, b)
+
+
+def _best_of_all(probabilities: Dense, counted: NDArray[Any], objective: str, b: float) -> float:
+    scores, positive = probabilities.ravel(), counted.ravel()
     order, cuts = _cuts(scores)
-    b = beta * beta
     if objective == "micro_f1":
         f = (1 + b) * np.cumsum(positive[order])[cuts - 1] / (cuts + b * positive.sum())
-        return _between(scores[order], int(cuts[np.argmax(f)]))
+        return _at(scores[order], int(cuts[np.argmax(f)]))
     # Each label's F changes only at its own scores: add up the changes along all scores.
-    labels = targets.shape[1]
-    label = np.tile(np.arange(labels), targets.shape[0])[order]
+    labels = counted.shape[1]
+    label = np.tile(np.arange(labels), len(counted))[order]
     change = np.zeros(len(order))
-    for index in range(labels):
-        where = np.flatnonzero(label == index)
-        f = (1 + b) * np.cumsum(positive[order][where]) / (np.arange(1, len(where) + 1) + b * targets[:, index].sum())
+    for index, where in enumerate(np.split(np.argsort(label, kind="stable"), labels)):
+        f = (1 + b) * np.cumsum(positive[order][where]) / (np.arange(1, len(where) + 1) + b * counted[:, index].sum())
         change[where] = np.diff(np.concatenate([[0.0], f]))
-    return _between(scores[order], int(cuts[np.argmax(np.cumsum(change)[cuts - 1])]))
+    return _at(scores[order], int(cuts[np.argmax(np.cumsum(change)[cuts - 1])]))
 
 
-def best_subset_threshold(probabilities: Probabilities, targets: Targets) -> float:
+def _best_candidate(given: Probabilities, truth: LabelSets | None, objective: str, b: float) -> float:
+    candidates = _candidates(given)
+    value, hits, count = (np.zeros(len(candidates)) for _ in range(3))
+    of_label = [None] * given.shape[1] if truth is None else truth.by_label()
+    total = 0.0
+    for scores, positives in zip(given.columns(), of_label, strict=True):
+        ranked = np.sort(scores)
+        taken = len(ranked) - np.searchsorted(ranked, candidates)
+        sums = np.concatenate([[0.0], np.cumsum(ranked[::-1])])[taken]
+        if positives is not None:
+            sums = len(positives) - np.searchsorted(np.sort(scores[positives]), candidates).astype(np.float64)
+        all_hits = float(ranked.sum()) if positives is None else float(len(positives))
+        value += ratio((1 + b) * sums, np.asarray(taken + b * all_hits))
+        hits, count, total = hits + sums, count + taken, total + all_hits
+    if objective == "micro_f1":
+        value = ratio((1 + b) * hits, np.asarray(count + b * total))
+    return float(candidates[np.argmax(value)])
+
+
+def _candidates(given: Probabilities) -> NDArray[np.float64]:
+    """Return some scores, rising, with about equal sums of probability between neighbours."""
+    ranked = np.sort(given.every(-(-given.values.size // SAMPLED)).whole(), axis=None)
+    mass = np.cumsum(ranked)
+    places = np.searchsorted(mass, np.linspace(0, mass[-1], CANDIDATES))
+    return np.unique(ranked[np.minimum(places, len(ranked) - 1)])
+
+
+def best_subset_threshold(probabilities: Given, targets: Labels) -> float:
     """Return the one threshold with the most rows exactly right, where every row gets at least its best label.
 
     A row is right for thresholds above its highest wrong label and up to its lowest right one; where its only label is
     also its most probable, for every threshold above that too. The best threshold lies in the most intervals.
     """
-    low = np.where(targets, -np.inf, probabilities).max(axis=1)
-    high = np.where(targets, probabilities, np.inf).min(axis=1)
-    alone = (targets.sum(axis=1) == 1) & targets[np.arange(len(targets)), probabilities.argmax(axis=1)]
-    high = np.where(alone, np.inf, high)
-    inside = (low < high) & targets.any(axis=1)  # a row without labels always gets one, and is never right
+    given, truth = Probabilities.of(probabilities), LabelSets.of(targets)
+    low, high = np.empty(len(given)), np.full(len(given), np.inf)
+    for rows, part in given.chunks():
+        sets, best = truth.part(rows), part.argmax(axis=1)
+        of_targets = part[sets.rows, sets.ids]
+        lowest = np.full(len(part), np.inf)
+        np.minimum.at(lowest, sets.rows, of_targets)
+        alone = np.zeros(len(part), dtype=bool)
+        alone[sets.rows] = (sets.per_row[sets.rows] == 1) & (best[sets.rows] == sets.ids)
+        part[sets.rows, sets.ids] = -np.inf
+        low[rows], high[rows] = part.max(axis=1), np.where(alone, np.inf, lowest)
+    inside = (low < high) & (truth.per_row > 0)  # a row without labels always gets one, and is never right
     low, high = low[inside], high[inside]
     candidates = np.unique(np.append(high[np.isfinite(high)], 1.0 + 1e-9))
     # right at t: low < t <= high
     right = np.searchsorted(np.sort(low), candidates, "left") - np.searchsorted(np.sort(high), candidates, "left")
-    best = float(candidates[np.argmax(right)])
-    below = low[low < best]
-    return (best + float(below.max())) / 2 if len(below) and np.isfinite(below.max()) else best
+    best_threshold = float(candidates[np.argmax(right)])
+    below = low[low < best_threshold]
+    return (best_threshold + float(below.max())) / 2 if len(below) and np.isfinite(below.max()) else best_threshold
 
 
 def _cuts(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -168,11 +296,29 @@ def _cuts(scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return order, cuts
 
 
-def _between(ranked: NDArray[np.float64], count: int) -> float:
-    """Return a threshold that takes the first `count` of scores that fall: half way to the next one."""
-    if count == 0:
-        return float(min(1.0, ranked[0] + 1e-6)) if ranked[0] < 1 else 1.0 + 1e-9
-    if count == len(ranked):
-        return float(ranked[-1]) / 2
-    middle = (float(ranked[count - 1]) + float(ranked[count])) / 2
-    return middle if middle > ranked[count] else float(ranked[count - 1])
+def _at(ranked: NDArray[np.float64], count: int) -> float:
+    """Return a threshold that takes the first `count` (at least one) of scores that fall."""
+    return _between(float(ranked[count - 1]), float(ranked[count]) if count < len(ranked) else -np.inf)
+
+
+def _below(scores: NDArray[np.float64], lowest: float) -> float:
+    """Return a threshold that takes the scores from `lowest` up; `lowest` is a score."""
+    return _between(lowest, float(scores[scores < lowest].max(initial=-np.inf)))
+
+
+def _between(taken: float, left: float) -> float:
+    """Return a threshold half way between the lowest score that is taken and the highest that is left.
+
+    `taken` is inf where no score is taken, `left` -inf where none is left.
+    """
+    if taken == np.inf:
+        return _above(left)
+    if left == -np.inf:
+        return taken / 2
+    middle = (taken + left) / 2
+    return middle if middle > left else taken
+
+
+def _above(highest: float) -> float:
+    """Return a threshold that takes nothing."""
+    return min(1.0, highest + 1e-6) if highest < 1 else 1.0 + 1e-9

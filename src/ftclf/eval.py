@@ -13,6 +13,7 @@ from ftclf.data import fitted_layout, load_split
 from ftclf.errors import RunError
 from ftclf.phases import phase
 from ftclf.runs import checkpoint_of, write_json
+from ftclf.words import counted, data_name
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
@@ -34,9 +35,10 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
         raise RunError(f"output: {output} is no folder; choose another name")
     if output is not None and (output / "metrics.json").exists():
         raise RunError(f"output: {output} holds metrics already; choose another folder")
+    from ftclf.artefacts import write_evaluation
     from ftclf.checkpoint import decide_by, load_checkpoint, read_info
     from ftclf.compute import scoring_compute
-    from ftclf.evaluation import headline, score, write_evaluation
+    from ftclf.evaluation import headline, score
     from ftclf.libraries import quiet_libraries
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import cached_tokens
@@ -64,8 +66,9 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
         )
     if config.dataset is None and not same:
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
-    name = info.data_name if same else data.name
-    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({len(split)} rows of {name})")
+    scored = dataset.train if same else getattr(dataset, config.split) or dataset.train
+    name = data_name(info.data_name if same else data.name, scored)
+    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({counted(len(split), 'row')} of {name})")
     if output is not None:
         write_evaluation(
             evaluation,

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.calibration import calibration_metrics, fit_calibration
+from ftclf.calibration import Calibration, calibration_metrics, fit_calibration
 from ftclf.checkpoint import CheckpointInfo
 from ftclf.config import HEADLINES, DecisionConfig
+from ftclf.confusion import Counts, confusion, most_confused
 from ftclf.console import warn
 from ftclf.data import Split
-from ftclf.decisions import Decision, choose_decision
-from ftclf.intervals import ScoreDraws, draw_scores, ranking_intervals
+from ftclf.decisions import Decision, choose_decision, decide_all
+from ftclf.intervals import ScoreDraws, draw_several, ranking_intervals
+from ftclf.label_sets import LabelSets
 from ftclf.metrics import (
-    confusion,
-    most_confused,
-    multi_label_metrics,
-    one_hot,
+    Given,
+    Labels,
     per_class_metrics,
     per_class_ranking,
     ranking_metrics,
     row_losses,
-    sigmoid,
+    set_metrics,
     single_label_metrics,
-    softmax,
 )
+from ftclf.probabilities import Probabilities
+from ftclf.ranking import LabelRanks, ranks_of_labels
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
-from ftclf.spreadsheets import write_lines
 
 # Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
 OTHER_DECISIONS = (
@@ -49,24 +50,28 @@ class Evaluation:
     """Scores of one network on one split, and what they were computed from; `metrics` is plain json."""
 
     metrics: dict[str, Any]
-    probabilities: NDArray[np.float64]  # (rows, labels), in the order of the split
-    chosen: NDArray[np.bool_]  # (rows, labels)
-    targets: NDArray[np.bool_]  # (rows, labels)
-    counts: NDArray[np.int64]  # confusion matrix; several labels a row: what is given in the place of a missed one
+    probabilities: Probabilities  # in the order of the split
+    chosen: LabelSets
+    others: dict[str, LabelSets]  # by the other rules of the checkpoint
+    targets: LabelSets
+    counts: Counts  # confusion matrix; several labels a row: what is given in the place of a missed one
     sure: NDArray[np.float64]  # (rows,)
+    losses: NDArray[np.float64]  # (rows,)
     draws: ScoreDraws
 
 
-def to_probabilities(logits: NDArray[np.float32], task: str) -> NDArray[np.float64]:
-    """Turn logits into the probabilities of a task."""
-    return sigmoid(logits) if task == "multi_label" else softmax(logits)
+def choosing_scores(
+    logits: NDArray[np.float32], split: Split, look: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Return what a checkpoint can be chosen by: no measure of it needs a threshold.
 
-
-def choosing_scores(logits: NDArray[np.float32], split: Split) -> dict[str, float]:
-    """Return what a checkpoint can be chosen by: no measure of it needs a threshold."""
-    if split.labels.ndim == 2:
-        return ranking_metrics(sigmoid(logits), split.labels)
-    return single_label_metrics(softmax(logits), split.labels)
+    `look` is called now and then, and may break it off.
+    """
+    several = split.labels.ndim == 2
+    probabilities = Calibration().scaled(logits, "multi_label" if several else "single_label", look)
+    if several:
+        return ranking_metrics(probabilities, split.labels)
+    return single_label_metrics(probabilities, split.labels)
 
 
 def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[Any], wanted: DecisionConfig) -> None:
@@ -75,17 +80,23 @@ def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[An
     info.calibration = fit_calibration(
         logits, labels, method=wanted.calibration, label_names=names, min_positives=wanted.min_positives
     )
-    probabilities = info.calibration.probabilities(logits, task)
-    targets = one_hot(labels, len(names)) if task == "single_label" else labels
+    probabilities = info.calibration.scaled(logits, task)
+    targets = LabelSets.of(labels, len(names))
     if task == "multi_label":
-        info.decision = choose_decision(probabilities, targets, wanted, names)
-        info.other_decisions = {
-            name: choose_decision(probabilities, targets, replace(wanted, rule=rule, objective=objective), names)
-            for name, rule, objective in OTHER_DECISIONS
-        }
+        known: dict[tuple[str, str], Decision] = {}
+
+        def chosen(rule: str, objective: str) -> Decision:
+            if (rule, objective) not in known:
+                asked = replace(wanted, rule=rule, objective=objective)
+                known[rule, objective] = choose_decision(probabilities, targets, asked, names)
+            return replace(known[rule, objective])
+
+        info.decision = chosen(wanted.rule, wanted.objective)
+        info.other_decisions = {name: chosen(rule, objective) for name, rule, objective in OTHER_DECISIONS}
     if wanted.precision is not None:
-        for decision in (info.decision, *info.other_decisions.values()):
-            _settle_abstention(decision, probabilities, targets, task=task, precision=wanted.precision)
+        decisions = [info.decision, *info.other_decisions.values()]
+        for decision, given in zip(decisions, decide_all(decisions, probabilities), strict=True):
+            _settle_abstention(decision, probabilities, given, targets, task=task, precision=wanted.precision)
         if info.decision.abstain_below == NEVER_SURE:
             warn(
                 f"decision.precision: no confidence gives {wanted.precision:.0%} on validation; predict always abstains"
@@ -93,71 +104,80 @@ def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[An
 
 
 def _settle_abstention(
-    decision: Decision, probabilities: NDArray[np.float64], targets: NDArray[np.bool_], *, task: str, precision: float
+    decision: Decision,
+    probabilities: Probabilities,
+    chosen: LabelSets,
+    targets: LabelSets,
+    *,
+    task: str,
+    precision: float,
 ) -> None:
-    chosen = decision.decide(probabilities)
-    sure, right = confidence(probabilities, chosen, task), (chosen == targets).all(axis=1)
-    found = confidence_for_precision(sure, right, precision)
-    decision.abstain_below, decision.wanted_precision = NEVER_SURE if found is None else found, precision
+    below = confidence_for_precision(confidence(probabilities, chosen, task), chosen.same(targets), precision)
+    decision.abstain_below, decision.wanted_precision = NEVER_SURE if below is None else below, precision
 
 
 def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Evaluation:
     """Turn logits into every number of a split, by the scaling and the decision rule of a checkpoint."""
     task, label_names = info.task, info.label_names
-    probabilities = info.calibration.probabilities(logits, task)
+    probabilities, raw = info.calibration.scaled(logits, task), Calibration().scaled(logits, task)
     targets = targets_of(split, len(label_names))
-    chosen = info.decision.decide(probabilities)
-    sure = confidence(probabilities, chosen, task)
+    chosen, *others = decide_all([info.decision, *info.other_decisions.values()], probabilities)
+    sure, losses = confidence(probabilities, chosen, task), row_losses(probabilities, targets, task)
+    draws, *draws_of_others = draw_several([chosen, *others], targets, losses)
+    ranks = ranks_of_labels(probabilities, targets, drawn=True) if task == "multi_label" else []
     counts = confusion(chosen, targets)
-    draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
+    intervals, of_classes = draws.intervals()
     metrics: dict[str, Any] = {
         "rows": len(split),
-        **headline_metrics(probabilities, chosen, split),
-        "intervals": draws.intervals()[0],
-        "per_class": _per_class(probabilities, chosen, targets, info, draws),
-        "most_confused": most_confused(counts, targets.sum(axis=0), label_names),
+        **headline_metrics(probabilities, chosen, split, ranks),
+        "intervals": intervals,
+        "per_class": _per_class(chosen, targets, label_names, of_classes),
+        "most_confused": most_confused(counts, targets.per_label, label_names),
         "calibration": {
             "method": info.calibration.method,
-            **calibration_metrics(to_probabilities(logits, task), probabilities, targets, task),
+            **calibration_metrics(raw, probabilities, targets, task),
         },
-        "selective": _selective(sure, (chosen == targets).all(axis=1), info.decision),
+        "selective": _selective(sure, chosen.same(targets), info.decision),
     }
     metrics["intervals"] = {name: pair for name, pair in metrics["intervals"].items() if name in metrics}
     if task == "multi_label":
-        macro, per_class = ranking_intervals(probabilities, targets)
-        metrics["intervals"] |= {} if macro is None else {"macro_average_precision": macro}
-        for row, more in zip(metrics["per_class"], per_class, strict=True):
-            row["intervals"] |= more
+        _add_ranking(metrics, ranks, targets)
     if info.other_decisions:
-        others = info.other_decisions.items()
-        metrics["decisions"] = {name: _decided(one, probabilities, targets) for name, one in others}
-    return Evaluation(metrics, probabilities, chosen, targets, counts, sure, draws)
+        decided = zip(info.other_decisions.items(), others, draws_of_others, strict=True)
+        metrics["decisions"] = {name: _decided(rule, given, targets, drawn) for (name, rule), given, drawn in decided}
+    by_rule = dict(zip(info.other_decisions, others, strict=True))
+    return Evaluation(metrics, probabilities, chosen, by_rule, targets, counts, sure, losses, draws)
 
 
-def targets_of(split: Split, labels: int) -> NDArray[np.bool_]:
-    """Return a split's labels as truth values, shape (rows, labels)."""
-    return split.labels if split.labels.ndim == 2 else one_hot(split.labels, labels)
+def targets_of(split: Split, labels: int) -> LabelSets:
+    """Return a split's labels as sets."""
+    return LabelSets.of(split.labels, labels)
 
 
-def headline_metrics(probabilities: NDArray[np.float64], chosen: NDArray[np.bool_], split: Split) -> dict[str, float]:
-    """Return the scores of a split as a whole."""
+def headline_metrics(
+    probabilities: Given, chosen: LabelSets, split: Split, ranks: list[LabelRanks] | None = None
+) -> dict[str, float]:
+    """Return the scores of a split as a whole; `ranks` are those of several labels, where they are known."""
     if split.labels.ndim == 2:
-        return multi_label_metrics(probabilities, chosen, split.labels)
+        targets = targets_of(split, chosen.labels)
+        return {**set_metrics(chosen, targets), **ranking_metrics(probabilities, targets, ranks)}
     return single_label_metrics(probabilities, split.labels)
 
 
 def _per_class(
-    probabilities: NDArray[np.float64],
-    chosen: NDArray[np.bool_],
-    targets: NDArray[np.bool_],
-    info: CheckpointInfo,
-    draws: ScoreDraws,
+    chosen: LabelSets, targets: LabelSets, label_names: list[str], intervals: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    rows = per_class_metrics(chosen, targets, info.label_names)
-    if info.task == "multi_label":
-        ranking = per_class_ranking(probabilities, targets)
-        rows = [{**row, **more} for row, more in zip(rows, ranking, strict=True)]
-    return [{**row, "intervals": found} for row, found in zip(rows, draws.intervals()[1], strict=True)]
+    rows = per_class_metrics(chosen, targets, label_names)
+    return [{**row, "intervals": of_label} for row, of_label in zip(rows, intervals, strict=True)]
+
+
+def _add_ranking(metrics: dict[str, Any], ranks: list[LabelRanks], targets: LabelSets) -> None:
+    """Add the ranking scores of each label and their intervals, which several labels per row have."""
+    macro, intervals = ranking_intervals(ranks, targets)
+    metrics["intervals"] |= {} if macro is None else {"macro_average_precision": macro}
+    for row, scores, more in zip(metrics["per_class"], per_class_ranking(ranks), intervals, strict=True):
+        row["intervals"] |= more
+        row |= {**scores, "intervals": row.pop("intervals")}
 
 
 def _selective(sure: NDArray[np.float64], right: NDArray[np.bool_], decision: Decision) -> dict[str, Any]:
@@ -166,11 +186,9 @@ def _selective(sure: NDArray[np.float64], right: NDArray[np.bool_], decision: De
     return {**risk_coverage(sure, right), "abstain": kept}
 
 
-def _decided(decision: Decision, probabilities: NDArray[np.float64], targets: NDArray[np.bool_]) -> dict[str, Any]:
+def _decided(decision: Decision, chosen: LabelSets, targets: LabelSets, draws: ScoreDraws) -> dict[str, Any]:
     """Return what another decision rule scores on the same rows."""
-    chosen = decision.decide(probabilities)
-    scores = multi_label_metrics(probabilities, chosen, targets)
-    intervals, _ = draw_scores(chosen, targets, row_losses(probabilities, targets, "multi_label")).intervals()
+    scores, (intervals, _) = set_metrics(chosen, targets), draws.intervals()
     names = ("macro_f1", "micro_f1", "subset_accuracy")
     return {
         "rule": decision.rule,
@@ -190,47 +208,8 @@ def with_interval(metrics: dict[str, Any], name: str) -> str:
     return f"{metrics[name]:z.4f}" + (f" [{interval[0]:z.4f}, {interval[1]:z.4f}]" if interval else "")
 
 
-def write_evaluation(
-    evaluation: Evaluation, split: Split, label_names: list[str], name: str, *, predictions: Path, plots: Path
-) -> None:
-    """Write a split's predictions (parquet), its confusion matrix (csv) and the plot of it (png)."""
-    from ftclf.plots import plot_confusion
-
-    predictions.mkdir(parents=True, exist_ok=True)
-    plots.mkdir(parents=True, exist_ok=True)
-    _write_predictions(predictions / f"{name}.parquet", evaluation, split, label_names)
-    _write_confusion(plots / f"confusion_{name}.csv", evaluation.counts, label_names)
-    plot_confusion(plots / f"confusion_{name}.png", evaluation.counts, label_names, title=name)
-
-
-def _write_predictions(path: Path, evaluation: Evaluation, split: Split, label_names: list[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    probabilities = evaluation.probabilities
-    columns: dict[str, Any] = {
-        "row": np.arange(len(split)),
-        "text": pa.chunked_array([pa.array(texts) for texts in split.texts.pieces()]),
-    }
-    if split.labels.ndim == 2:
-        columns["labels"] = names_of(evaluation.targets, label_names)
-        columns["predicted"] = names_of(evaluation.chosen, label_names)
-    else:
-        names = np.array(label_names, dtype=object)
-        columns["label"] = names[split.labels]
-        columns["predicted"] = names[evaluation.chosen.argmax(axis=1)]
-    columns["confidence"] = evaluation.sure
-    columns.update({f"column_{name}": list(cells) for name, cells in split.columns.items()})
-    columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(label_names)})
-    pq.write_table(pa.table(columns), path)
-
-
-def names_of(chosen: NDArray[np.bool_], label_names: list[str]) -> list[list[str]]:
+def names_of(chosen: Labels, label_names: list[str]) -> list[list[str]]:
     """Return the names of the labels of each row."""
-    return [[label_names[index] for index in np.flatnonzero(row)] for row in chosen]
-
-
-def _write_confusion(path: Path, counts: NDArray[np.int64], label_names: list[str]) -> None:
-    lines = [[name, *row] for name, row in zip(label_names, counts.tolist(), strict=True)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        write_lines(file, [["true \\ predicted", *label_names], *lines])
+    sets = LabelSets.of(chosen)
+    names = [label_names[label] for label in sets.ids.tolist()]
+    return [names[start:end] for start, end in itertools.pairwise(sets.starts.tolist())]

@@ -55,6 +55,7 @@ def plot_run(prepared: Prepared) -> None:
 def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what the run was made with."""
     from ftclf.compute import describe_machine, peak_memory_mb
+    from ftclf.evaluation import targets_of
     from ftclf.manifest import git_commit, versions
 
     config, data = prepared.config, prepared.data
@@ -64,6 +65,9 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "dataset": data.name,
         "task": data.task,
         "rows": {name: len(split) for name, split in data.splits.items()},
+        "label_rows": {
+            name: targets_of(split, len(data.label_names)).per_label.tolist() for name, split in data.splits.items()
+        },
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
         "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},

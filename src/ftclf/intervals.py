@@ -1,4 +1,4 @@
-"""How far a score would scatter on other test rows of the same kind: 95 % bootstrap intervals.
+"""Bootstrap intervals (95 %): how far a score would scatter on other test rows of the same kind.
 
 Rows are drawn again within their label (stratified), the classes' sizes as chance would have them. Within a class of n
 rows, n - 1 are drawn and count n / (n - 1) times, or small classes would scatter too little (Rao and Wu 1988). The
@@ -9,23 +9,28 @@ the same rows give the same interval.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.data.split import strata
-from ftclf.metrics import ratio
+from ftclf.label_sets import LabelSets, pieces, ratio
+from ftclf.ranking import LabelRanks
 
 DRAWS = 1000
-RANKING_DRAWS = 400  # each takes a pass over every label's rows in order
+RANKING_DRAWS = 400  # each weighs every label's first places
 CHUNK = 50  # draws at a time: bounds the memory at 50 weights a row
+MOST_PICKS = 2**21  # of draws x rows at a time
+MOST_WEIGHTS = 2**24  # of draws x rows that are held for rankings: 128 MB
 LEVEL = 95.0
 NORMAL = 1.959964  # its quantile
 LOSSES = ("log_loss", "hamming_loss")  # no shares of rows
 
 Interval = tuple[float, float]
+Sums = dict[str, NDArray[np.float64]]
 
 
 @dataclass
@@ -37,31 +42,18 @@ class ScoreDraws:
     """
 
     scores: dict[str, NDArray[np.float64]]  # (draws,) each
-    per_class: dict[str, NDArray[np.float64]]  # (draws, labels) each
     observed: dict[str, float]
-    observed_per_class: dict[str, NDArray[np.float64]]  # (labels,) each
     rows: int
-    trials: dict[str, NDArray[np.float64]]  # (labels,) each: of how many rows a score of a label is the share
+    per_class: dict[str, NDArray[np.float64]]  # intervals of each label's scores, (labels, 2) each; empty if unwanted
 
     def intervals(self) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
         """Return the intervals of the headline scores, and of precision, recall and F1 of each label."""
-        labels = next(iter(self.per_class.values())).shape[1]
         return (
             {
                 name: interval_of(values, self.observed[name], trials=None if name in LOSSES else self.rows)
                 for name, values in self.scores.items()
             },
-            [
-                {
-                    name: interval_of(
-                        values[:, label],
-                        float(self.observed_per_class[name][label]),
-                        trials=float(self.trials[name][label]),
-                    )
-                    for name, values in self.per_class.items()
-                }
-                for label in range(labels)
-            ],
+            _by_label(self.per_class),
         )
 
     def less(self, other: ScoreDraws) -> dict[str, NDArray[np.float64]]:
@@ -74,8 +66,8 @@ class ScoreDraws:
 
 
 def draw_scores(
-    chosen: NDArray[np.bool_],
-    targets: NDArray[np.bool_],
+    chosen: LabelSets | NDArray[np.bool_],
+    targets: LabelSets | NDArray[np.bool_],
     losses: NDArray[np.float64],
     *,
     draws: int = DRAWS,
@@ -85,99 +77,125 @@ def draw_scores(
 
     `chosen` and `targets` have the shape (rows, labels), `losses` (rows,). A label without rows has F1 0 in every draw.
     """
-    hit, wrong, missed = chosen & targets, chosen & ~targets, ~chosen & targets
-    per_row = np.concatenate(
-        [hit, wrong, missed, (chosen == targets).all(axis=1, keepdims=True), losses[:, None]], axis=1
-    ).astype(np.float64)
-    sums = np.concatenate([weights @ per_row for weights in _draws(strata(targets), draws, seed)])
-    scores, per_class = _scores(sums, *targets.shape)
-    given, support = chosen.sum(axis=0).astype(np.float64), targets.sum(axis=0).astype(np.float64)
-    observed, observed_per_class = _scores(per_row.sum(axis=0, keepdims=True), *targets.shape)
-    return ScoreDraws(
-        scores,
-        per_class,
-        {name: float(values[0]) for name, values in observed.items()},
-        {name: values[0] for name, values in observed_per_class.items()},
-        len(targets),
-        {"precision": given, "recall": support, "f1": (given + support) / 2},
-    )
+    return draw_several([chosen], targets, losses, draws=draws, seed=seed)[0]
+
+
+def draw_several(
+    chosen: list[LabelSets] | list[LabelSets | NDArray[np.bool_]],
+    targets: LabelSets | NDArray[np.bool_],
+    losses: NDArray[np.float64],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[ScoreDraws]:
+    """Score several answers to the same rows on the same draws; only the first has intervals of each label."""
+    truth = LabelSets.of(targets)
+    answers = [LabelSets.of(sets) for sets in chosen]
+    sides = {id(sets): _Side(sets, truth, losses) for sets in answers}
+    for weights in _draws(truth.rarest(), draws, seed):
+        support = truth.sums(weights)
+        for place, side in enumerate(sides.values()):
+            side.draw(weights, support, per_class=place == 0)
+    scored = {name: side.scored(truth) for name, side in sides.items()}
+    return [scored[id(sets)] for sets in answers]
+
+
+class _Side:
+    """The answers of a classifier or rule, and their scores on the draws so far."""
+
+    def __init__(self, chosen: LabelSets, truth: LabelSets, losses: NDArray[np.float64]) -> None:
+        self.chosen, self.hits = chosen, chosen & truth
+        self.per_row = np.column_stack([chosen.same(truth), losses])
+        self.scores: list[dict[str, NDArray[np.float64]]] = []
+        self.per_class: list[dict[str, NDArray[np.float64]]] = []
+
+    def draw(self, weights: NDArray[np.float64], support: NDArray[np.float64], *, per_class: bool) -> None:
+        """Score some draws; `support` are the weights of the rows of each label, (draws, labels)."""
+        sums = self.hits.sums(weights), self.chosen.sums(weights), support
+        scores, rates = _scores(*sums, weights @ self.per_row, len(self.chosen))
+        self.scores.append(scores)
+        if per_class:
+            self.per_class.append(rates)
+
+    def scored(self, truth: LabelSets) -> ScoreDraws:
+        hits, given, support = (sets.per_label.astype(np.float64) for sets in (self.hits, self.chosen, truth))
+        per_row = self.per_row.sum(axis=0, keepdims=True)
+        observed, rates = _scores(hits[None], given[None], support[None], per_row, len(truth))
+        trials = {"precision": given, "recall": support, "f1": (given + support) / 2}
+        per_class = {
+            name: intervals_of(
+                np.concatenate([rates[name] for rates in self.per_class]), rates[name][0], trials=trials[name]
+            )
+            for name in (trials if self.per_class else {})
+        }
+        return ScoreDraws(
+            {name: np.concatenate([drawn[name] for drawn in self.scores]) for name in observed},
+            {name: float(values[0]) for name, values in observed.items()},
+            len(truth),
+            per_class,
+        )
 
 
 def ranking_intervals(
-    probabilities: NDArray[np.float64], targets: NDArray[np.bool_], *, draws: int = RANKING_DRAWS, seed: int = 0
+    ranks: list[LabelRanks], targets: LabelSets | NDArray[np.bool_], *, draws: int = RANKING_DRAWS, seed: int = 0
 ) -> tuple[Interval | None, list[dict[str, Interval]]]:
     """Return the intervals of macro average precision, and of average precision and AUROC of each label.
 
-    Both arrays have the shape (rows, labels). A label that is on no row or on all of them has none, and macro average
-    precision is over the labels with a row.
+    A label that is on no row or on all of them has none, and macro average precision is over the labels with a row.
     """
-    present: NDArray[np.bool_] = np.asarray(targets.any(axis=0))
-    both = present & ~np.asarray(targets.all(axis=0))
-    columns = [_Ranked(scores, truth) for scores, truth in zip(probabilities.T, targets.T, strict=True)]
-    found = [
-        np.stack([column.scores(weights) for column in columns], axis=2)
-        for weights in _draws(strata(targets), draws, seed)
-    ]
-    precision, area = np.concatenate(found, axis=1)  # (draws, labels) each
-    whole = np.ones((1, len(targets)))
-    observed = [column.scores(whole)[:, 0] for column in columns]
+    truth = LabelSets.of(targets)
+    present, both = truth.per_label > 0, (truth.per_label > 0) & (truth.per_label < len(truth))
     if not present.any():
-        return None, [{} for _ in columns]
-    macro = interval_of(
-        precision[:, present].mean(axis=1), float(np.mean([one[0] for one in np.array(observed)[present]]))
-    )
-    per_class: list[dict[str, Interval]] = []
-    for label, (average_precision, auroc) in enumerate(observed):
-        intervals = {}
-        if present[label]:
-            intervals["average_precision"] = interval_of(precision[:, label], float(average_precision))
-        if both[label]:
-            intervals["auroc"] = interval_of(area[:, label], float(auroc))
-        per_class.append(intervals)
-    return macro, per_class
+        return None, [{} for _ in ranks]
+    drawn = np.concatenate(
+        [
+            np.stack([rank.drawn(weights) for rank in ranks], axis=2)
+            for weights in _weights_of_rows(truth.rarest(), draws, seed)
+        ],
+        axis=1,
+    )  # (2, draws, labels)
+    observed = np.array([[rank.average_precision or 0.0, rank.auroc or 0.0] for rank in ranks]).T
+    macro = interval_of(drawn[0][:, present].mean(axis=1), float(observed[0, present].mean()))
+    intervals: dict[str, NDArray[np.float64]] = {}
+    for name, values, of_rows, known in zip(
+        ("average_precision", "auroc"), drawn, observed, (present, both), strict=True
+    ):
+        intervals[name] = np.full((len(ranks), 2), np.nan)
+        intervals[name][known] = intervals_of(values[:, known], of_rows[known])
+    return macro, _by_label(intervals)
 
 
-class _Ranked:
-    """One label's rows from the highest score, and where rows of equal scores begin and end."""
-
-    def __init__(self, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
-        self.order = np.argsort(-scores, kind="stable")
-        ranked = scores[self.order]
-        self.positive = positive[self.order].astype(np.float64)
-        starts = np.flatnonzero(np.append(True, ranked[1:] < ranked[:-1]))
-        group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ranked))))
-        self.first, self.last = starts[group], np.append(starts[1:], len(ranked))[group] - 1
-
-    def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return average precision and AUROC for weights of the rows, (draws, rows); shape (2, draws)."""
-        drawn = weights[:, self.order]
-        hits = drawn * self.positive
-        seen, found = np.cumsum(drawn, axis=1), np.cumsum(hits, axis=1)
-        up_to, before = found[:, self.last], found[:, self.first] - hits[:, self.first]
-        positives = found[:, -1:]
-        precision = (hits * ratio(up_to, seen[:, self.last])).sum(axis=1)
-        above = ((drawn - hits) * (up_to + before) / 2).sum(axis=1)
-        negatives = seen[:, -1] - positives[:, 0]
-        return np.stack([ratio(precision, positives[:, 0]), ratio(above, positives[:, 0] * negatives)])
+def _by_label(intervals: dict[str, NDArray[np.float64]]) -> list[dict[str, Interval]]:
+    """Turn intervals, (labels, 2) each, into those of each label, without those that are NaN."""
+    if not intervals:
+        return []
+    columns = [[(name, pair) for pair in values.tolist()] for name, values in intervals.items()]
+    return [
+        {name: (low, high) for name, (low, high) in of_label if low == low} for of_label in zip(*columns, strict=True)
+    ]
 
 
 def _scores(
-    sums: NDArray[np.float64], rows: int, labels: int
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Turn the sums of hits, wrong and missed labels, right rows and losses, (draws, 3 labels + 2), into scores."""
-    tp, fp, fn = (sums[:, start : start + labels] for start in (0, labels, 2 * labels))
-    f1, support = ratio(2 * tp, 2 * tp + fp + fn), tp + fn
-    exact = sums[:, 3 * labels] / rows
+    hits: NDArray[np.float64],
+    given: NDArray[np.float64],
+    support: NDArray[np.float64],
+    per_row: NDArray[np.float64],
+    rows: int,
+) -> tuple[Sums, Sums]:
+    """Turn weighted sums of hits, given and true labels (draws, labels), right rows and losses into scores."""
+    f1, labels = ratio(2 * hits, given + support), hits.shape[1]
+    all_given, all_true, all_hits = given.sum(axis=1), support.sum(axis=1), hits.sum(axis=1)
+    exact = per_row[:, 0] / rows
     scores = {
         "accuracy": exact,
         "subset_accuracy": exact,
         "macro_f1": f1.mean(axis=1),
-        "micro_f1": ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1)),
-        "weighted_f1": ratio((f1 * support).sum(axis=1), support.sum(axis=1)),
-        "hamming_loss": (fp + fn).sum(axis=1) / (rows * labels),
-        "log_loss": sums[:, 3 * labels + 1] / rows,
+        "micro_f1": ratio(2 * all_hits, all_given + all_true),
+        "weighted_f1": ratio((f1 * support).sum(axis=1), all_true),
+        "hamming_loss": (all_given + all_true - 2 * all_hits) / (rows * labels),
+        "log_loss": per_row[:, 1] / rows,
     }
-    return scores, {"precision": ratio(tp, tp + fp), "recall": ratio(tp, support), "f1": f1}
+    return scores, {"precision": ratio(hits, given), "recall": ratio(hits, support), "f1": f1}
 
 
 def interval_of(
@@ -188,45 +206,98 @@ def interval_of(
     Where no draw differs (all rows right, or none) it is Wilson's of a share of `trials` rows, if they are given: three
     rows that are right do not show that all are.
     """
+    of_rows = None if trials is None else np.array([trials])
+    low, high = intervals_of(values[:, None], np.array([observed]), level=level, trials=of_rows)[0].tolist()
+    return low, high
+
+
+def intervals_of(
+    values: NDArray[np.float64],
+    observed: NDArray[np.float64],
+    *,
+    level: float = LEVEL,
+    trials: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the `interval_of` of many scores, (scores, 2), of their draws (draws, scores)."""
     from scipy.special import ndtr, ndtri
 
-    if trials and np.ptp(values) < 1e-12:
-        low, high = wilson(observed * trials, trials)
-        return round(low, 6), round(high, 6)
+    ranked = np.sort(values.T, axis=1)
+    draws = ranked.shape[1]
     # Draws at the very score of the rows count half: F1 of a small class takes few values.
-    near = np.isclose(values, observed, rtol=0, atol=1e-9)
-    share = float(((values < observed) & ~near).mean() + near.mean() / 2)
-    bias = ndtri(np.clip(share, 0.5 / len(values), 1 - 0.5 / len(values)))
+    below = (ranked < observed[:, None] - 1e-9).sum(axis=1)
+    share = (below + (ranked <= observed[:, None] + 1e-9).sum(axis=1)) / (2 * draws)
+    bias = ndtri(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
     half = ndtri((100 + level) / 200)
-    low, high = np.percentile(values, 100 * ndtr([2 * bias - half, 2 * bias + half]))
-    return round(float(low), 6), round(float(high), 6)
+    ends = np.column_stack([_quantile(ranked, ndtr(2 * bias + side * half)) for side in (-1, 1)])
+    if trials is not None:
+        same = (ranked[:, -1] - ranked[:, 0] < 1e-12) & (trials > 0)
+        ends[same] = np.column_stack(wilson(observed[same] * trials[same], trials[same]))
+    return np.round(ends, 6)
 
 
-def wilson(hits: float, rows: float) -> Interval:
+def _quantile(ranked: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a quantile of each row by linear interpolation, as numpy's percentile does."""
+    place = share * (ranked.shape[1] - 1)
+    lower = np.minimum(np.floor(place).astype(np.int64), max(0, ranked.shape[1] - 2))
+    rows = np.arange(len(ranked))
+    low, high = ranked[rows, lower], ranked[rows, np.minimum(lower + 1, ranked.shape[1] - 1)]
+    return low + (high - low) * (place - lower)  # type: ignore[no-any-return]
+
+
+def wilson(hits: Any, rows: Any) -> tuple[Any, Any]:
     """Return the 95 % Wilson interval of a share; scipy has it too, in a module that is slow to import."""
     square = NORMAL**2
     middle = (hits + square / 2) / (rows + square)
-    half = NORMAL / (rows + square) * (max(0.0, hits * (rows - hits)) / rows + square / 4) ** 0.5
+    half = NORMAL / (rows + square) * (np.maximum(0.0, hits * (rows - hits)) / rows + square / 4) ** 0.5
     return middle - half, middle + half
+
+
+def _weights_of_rows(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how much each row counts in each draw, shape (rows, some draws), as many as memory allows."""
+    together = max(1, MOST_WEIGHTS // (CHUNK * len(stratum))) * CHUNK
+    for start, weights in zip(range(0, draws, CHUNK), _draws(stratum, draws, seed), strict=True):
+        place = start % together
+        if place == 0:
+            block = np.empty((len(stratum), min(together, draws - start)))
+        block[:, place : place + len(weights)] = weights.T
+        if place + len(weights) == block.shape[1]:
+            yield block
 
 
 def _draws(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Yield how much each row counts in each draw, shape (some draws, rows)."""
     random = np.random.default_rng(seed)
-    groups = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
-    counts = np.array([len(rows) for rows in groups])
+    order = np.argsort(stratum, kind="stable")
+    _, sizes = np.unique(stratum, return_counts=True)
+    starts = np.cumsum(sizes) - sizes
     for start in range(0, draws, CHUNK):
         count = min(CHUNK, draws - start)
         # Dirichlet, not multinomial (Rubin 1981): the same mean and scatter, but no class is ever missing in a draw.
-        sizes = random.dirichlet(counts, count) * len(stratum)
-        weights = np.zeros((count, len(stratum)))
-        for rows, size in zip(groups, sizes.T, strict=True):
-            weights[:, rows] = _within(len(rows), count, random) * size[:, None]
+        shares = random.dirichlet(sizes, count) * len(stratum)
+        weights = np.empty((count, len(stratum)))
+        for some in _classes_together(sizes, count):
+            within = _within(sizes[some], count, random) * np.repeat(shares[:, some], sizes[some], axis=1)
+            weights[:, order[starts[some][0] : starts[some][-1] + sizes[some][-1]]] = within
         yield weights
 
 
-def _within(size: int, count: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return the share that each row of a class has of it in each draw, shape (count, size): they add up to one."""
-    taken = max(1, size - 1)
-    picked = random.integers(0, size, (count, taken)) + np.arange(count)[:, None] * size
-    return np.bincount(picked.ravel(), minlength=count * size).reshape(count, size) / taken
+def _classes_together(sizes: NDArray[np.int64], count: int) -> Iterator[slice]:
+    """Yield slices of the classes that have few rows together."""
+    return itertools.starmap(slice, itertools.pairwise(pieces(sizes * count, MOST_PICKS)))
+
+
+def _within(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Return the share of each row in its class in each draw, (count, rows), class after class; they add up to one.
+
+    The picks are those of a call per class: numpy draws bounded integers one by one, in this order.
+    """
+    rows, taken = int(sizes.sum()), np.maximum(1, sizes - 1)
+    if len(sizes) == 1:
+        picked = random.integers(0, rows, (count, taken[0])) + np.arange(count)[:, None] * rows
+    else:
+        picks = count * taken  # of each class, draw by draw
+        picked = random.integers(0, np.repeat(sizes, picks))
+        number = np.arange(picks.sum()) - np.repeat(np.cumsum(picks) - picks, picks)
+        picked += np.repeat(np.cumsum(sizes) - sizes, picks) + rows * (number // np.repeat(taken, picks))
+    counts = np.bincount(picked.ravel(), minlength=count * rows).reshape(count, rows)
+    return counts / np.repeat(taken, sizes)  # type: ignore[no-any-return]

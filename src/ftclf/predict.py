@@ -22,12 +22,14 @@ from ftclf.errors import DataError, RunError
 from ftclf.inputs import Input, read_input
 from ftclf.runs import checkpoint_of
 from ftclf.spreadsheets import write_lines
+from ftclf.words import counted
 
 if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
     from ftclf.decisions import Decision
 
-CHUNK = 8192  # texts in memory at a time
+CHUNK = 8192  # texts in memory at a time, and of many labels fewer:
+MOST_CELLS = 2**21  # probabilities that are written at a time
 # What json leaves as it is though it steers a terminal, or ends a line for some readers.
 HIDDEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -60,7 +62,7 @@ def predict(config: PredictConfig) -> None:
             sys.stdout.flush()
         return
     count = _write(output, tables, info)
-    print(printable(f"{count} predictions in {output}"))
+    print(printable(f"{counted(count, 'prediction')} in {output}"))
 
 
 def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
@@ -71,7 +73,8 @@ def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: Pr
     from ftclf.scoring import compute_logits, scoring_network
     from ftclf.tokens import tokenise
 
-    chunk = _next_rows(texts_in)  # before the network: most mistakes in the input are already in here
+    most = max(1, min(CHUNK, MOST_CELLS // len(info.label_names)))
+    chunk = _next_rows(texts_in, most)  # before the network: most mistakes in the input are already in here
     if not chunk:
         yield _labelled([], np.empty((0, len(info.label_names))), info, {name: [] for name in config.keep})
         return
@@ -87,15 +90,15 @@ def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: Pr
         logits = compute_logits(network, tokens, compute, config.batch_size)
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
         yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
-        chunk = _next_rows(texts_in)
+        chunk = _next_rows(texts_in, most)
 
 
-def _next_rows(texts_in: Input) -> list[TextRow]:
+def _next_rows(texts_in: Input, most: int) -> list[TextRow]:
     """Return the next rows: as many as are there, so that a sender who waits for an answer gets it; none at the end."""
     chunk = []
     for row in texts_in.rows:
         chunk.append(row)
-        if len(chunk) == CHUNK or not texts_in.ready():
+        if len(chunk) == most or not texts_in.ready():
             break
     return chunk
 

@@ -12,6 +12,7 @@ from ftclf.data import Data
 from ftclf.errors import ConfigError
 from ftclf.libraries import quiet_libraries
 from ftclf.runs import Run
+from ftclf.words import counted, data_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,16 +73,18 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
 def _introduce(prepared: Prepared) -> None:
     config, data, compute = prepared.config, prepared.data, prepared.compute
     sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
-    say(f"{data.name}: {sizes} rows, {len(data.label_names)} labels")
+    name = data_name(data.name, config.dataset.train)
+    say(f"{name}: {sizes} rows, {counted(len(data.label_names), 'label')}")
     for note in data.notes:
         say(f"  note: {note}")
     for name, tokens in prepared.tokens.items():
         if tokens.full:
-            say(f"  note: {tokens.full} {name} texts fill dataset.max_length={config.dataset.max_length}: cut there")
+            full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
+            say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
     _say_if_few_steps(config.training, len(data.splits["train"]))
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
-        f"{compute.threads} threads, {config.model.attention} attention"
+        f"{counted(compute.threads, 'thread')}, {config.model.attention} attention"
     )
 
 
@@ -95,7 +98,8 @@ def _say_if_few_steps(training: TrainingConfig, rows: int) -> None:
         warn("training.batch_size is larger than the rows that are seen: there is a single step")
     elif steps < FEW_STEPS:
         epochs = math.ceil(ENOUGH_STEPS / each)
-        say(f"  note: a classifier learns little in {steps} steps; training.epochs={epochs} makes {epochs * each}")
+        few = counted(steps, "step")
+        say(f"  note: a classifier learns little in {few}; training.epochs={epochs} makes {epochs * each}")
 
 
 def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:

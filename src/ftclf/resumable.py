@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -179,8 +179,11 @@ class ResumableTrainer(Trainer):
         return bool(self.args.eval_strategy == "epoch" and ends)
 
     @contextmanager
-    def breakable_evaluation(self) -> Iterator[None]:
-        """Let a signal break off an evaluation between two of its batches: it is made up for on resume."""
+    def breakable_evaluation(self) -> Iterator[Callable[[], None]]:
+        """Let a signal break off an evaluation between two batches and in each call of the yielded function.
+
+        The evaluation is made up for on resume.
+        """
 
         def look(*_: Any) -> None:
             if asked() is not None:
@@ -188,7 +191,7 @@ class ResumableTrainer(Trainer):
 
         hook = self.network.register_forward_pre_hook(look)
         try:
-            yield
+            yield look
         finally:
             hook.remove()
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.intervals import Interval, ScoreDraws, draw_scores, interval_of
+from ftclf.label_sets import LabelSets
+from ftclf.metrics import Labels
 
 MARGIN = 0.01
 ALPHA = 0.05
@@ -32,19 +34,29 @@ EXACT = ("accuracy", "subset_accuracy")  # the share of rows that are right: McN
 class Outcome:
     """What one run did on the test rows."""
 
-    chosen: NDArray[np.bool_]  # (rows, labels)
-    targets: NDArray[np.bool_]  # (rows, labels)
+    chosen: Labels  # sets, or truth values (rows, labels)
+    targets: Labels
     losses: NDArray[np.float64]  # (rows,)
+
+    @cached_property
+    def answers(self) -> LabelSets:
+        """The labels that each row was given."""
+        return LabelSets.of(self.chosen)
+
+    @cached_property
+    def truth(self) -> LabelSets:
+        """The labels that each row has."""
+        return LabelSets.of(self.targets)
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
         """Which rows have exactly their labels, shape (rows,)."""
-        return (self.chosen == self.targets).all(axis=1)  # type: ignore[no-any-return]
+        return self.answers.same(self.truth)
 
     @cached_property
     def draws(self) -> ScoreDraws:
         """The scores of every bootstrap draw; the draws are the same for all runs on the same rows."""
-        return draw_scores(self.chosen, self.targets, self.losses)
+        return draw_scores(self.answers, self.truth, self.losses)
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ def differences(sides: Sequence[Side], reference: Side, *, score: str, margin: f
 def difference(a: Side, b: Side, *, score: str, margin: float = MARGIN) -> Difference:
     """Compare two sides on the same rows. Raises ValueError where the rows are not the same."""
     for one in (*a.outcomes, *b.outcomes):
-        if not np.array_equal(one.targets, b.outcomes[0].targets):
+        if not one.truth.equals(b.outcomes[0].truth):
             raise ValueError(f"{a.name} and {b.name} have different test rows")
     paired = a.seeds == b.seeds == 1
     found = _one_seed(a.outcomes[0], b.outcomes[0], score) if paired else _several_seeds(a, b, score)
@@ -160,7 +172,7 @@ def _one_seed(a: Outcome, b: Outcome, score: str) -> _Found:
     """Paired bootstrap of two checkpoints: both are scored on the same draws of the rows."""
     draws, observed = a.draws.less(b.draws), a.draws.observed_less(b.draws)
     scores = {name: (observed[name], *interval_of(values, observed[name])) for name, values in draws.items()}
-    changed = int((a.chosen != b.chosen).any(axis=1).sum())
+    changed = int((~a.answers.same(b.answers)).sum())
     # With few rows that differ all draws can agree by chance. Exchanging n rows has 2^n outcomes: no p is below this.
     least = min(1.0, 2.0 ** (1 - changed))
     p_value = max(least, _two_sided(observed[score], float(draws[score].std(ddof=1)), math.inf))

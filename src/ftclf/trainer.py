@@ -189,16 +189,16 @@ class ClassifierTrainer(RecordingTrainer):
         hand_back_memory(collect=False)  # batches of other sizes would not fit into what steps left, and come on top
         with (
             self.average.in_place() if self.average else nullcontext(),
-            self.breakable_evaluation(),
+            self.breakable_evaluation() as look,
             as_it_stands(compiled=self.config.compile),
         ):
             logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
-        self.bar.evaluated(time.perf_counter() - start, int(tokens.offsets[-1]))
-        if not np.isfinite(logits).all():
-            raise DivergedError(
-                f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"
-            )
-        metrics = {f"eval_{name}": value for name, value in choosing_scores(logits, split).items()}
+            self.bar.evaluated(time.perf_counter() - start, int(tokens.offsets[-1]))
+            if not np.isfinite([logits.min(), logits.max()]).all():
+                step = self.state.global_step
+                raise DivergedError(f"training: logits are not finite after step {step}; lower training.learning_rate")
+            scores = choosing_scores(logits, split, look)
+        metrics = {f"eval_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.seconds_aside += time.perf_counter() - start

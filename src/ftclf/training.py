@@ -201,7 +201,8 @@ def _evaluate(
 
     How logits become labels is settled on validation, and stored in the checkpoint, before test is scored.
     """
-    from ftclf.evaluation import score, settle, write_evaluation
+    from ftclf.artefacts import write_evaluation
+    from ftclf.evaluation import score, settle
 
     run, data = prepared.run, prepared.data
     evaluations: dict[str, Evaluation] = {}

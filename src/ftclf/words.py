@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -28,6 +30,54 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + "…"
 
 
+def data_name(name: str, file: str | None) -> str:
+    """Return the name of a data set for readers: the name of the file for a user's own `files`."""
+    return Path(file).stem or name if name == "files" and file else name
+
+
+def short_names(names: list[str], longest: int) -> list[str]:
+    """Return the names cut to so many characters, with an ellipsis where they are cut, and all different."""
+    short = [_shortened(name, longest) for name in names]
+    alike = {name for name, count in Counter(short).items() if count > 1}
+    for name in alike:
+        places = [place for place, other in enumerate(short) if other == name]
+        shared = _shared([names[place] for place in places])
+        for place in places:
+            short[place] = _shortened_from(names[place], shared, longest)
+    used: set[str] = set()
+    for place, name in enumerate(short):
+        number = 1
+        while short[place] in used:
+            number += 1
+            mark = f"… {number}"
+            short[place] = name[: longest - len(mark)] + mark
+        used.add(short[place])
+    return short
+
+
+def common_labels(rows: list[int], most: int) -> list[int]:
+    """Return all labels, or the `most` labels with the most rows, most rows first."""
+    if len(rows) <= most:
+        return list(range(len(rows)))
+    return sorted(range(len(rows)), key=lambda label: -rows[label])[:most]
+
+
+def _shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def _shared(names: list[str]) -> int:
+    """Return the number of first characters that all names share."""
+    first, last = min(names), max(names)
+    return next((place for place, char in enumerate(first) if last[place : place + 1] != char), len(first))
+
+
+def _shortened_from(name: str, place: int, longest: int) -> str:
+    """Return a name without its middle, so that the characters from a place on are seen."""
+    head = longest // 3
+    return name[:head] + "…" + _shortened(name[max(head, place - 1) :], longest - head - 1)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Return 0.581; a dash for what could not be computed."""
     if value is None:
@@ -43,6 +93,11 @@ def interval(found: list[float] | None, digits: int = 3) -> str:
 def count(value: float) -> str:
     """Return 5,427."""
     return f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """Return 1 row, and 5,427 rows."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def percent(value: float | None) -> str:

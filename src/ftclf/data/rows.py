@@ -113,5 +113,6 @@ class Data:
         rows = self.splits[split]
         digest = hashlib.sha256(rows.text_digest().encode())
         digest.update("\0".join(self.label_names).encode("utf-8", "surrogatepass"))
-        digest.update(rows.labels.astype("<i8").tobytes())
+        for start in range(0, len(rows.labels), 500):  # all at once, thousands of labels take gigabytes
+            digest.update(rows.labels[start : start + 500].astype("<i8").tobytes())
         return digest.hexdigest()

@@ -12,6 +12,7 @@ from ftclf.config import DatasetConfig
 from ftclf.data.cells import excerpt
 from ftclf.data.rows import Split
 from ftclf.errors import DataError
+from ftclf.label_sets import LabelSets
 
 MOST_COPIES = 0.05  # of a cut split's rows: a text with more of them would be scored over and over
 
@@ -101,8 +102,7 @@ def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 def strata(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the label a row is stratified by: its own, or the rarest of several; -1 for none."""
-    counts = np.where(targets, targets.sum(axis=0), np.iinfo(np.int64).max)
-    return np.where(targets.any(axis=1), counts.argmin(axis=1), -1)
+    return LabelSets.of(targets).rarest()
 
 
 def _rarest(labels: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:

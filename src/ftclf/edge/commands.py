@@ -47,6 +47,7 @@ from ftclf.errors import ConfigError, SweepError
 from ftclf.locking import is_taken
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
+from ftclf.words import counted
 
 # Where launchers of several processes say how many there are; SLURM's is that of one srun.
 PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -96,7 +97,7 @@ def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
-    print(printable(f"jobs in {folder}" if chosen else f"{len(jobs)} jobs in {folder}"), flush=True)
+    print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
     if together:
         _train_groups(jobs, [list(map(shown, words)) for words in overrides_of_jobs("train", args)], folder)
     else:
@@ -311,9 +312,9 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
     lines += [f"job {name}: another process trains it in this folder; wait for it" for name in taken]
     missing = jobs - len(done) - len(failures) - len(taken)
     if missing > 0:
-        lines.append(f"{missing} jobs left neither a result nor a reason: they were killed")
+        lines.append(f"{counted(missing, 'job')} left neither a result nor a reason: killed")
     if lines:
-        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {jobs} jobs failed", *lines]))
+        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {counted(jobs, 'job')} failed", *lines]))
     return 0
 
 

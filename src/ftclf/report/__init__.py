@@ -97,7 +97,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (words.number, words.interval, words.count, words.percent, words.score_name)
+    filters = (words.number, words.interval, words.count, words.counted, words.percent, words.score_name)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment.get_template("page.html.jinja")
 

@@ -39,12 +39,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """Points to connect. `kind` is a CSS class: `main` is a full line with dots, `other` dashed with squares."""
+    """Points to connect. `kind` is a CSS class: `main` is a full line with dots, `other` dashed with squares.
+
+    Hollow points are drawn small and not connected: few rows stand behind them.
+    """
 
     name: str
     points: list[Point]
     kind: str = "main"
     dots: bool = True
+    hollow: list[Point] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def nice_axis(label: str, values: Iterable[float]) -> Axis:
     found = list(values)
     low, high = min(found), max(found)
     if high - low < 1e-9:
-        low, high = low - abs(low) * 0.1 - 0.05, high + abs(high) * 0.1 + 0.05
+        lowest = 0.0 if low >= 0 else -math.inf
+        low, high = max(lowest, low - abs(low) * 0.1 - 0.05), high + abs(high) * 0.1 + 0.05
     step = _round_step((high - low) / TICKS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(tick * step, 10) for tick in range(first, last + 1)]
@@ -142,14 +147,18 @@ def _mark(chart: Chart, words: str, x: float) -> Markup:
 def _line(chart: Chart, line: Line) -> Markup:
     places = [chart.at(point) for point in thinned(line.points)]
     dots = places if line.dots or len(places) == 1 else []
-    shape = (
-        '<rect class="dot {}" x="{:.1f}" y="{:.1f}" width="6" height="6"/>'
-        if line.kind == "other"
-        else '<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'
-    )
-    shift = 3 if line.kind == "other" else 0  # a square's place is its corner
-    drawn = [Markup(shape).format(line.kind, x - shift, y - shift) for x, y in dots]
-    return _path(f"line {line.kind}", places) + Markup().join(drawn)
+    drawn = [_dot(line.kind, place, 3.5) for place in dots]
+    drawn += [_dot(f"{line.kind} hollow", chart.at(point), 2.5) for point in line.hollow]
+    return (_path(f"line {line.kind}", places) if places else Markup()) + Markup().join(drawn)
+
+
+def _dot(kind: str, place: Point, size: float) -> Markup:
+    x, y = place
+    if kind.startswith("other"):
+        corner = '<rect class="dot {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+        side = size * 12 / 7
+        return Markup(corner).format(kind, x - side / 2, y - side / 2, side, side)
+    return Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(kind, x, y, size)
 
 
 def _path(kind: str, places: Iterable[Point]) -> Markup:

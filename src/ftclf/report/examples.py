@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ftclf.report.material import Material, Predictions
+from ftclf.predictions import Predictions
+from ftclf.report.material import Material
 from ftclf.words import cut
 
 PAIR_TEXTS = 2
@@ -25,32 +25,35 @@ def confused_pairs(material: Material) -> list[dict[str, Any]]:
 
 def confident_errors(material: Material) -> list[dict[str, Any]]:
     """Return the rows with the most probable labels among those that were wrongly given."""
-    found = material.predictions
-    if found is None:
+    predictions = material.predictions
+    if predictions is None:
         return []
-    wrong = np.where(found.chosen & ~found.targets, found.probabilities, -1.0)
-    order = np.argsort(-wrong.max(axis=1), kind="stable")[:ERRORS]
-    return [
-        {
-            "text": cut(found.texts[row]),
-            "true": _names(found.targets[row], material.labels),
-            "predicted": material.labels[int(wrong[row].argmax())],
-            "confidence": float(wrong[row].max()),
-            "true_probability": float(found.probabilities[row][found.targets[row]].max(initial=0.0)),
-        }
-        for row in order.tolist()
-        if wrong[row].max() >= 0
-    ]
+    wrong = predictions.chosen - predictions.targets
+    wrong = wrong & predictions.listed if predictions.listed else wrong
+    sure = predictions.probability(wrong.rows, wrong.ids)
+    order = np.lexsort((wrong.ids, -sure, wrong.rows))  # per row the most confident label first
+    first = order[np.unique(wrong.rows[order], return_index=True)[1]]
+    worst = first[np.argsort(-sure[first], kind="stable")[:ERRORS]]
+    cells = zip(*(values[worst].tolist() for values in (wrong.rows, wrong.ids, sure)), strict=True)
+    return [_error(material, predictions, row, label, confidence=confidence) for row, label, confidence in cells]
 
 
-def _pair_texts(found: Predictions | None, true: int, predicted: int) -> list[str]:
-    if found is None:
+def _error(material: Material, predictions: Predictions, row: int, label: int, *, confidence: float) -> dict[str, Any]:
+    true = predictions.targets.part(slice(row, row + 1)).ids
+    return {
+        "text": cut(predictions.texts[row]),
+        "true": [material.labels[other] for other in true],
+        "predicted": material.labels[label],
+        "confidence": confidence,
+        "true_probability": float(predictions.probability(np.array([row]), true).max(initial=0.0)),
+    }
+
+
+def _pair_texts(predictions: Predictions | None, true: int, predicted: int) -> list[str]:
+    if predictions is None:
         return []
-    missed = found.targets[:, true] & ~found.chosen[:, true]
-    rows = np.flatnonzero(missed & found.chosen[:, predicted] & ~found.targets[:, predicted])
-    surest = rows[np.argsort(-found.probabilities[rows, predicted], kind="stable")]
-    return [cut(found.texts[row]) for row in surest[:PAIR_TEXTS].tolist()]
-
-
-def _names(targets: NDArray[np.bool_], labels: list[str]) -> list[str]:
-    return [labels[index] for index in np.flatnonzero(targets)]
+    targets, chosen = predictions.targets, predictions.chosen
+    missed = targets.column(true) & ~chosen.column(true)
+    rows = np.flatnonzero(missed & chosen.column(predicted) & ~targets.column(predicted))
+    sure = predictions.probability(rows, np.full(len(rows), predicted))
+    return [cut(predictions.texts[row]) for row in rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()]

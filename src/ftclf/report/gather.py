@@ -11,15 +11,20 @@ import numpy as np
 
 from ftclf.comparison import Comparison, compare_runs
 from ftclf.config import HEADLINES
+from ftclf.confusion import SHOWN, errors_of, most_confused, worst_labels
 from ftclf.differences import flatten, varying
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
 from ftclf.runs import Run
-from ftclf.words import difference, number, opened, score_name
+from ftclf.words import common_labels, difference, number, opened, score_name, short_names
 
-WHOLE_MATRIX = 40  # labels; a larger one scrolls both ways in its box
+MOST_LABELS = 500  # rows of a table of labels; all of them are in a csv file
+PAIRS = 500  # rows of the table of confusions
+FEW_PAIRS = 10  # confusions: up to as many are listed with their texts, and need no table
+SHORT_NAMES = (22, 13)  # characters of a label beside the matrix, and on a phone
+ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # parts of the manifest in other sections
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
@@ -62,7 +67,7 @@ def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSecti
     built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
         key=key,
-        title=[manifest["dataset"], _model(material), material.config["method"]["kind"]],
+        title=[material.data_name, _model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
         sentence=lead,
         sections=[section for section in built if section.content],
@@ -82,7 +87,7 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
     settings = {run.run: flatten(run.config) for run in group}
     differing = varying(list(settings.values()))
     return {
-        "data": group[0].manifest["dataset"],
+        "data": group[0].data_name,
         "test_rows": group[0].test["rows"],
         "names": [f"validation {score_name(names[0])}", *map(score_name, names)],
         "differing": differing,
@@ -114,42 +119,67 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
 
 
 def _matrix(material: Material) -> Content | None:
-    """Return the confusion matrix; `shade` is the root of a cell's share: small shares can be told from none."""
+    """Return the confusion matrix, or the worst block of a large one, and the worst pairs of labels.
+
+    `shade` is the root of a cell's share: small shares can be told from none.
+    """
     counts = material.confusion
     if counts is None:
         return None
-    support = np.array(material.support)
-    shares = counts / np.maximum(support, 1)[:, None]
-    errors = support - counts.diagonal()
+    labels, errors = material.labels, errors_of(counts)
+    shown = list(range(len(labels))) if len(labels) <= SHOWN else worst_labels(counts)
+    support, wrong = np.array(material.support), int(errors.sum())
+    dense = counts[shown][:, shown].toarray() if shown else np.zeros((0, 0), dtype=np.int64)
+    shares = dense / np.maximum(support[shown], 1)[:, None]
+    missed = support - counts.diagonal()
+    short, tiny = (short_names([labels[label] for label in shown], longest) for longest in SHORT_NAMES)
     rows = [
         {
-            "label": label,
-            "size": int(support[row]),
-            "errors": int(errors[row]),
+            "label": labels[label],
+            "short": short[place],
+            "tiny": tiny[place],
+            "size": int(support[label]),
+            "errors": int(missed[label]),
             "cells": [
                 {
-                    "count": int(counts[row, column]),
+                    "count": int(dense[place, column]),
                     "share": float(share),
                     "shade": float(share) ** 0.5,
-                    "hit": row == column,
+                    "hit": place == column,
                 }
-                for column, share in enumerate(shares[row])
+                for column, share in enumerate(shares[place])
             ],
         }
-        for row, label in enumerate(material.labels)
+        for place, label in enumerate(shown)
     ]
-    return {"several": material.several, "rows": rows, "large": len(rows) > WHOLE_MATRIX}
+    inside = int(errors[shown][:, shown].sum()) if shown else 0
+    whole = len(shown) == len(labels)
+    return {
+        "several": material.several,
+        "rows": rows,
+        "part": None if whole else {"shown": len(shown), "labels": len(labels), "inside": inside, "errors": wrong},
+        "dense": len(shown) > 24,
+        "pairs": most_confused(counts, support, labels, PAIRS) if errors.nnz > FEW_PAIRS else [],
+        "all_pairs": errors.nnz,
+    }
 
 
 def _classes(material: Material) -> Content:
-    found = material.test["per_class"]
-    names = [name for name in ("f1", "precision", "recall", "average_precision", "auroc") if name in found[0]]
+    labels = material.test["per_class"]
+    names = [name for name in ("f1", "precision", "recall", "average_precision", "auroc") if name in labels[0]]
+    splits = material.label_rows
     return {
         "names": [score_name(name) for name in names],
+        "splits": list(splits),
         "rows": [
-            {"label": row["label"], "support": row["support"], "cells": [scored(row, name) for name in names]}
-            for row in found
+            {
+                "label": labels[label]["label"],
+                "cells": [scored(labels[label], name) for name in names],
+                "counts": [counts[label] for counts in splits.values()],
+            }
+            for label in common_labels(material.support, MOST_LABELS)
         ],
+        "labels": len(labels),
     }
 
 
@@ -159,15 +189,21 @@ def _decisions(material: Material) -> Content | None:
     if not material.several or not decision:
         return None
     thresholds = decision["thresholds"]
-    shared = material.labels if len(thresholds) == 1 else decision["guarded"]
+    shared = set(material.labels if len(thresholds) == 1 else decision["guarded"])
+    values = _each_threshold(thresholds, material)
     return {
         "decision": decision,
         "thresholds": [
-            {"label": label, "value": value, "whose": "shared" if label in shared else "own", "support": support}
-            for label, value, support in zip(
-                material.labels, _each_threshold(thresholds, material), material.support, strict=False
-            )
+            {
+                "label": material.labels[label],
+                "value": values[label],
+                "whose": "shared" if material.labels[label] in shared else "own",
+                "support": material.support[label],
+            }
+            for label in common_labels(material.support, MOST_LABELS)
+            if label < len(values)
         ],
+        "labels": len(material.labels),
         "names": [score_name(name) for name in RULE_SCORES],
         "rules": [
             {
@@ -186,15 +222,12 @@ def _each_threshold(thresholds: list[float], material: Material) -> list[float]:
 
 def _data(material: Material) -> Content:
     manifest, dataset = material.manifest, material.config["dataset"]
-    validation = [row["support"] for row in material.metrics["validation"]["per_class"]]
     return {
         "about": dataset["about"],
         "terms": dataset["terms"] or "the user's own",
         "rows": manifest["rows"],
         "digests": manifest["digests"],
         "notes": manifest["notes"],
-        "labels": list(zip(material.labels, material.support, validation, strict=True)),
-        "most": max(1, *material.support),
     }
 
 
@@ -203,7 +236,7 @@ def _settings(material: Material) -> Content:
     manifest = {
         name: _setting(value)
         for name, value in flatten(material.manifest).items()
-        if name.partition(".")[0] not in ("digests", "notes", "rows")
+        if name.partition(".")[0] not in ELSEWHERE
     }
     return {"tables": [("All settings", config), ("Machine, versions, seconds, seed and commit", manifest)]}
 

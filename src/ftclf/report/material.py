@@ -10,29 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ftclf.comparison import truth_values
+from ftclf.confusion import Counts, as_counts, confusion
 from ftclf.errors import RunError
+from ftclf.label_sets import WIDE
+from ftclf.predictions import Predictions, read_predictions
 from ftclf.runs import Run, read_json
-
-COLUMN = "column_"
-
-
-@dataclass
-class Predictions:
-    """The test rows with what the classifier gave them; the arrays have the shape (rows, labels)."""
-
-    texts: list[str]
-    targets: NDArray[np.bool_]
-    chosen: NDArray[np.bool_]
-    probabilities: NDArray[np.float64]
-    columns: dict[str, list[str | None]]  # the data's own, for slices
-
-    @cached_property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether a row got exactly its labels, (rows,)."""
-        return (self.targets == self.chosen).all(axis=1)  # type: ignore[no-any-return]
+from ftclf.words import data_name
 
 
 @dataclass
@@ -45,7 +29,7 @@ class Material:
     metrics: dict[str, Any]
     history: list[dict[str, Any]]
     decision: dict[str, Any]
-    confusion: NDArray[np.int64] | None  # (labels, labels)
+    confusion: Counts | None  # (labels, labels)
     predictions: Predictions | None
 
     @property
@@ -68,12 +52,24 @@ class Material:
         return self.task == "multi_label"
 
     @property
+    def data_name(self) -> str:
+        """Return the name of the data for readers."""
+        return data_name(self.manifest["dataset"], self.config["dataset"].get("train"))
+
+    @cached_property
     def labels(self) -> list[str]:
         return [row["label"] for row in self.test["per_class"]]
 
-    @property
+    @cached_property
     def support(self) -> list[int]:
         return [row["support"] for row in self.test["per_class"]]
+
+    @cached_property
+    def label_rows(self) -> dict[str, list[int]]:
+        """Return the rows per label of each split; older runs have no counts of train."""
+        train = self.manifest.get("label_rows", {}).get("train", [])
+        scored = {name: [row["support"] for row in self.metrics[name]["per_class"]] for name in ("validation", "test")}
+        return {"train": train, **scored} if len(train) == len(self.labels) else scored
 
 
 def read_material(run: Run) -> Material:
@@ -88,7 +84,8 @@ def read_material(run: Run) -> Material:
 def _read_finished(run: Run) -> Material:
     metrics = read_json(run.metrics)
     labels = [row["label"] for row in metrics["test"]["per_class"]]
-    info = run.checkpoint / "ftclf.json"
+    info, file = run.checkpoint / "ftclf.json", run.predictions / "test.parquet"
+    predictions = read_predictions(file, labels, texts=True) if file.is_file() else None
     return Material(
         run=run,
         config=read_json(run.config),
@@ -96,8 +93,8 @@ def _read_finished(run: Run) -> Material:
         metrics=metrics,
         history=_read_lines(run.history),
         decision=read_json(info)["decision"] if info.is_file() else {},
-        confusion=_read_confusion(run.plots / "confusion_test.csv", len(labels)),
-        predictions=_read_predictions(run.predictions / "test.parquet", labels),
+        confusion=_read_confusion(run.plots / "confusion_test.csv", len(labels), predictions),
+        predictions=predictions,
     )
 
 
@@ -122,28 +119,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def _read_confusion(path: Path, labels: int) -> NDArray[np.int64] | None:
+def _read_confusion(path: Path, labels: int, predictions: Predictions | None) -> Counts | None:
+    """Read the matrix, or count it from the predictions of many labels."""
+    if labels > WIDE:
+        return confusion(predictions.chosen, predictions.targets) if predictions else None
     if not path.is_file():
         return None
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
-    return np.array([row[1:] for row in rows], dtype=np.int64).reshape(labels, labels)
-
-
-def _read_predictions(path: Path, labels: list[str]) -> Predictions | None:
-    if not path.is_file():
-        return None
-    import pyarrow.parquet as pq
-
-    # One thread: the file is small, and a run that trains beside this one keeps its cores.
-    table = pq.read_table(path, use_threads=False)
-    truth = table["labels" if "labels" in table.column_names else "label"].to_pylist()
-    return Predictions(
-        texts=table["text"].to_pylist(),
-        targets=truth_values(truth, labels),
-        chosen=truth_values(table["predicted"].to_pylist(), labels),
-        probabilities=np.column_stack([table[f"p_{label}"].to_numpy() for label in labels]),
-        columns={
-            name.removeprefix(COLUMN): table[name].to_pylist() for name in table.column_names if name.startswith(COLUMN)
-        },
-    )
+    return as_counts(np.array([row[1:] for row in rows], dtype=np.int64).reshape(labels, labels))

@@ -11,6 +11,7 @@ from ftclf.report.material import Material
 from ftclf.words import (
     baseline_name,
     count,
+    counted,
     difference,
     interval,
     number,
@@ -22,6 +23,7 @@ from ftclf.words import (
 
 Content = dict[str, Any]
 
+FEW = 10  # rows: the share of a bin with fewer says little
 CALIBRATIONS = {"temperature": "temperature scaling", "platt": "Platt scaling", "isotonic": "isotonic regression"}
 
 
@@ -30,7 +32,7 @@ def sentence(material: Material) -> str:
     test, name = material.test, HEADLINES[material.task][0]
     score = scored(test, name)
     line = f"{opened(score_name(name))} {score['text']} {score['interval']}".strip()
-    line += f" on {count(test['rows'])} test rows"
+    line += f" on {counted(test['rows'], 'test row')}"
     beside = against_baseline(material.metrics, material.task)
     return f"{line}; {beside}." if beside else f"{line}."
 
@@ -91,7 +93,7 @@ def calibration(material: Material) -> Content | None:
     found, selective = material.test.get("calibration"), material.test.get("selective")
     if not found and not selective:
         return None
-    figures = [_reliability(found)] if found else []
+    figures = [_reliability(found, several=material.several)] if found else []
     figures += [_coverage(selective, several=material.several)] if selective else []
     return {
         "figures": figures,
@@ -115,14 +117,12 @@ def _calibration_errors(found: Content) -> Content:
     }
 
 
-def _reliability(found: Content) -> Content:
+def _reliability(found: Content, *, several: bool) -> Content:
     calibrated = found["method"] in CALIBRATIONS
-    kinds = [("before calibration", "bins_before", "other")] if calibrated else []
-    lines = [
-        Line(name, [(row["confidence"], row["accuracy"]) for row in found[key]], kind)
-        for name, key, kind in [*kinds, ("after calibration" if calibrated else "as it is", "bins", "main")]
-        if found.get(key)
-    ]
+    kinds = [("after calibration" if calibrated else "as it is", "bins", "main")]
+    kinds = [("before calibration", "bins_before", "other"), *kinds] if calibrated else kinds
+    drawn = [(name, found[key], kind) for name, key, kind in kinds if found.get(key)]
+    lines = [_reliability_line(bins, name, kind) for name, bins, kind in drawn]
     bins = "; ".join(
         f"{number(row['confidence'], 2)}: {number(row['accuracy'], 2)} of {count(row['count'])}"
         for row in found["bins"]
@@ -131,7 +131,22 @@ def _reliability(found: Content) -> Content:
     about = f"Reliability. ECE {before}{number(found['ece'], 4)} as it is. Share right at each mean confidence: {bins}"
     chart = Chart(share_axis("confidence"), share_axis("share right"), lines, about, diagonal=True)
     caption = "Reliability: on the dotted diagonal, confidence is the share that is right."
+    if few := "; ".join(words for name, bins, _ in drawn if (words := _few_bins(bins, name))):
+        caption += f" Hollow: bins of fewer than {FEW} {'probabilities' if several else 'rows'} ({few})."
     return {"caption": caption, "svg": chart.svg(), "legend": [(line.kind, line.name) for line in lines]}
+
+
+def _reliability_line(bins: list[Content], name: str, kind: str) -> Line:
+    """Return the bins as points; bins of few rows are hollow."""
+    points = [(row["confidence"], row["accuracy"], row["count"] < FEW) for row in bins]
+    sure, few = ([(x, y) for x, y, is_few in points if is_few == wanted] for wanted in (False, True))
+    return Line(name, sure, kind, hollow=few)
+
+
+def _few_bins(bins: list[Content], name: str) -> str:
+    """Return the rows of each bin that has few, in words; nothing if there is no such bin."""
+    few = [f"{count(row['count'])} at {number(row['confidence'], 2)}" for row in bins if row["count"] < FEW]
+    return f"{name} {', '.join(few)}" if few else ""
 
 
 def _coverage(found: Content, *, several: bool) -> Content:

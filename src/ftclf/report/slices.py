@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.intervals import draw_scores, wilson
-from ftclf.report.material import Material, Predictions
+from ftclf.label_sets import LabelSets
+from ftclf.predictions import Predictions
+from ftclf.report.material import Material
 from ftclf.report.scores import scored
 
 DRAWS = 300  # enough for a table, and a third of the time
@@ -26,7 +28,7 @@ class Slice:
 
     name: str
     rows: Rows
-    labels: list[int] | None = None
+    labels: NDArray[np.int64] | None = None
 
 
 def slices(material: Material) -> dict[str, Any] | None:
@@ -57,12 +59,15 @@ def _scored(found: Predictions, part: Slice, *, several: bool) -> dict[str, Any]
 
 def _micro_f1(found: Predictions, part: Slice) -> dict[str, Any]:
     """Score all labels on the slice's rows; its labels, where it has some, on all: any row may be a false alarm."""
-    where = np.s_[part.rows] if part.labels is None else np.s_[:, part.labels]
-    chosen, targets = found.chosen[where], found.targets[where]
+    chosen, targets = (_cut(sets, part) for sets in (found.chosen, found.targets))
     draws = draw_scores(chosen, targets, np.zeros(len(targets)), draws=DRAWS).intervals()[0]
-    both = int(chosen.sum() + targets.sum())
-    value = 2 * int((chosen & targets).sum()) / both if both else 0.0
+    both = len(chosen.ids) + len(targets.ids)
+    value = 2 * len((chosen & targets).ids) / both if both else 0.0
     return scored({"micro_f1": value, "intervals": draws}, "micro_f1")
+
+
+def _cut(sets: LabelSets, part: Slice) -> LabelSets:
+    return sets.take(part.rows) if part.labels is None else sets.only(part.labels)
 
 
 def _by_length(found: Predictions) -> Iterator[Slice]:
@@ -78,10 +83,10 @@ def _by_frequency(found: Predictions, material: Material) -> Iterator[Slice]:
     order = np.argsort(material.support, kind="stable")
     names = ("rare", "middle", "common") if len(order) > 2 else ("rare", "common")
     for name, labels in zip(names, np.array_split(order, len(names)), strict=True):
-        rows = np.asarray(found.targets[:, labels].any(axis=1))
+        rows = found.targets.only(np.sort(labels)).per_row > 0
         if rows.any():
             low, high = (material.support[labels[end]] for end in (0, -1))
-            yield Slice(f"{name}: {_range(low, high)} rows a label", rows, labels.tolist())
+            yield Slice(f"{name}: {_range(low, high)} rows per label", rows, np.sort(labels))
 
 
 def _range(low: int, high: int) -> str:

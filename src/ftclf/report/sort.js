@@ -1,5 +1,6 @@
 
-// Tables sort by a click on a heading, the confusion matrix by its buttons. Without this the page says the same.
+// Tables are sorted by a click on a heading and searched by words; the confusion matrix is sorted by its buttons, and a
+// click on a cell shows its labels in full. The page has the same content without this script.
 (() => {
   "use strict";
   const key = (row, column) => {
@@ -31,6 +32,21 @@
     });
   }
 
+  for (const line of document.querySelectorAll(".search")) {
+    const input = line.querySelector("input");
+    const rows = [...document.getElementById(input.dataset.search).tBodies[0].rows];
+    const said = line.querySelector("output");
+    line.hidden = false;
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of rows) {
+        const text = [...row.querySelectorAll("bdi")].map((name) => name.textContent.toLowerCase()).join(" ");
+        row.hidden = !words.every((word) => text.includes(word));
+      }
+      said.textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
+    });
+  }
+
   for (const box of document.querySelectorAll(".matrix-box")) {
     const table = box.querySelector("table");
     const given = [...table.tBodies[0].rows];
@@ -39,6 +55,22 @@
     const number = (place, name) => Number(given[place].dataset[name]);
     const buttons = [...box.querySelectorAll("button[data-order]")];
     box.querySelector(".order").hidden = false;
+    const said = box.querySelector(".said");
+    const name = (head) => head.querySelector("bdi").title;
+    let marked = null;
+    said.hidden = false;
+    table.tBodies[0].addEventListener("click", (event) => {
+      const cell = event.target.closest("td");
+      if (!cell) return;
+      const [row, column] = [cell.parentElement.cells[0], table.tHead.rows[0].cells[cell.cellIndex]];
+      const [count, share] = ["b", "i"].map((part) => (cell.querySelector(part) || { textContent: "0" }).textContent);
+      const rows = `${count} ${count === "1" ? "row" : "rows"}, ${share} %`;
+      const what = cell.matches(".hit") ? "rightly given" : `given as ${name(column)}`;
+      said.querySelector("output").textContent = `${name(row)} ${what}: ${rows}`;
+      if (marked) marked.classList.remove("marked");
+      marked = cell;
+      cell.classList.add("marked");
+    });
     for (const button of buttons) {
       button.addEventListener("click", () => {
         const name = button.dataset.order;
