@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +151,44 @@ def test_a_scaling_of_the_other_task_is_refused(
 ) -> None:
     assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "decision.calibration=platt")) == 2
     assert "got 'platt', allowed with dataset.task=single_label: auto, none, temperature" in capsys.readouterr().err
+
+
+def claimed(rows: int, times: float, *, several: bool, seed: int = 0) -> tuple[Any, Any]:
+    """Return logits that claim `times` too much, and labels drawn as the true ones say."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 1.5, (rows, 4))
+    if several:
+        return (times * logits).astype(np.float32), random.random((rows, 4)) < sigmoid(logits)
+    shares = softmax(logits).cumsum(axis=1)
+    return (times * logits).astype(np.float32), (random.random((rows, 1)) > shares).sum(axis=1).clip(0, 3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_few_rows_are_scaled_where_that_helps_others(several: bool) -> None:
+    settings: dict[str, Any] = {"label_names": list("abcd"), "min_positives": 5}
+    asked = "platt" if several else "temperature"
+    for seed in range(5):
+        logits, labels = claimed(300, 4.0, several=several, seed=seed)
+        assert fit_calibration(logits, labels, method="auto", **settings).method == asked
+    kept = 0
+    for seed in range(20):
+        logits, labels = claimed(25, 1.0, several=several, seed=seed)
+        kept += fit_calibration(logits, labels, method="auto", **settings).method == "none"
+        assert fit_calibration(logits, labels, method=asked, **settings).method == asked
+    assert kept >= 12
+    logits, labels = claimed(2, 1.0, several=several)
+    fit_calibration(logits, labels, method="auto", **settings)  # fewer than folds
+
+
+def test_scaling_few_rows_by_cross_validation_is_no_worse_than_either_way() -> None:
+    """The log loss of new rows over many sets of 25 validation rows, half of them of a model that claims too much."""
+    loss = {"auto": 0.0, "none": 0.0, "temperature": 0.0}
+    for seed in range(60):
+        times = 1.0 if seed % 2 else 2.5
+        logits, labels = claimed(25, times, several=False, seed=seed)
+        others, truth = claimed(500, times, several=False, seed=1000 + seed)
+        for method in loss:
+            fitted = fit_calibration(logits, labels, method=method, label_names=list("abcd"), min_positives=5)
+            loss[method] += -np.log(fitted.probabilities(others, "single_label")[np.arange(500), truth]).mean() / 60
+    assert loss["auto"] < loss["none"] - 0.05
+    assert loss["auto"] < loss["temperature"] + 0.01

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
 from ftclf.label_sets import LabelSets
-from ftclf.metrics import Given, Labels, sigmoid, sigmoid_of_negated, softmax
+from ftclf.metrics import Given, Labels, row_losses, sigmoid, sigmoid_of_negated, softmax
 from ftclf.platt import fit_all_labels, fit_each_label
 from ftclf.probabilities import Dense, Probabilities, Scaling, chunks_of
 
 Logits = NDArray[np.float32]
 BINS = 15
+ENOUGH_ROWS, FOLDS = 2000, 10  # rows that a scaling is fitted on unasked; parts of fewer that it is tried on
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures
 MOST_STEPS, NEAR = 100, 1e-9  # of the search for it, and the share by which the last step moves it at most
 MOST_DRAWN = 2**20  # claims: the error by chance of more is computed, not drawn
@@ -84,9 +85,15 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a scaling on these rows (validation).
 
-    `labels` are ids (rows,) or truth values (rows, labels). `auto` is temperature or platt. A label with fewer than
-    `min_positives` rows with or without it is scaled as all labels together: its own scaling would be noise.
+    `labels` are ids (rows,) or truth values (rows, labels). `auto` is temperature or platt, or none where few rows show
+    by cross-validation that it would not help. A label with fewer than `min_positives` rows with or without it is
+    scaled as all labels together: its own scaling would be noise.
     """
+    if method == "auto" and len(labels) < ENOUGH_ROWS:
+        usual = "temperature" if labels.ndim == 1 else "platt"
+        fit = partial(fit_calibration, method=usual, label_names=label_names, min_positives=min_positives)
+        if not _helps(fit, logits, labels):
+            return Calibration()
     if method == "none":
         return Calibration()
     if labels.ndim == 1:
@@ -103,6 +110,21 @@ def fit_calibration(
         return Calibration(method, steps=steps, guarded=guarded)
     pairs = [scaling or shared for scaling in fit_each_label(logits, targets, ~few, shared)]
     return Calibration("platt", slopes=[a for a, _ in pairs], offsets=[b for _, b in pairs], guarded=guarded)
+
+
+def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, labels: NDArray[Any]) -> bool:
+    """Return whether scalings that are fitted on other rows lower the log loss of each fold of the rows."""
+    task = "single_label" if labels.ndim == 1 else "multi_label"
+    fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    plain = scaled = 0.0
+    for number in range(min(FOLDS, len(labels))):
+        rest, held = fold != number, fold == number
+        if not rest.any():
+            return False
+        fitted, targets = fit(logits[rest], labels[rest]), LabelSets.of(labels[held], logits.shape[1])
+        plain += float(row_losses(Calibration().scaled(logits[held], task), targets, task).sum())
+        scaled += float(row_losses(fitted.scaled(logits[held], task), targets, task).sum())
+    return scaled < plain
 
 
 def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:

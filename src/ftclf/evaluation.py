@@ -14,7 +14,7 @@ from ftclf.calibration import Calibration, calibration_metrics, fit_calibration
 from ftclf.checkpoint import CheckpointInfo
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.confusion import Counts, confusion, most_confused
-from ftclf.console import warn
+from ftclf.console import say, warn
 from ftclf.data import Split
 from ftclf.decisions import Decision, choose_decision, decide_all
 from ftclf.intervals import ScoreDraws, draw_several, ranking_intervals
@@ -32,6 +32,7 @@ from ftclf.metrics import (
 from ftclf.probabilities import Probabilities
 from ftclf.ranking import LabelRanks, ranks_of_labels
 from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.words import counted
 
 # Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
 OTHER_DECISIONS = (
@@ -80,6 +81,9 @@ def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[An
     info.calibration = fit_calibration(
         logits, labels, method=wanted.calibration, label_names=names, min_positives=wanted.min_positives
     )
+    if wanted.calibration == "auto" and info.calibration.method == "none":
+        rows = counted(len(labels), "validation row")
+        say(f"probabilities stay as they are: a scaling fitted on {rows} would not lower the log loss of others")
     probabilities = info.calibration.scaled(logits, task)
     targets = LabelSets.of(labels, len(names))
     if task == "multi_label":
