@@ -29,6 +29,7 @@ class Fitted:
 
     parameters: Parameters
     steps: int
+    kept_step: int  # whose weights the checkpoint holds
     examples: int
     seconds: float
     reload_difference: float = 0.0
@@ -55,7 +56,6 @@ def plot_run(prepared: Prepared) -> None:
 def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what the run was made with."""
     from ftclf.compute import describe_machine, peak_memory_mb
-    from ftclf.evaluation import targets_of
     from ftclf.manifest import git_commit, versions
 
     config, data = prepared.config, prepared.data
@@ -66,7 +66,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "task": data.task,
         "rows": {name: len(split) for name, split in data.splits.items()},
         "label_rows": {
-            name: targets_of(split, len(data.label_names)).per_label.tolist() for name, split in data.splits.items()
+            name: split.rows_per_label(len(data.label_names)).tolist() for name, split in data.splits.items()
         },
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
@@ -74,6 +74,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
         "seed": config.training.seed,
         "steps": fitted.steps,
+        "kept_step": fitted.kept_step,
         "tokens_from_cache": prepared.from_cache,
         "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
         "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,

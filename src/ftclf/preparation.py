@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.console import say, warn
 from ftclf.data import Data
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ftclf.trainer import ClassifierTrainer
     from ftclf.weights import Weights
 
+SHOWN = 4  # of the most frequent labels, and of the rarest
 FEW_STEPS, ENOUGH_STEPS = 100, 300  # of the optimizer, for a head that starts at random
 
 
@@ -75,6 +78,7 @@ def _introduce(prepared: Prepared) -> None:
     sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
     name = data_name(data.name, config.dataset.train)
     say(f"{name}: {sizes} rows, {counted(len(data.label_names), 'label')}")
+    say(f"  rows per label in train: {_rows_per_label(data)}")
     for note in data.notes:
         say(f"  note: {note}")
     for name, tokens in prepared.tokens.items():
@@ -86,6 +90,13 @@ def _introduce(prepared: Prepared) -> None:
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
         f"{counted(compute.threads, 'thread')}, {config.model.attention} attention"
     )
+
+
+def _rows_per_label(data: Data) -> str:
+    """Return `sport 409, tech 321`, the most frequent first; of many labels the ends alone."""
+    counts = data.splits["train"].rows_per_label(len(data.label_names))
+    shown = [f"{data.label_names[label]} {counts[label]:,}" for label in np.argsort(-counts, kind="stable")]
+    return ", ".join(shown if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], "...", *shown[-SHOWN:]])
 
 
 def _say_if_few_steps(training: TrainingConfig, rows: int) -> None:

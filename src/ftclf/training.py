@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ftclf import __version__
 from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint, write_info
 from ftclf.config import TrainConfig, check, choosing_metric
-from ftclf.console import log_to
+from ftclf.console import log_to, say
 from ftclf.data import load_data
 from ftclf.durable import whole_folder
 from ftclf.errors import ConfigError, DivergedError
@@ -135,10 +135,12 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     trainer.gather()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = trainer.seconds - trainer.seconds_aside, trainer.state.global_step
+    kept = trainer.state.best_global_step or steps
+    say(f"kept: the weights after step {kept} of {steps}")
     examples = steps * config.batch_size * config.accumulation
     if config.max_steps is None:
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
-    return Fitted(parameters, steps, examples, seconds)
+    return Fitted(parameters, steps, kept, examples, seconds)
 
 
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:

@@ -241,8 +241,7 @@ def _group_labels(
 
 
 def _check_classes(train: Split, names: list[str], where: str) -> None:
-    counts = train.labels.sum(axis=0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(names))
-    if absent := [names[index] for index in np.flatnonzero(counts == 0)]:
+    if absent := [names[index] for index in np.flatnonzero(train.rows_per_label(len(names)) == 0)]:
         raise DataError(
             f"{where}: no row of {some(absent)} in train; a class without rows cannot be learned, "
             "take it out of the label names or add rows"

@@ -92,6 +92,12 @@ class Split:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
         return Split(self.texts.take(rows), self.labels[rows], columns)
 
+    def rows_per_label(self, labels: int) -> NDArray[np.int64]:
+        """Return how many rows have each label."""
+        if self.labels.ndim == 2:
+            return self.labels.sum(axis=0)  # type: ignore[no-any-return]
+        return np.bincount(self.labels, minlength=labels)
+
     def text_digest(self) -> str:
         """Return the SHA-256 of the texts in their order."""
         self.known_digest = self.known_digest or self.texts.digest()

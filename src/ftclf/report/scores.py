@@ -73,7 +73,8 @@ def curves(material: Material) -> Content | None:
         points = [(row["step"], row[key]) for row in material.history if row.get(key) is not None]
         if points:
             figures.append(_curve(points, label, dots=dots))
-    return {"figures": figures, "metric": score_name(metric)} if figures else None
+    kept = {name: material.manifest.get(name) for name in ("kept_step", "steps")}
+    return {"figures": figures, "metric": score_name(metric), **kept} if figures else None
 
 
 def _curve(points: list[tuple[float, float]], label: str, *, dots: bool) -> Content:
