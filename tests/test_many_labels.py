@@ -38,7 +38,7 @@ def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if request.param == "in parts":
         for module, names in (
             (label_sets, ("CELLS", "MOST_IDS")),
-            (intervals, ("MOST_PICKS", "MOST_WEIGHTS")),
+            (intervals, ("MOST_PICKS", "MOST_WEIGHTS", "LARGE")),
             (ranking, ("MOST_SUMS",)),
             (platt, ("SAMPLED", "LABELS_AT_A_TIME")),
         ):

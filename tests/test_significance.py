@@ -145,7 +145,7 @@ def test_two_groups_of_seeds_of_one_config_are_called_different_in_5_of_100_pair
 ) -> None:
     """150 pairs of two seeds a side, the fewest there can be; 5 % and three times its own scatter are 10 %."""
     random, wrong = np.random.default_rng(0), 0
-    drawn = list(intervals._draws(intervals.strata(side("a", 0.6).outcomes[0].targets), intervals.DRAWS, 0))
+    drawn = list(intervals._draws(side("a", 0.6).outcomes[0].truth.rarest(), intervals.DRAWS, 0))
     monkeypatch.setattr(intervals, "_draws", lambda *_: drawn)  # all have the same targets, and so the same draws
     for seed in range(150):
         a, b = (side(n, *(0.6 + 0.005 * random.standard_normal(2)), seed=2 * seed + k) for k, n in enumerate("ab"))

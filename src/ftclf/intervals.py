@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.label_sets import LabelSets, pieces, ratio
+from ftclf.label_sets import LabelSets, ratio
 from ftclf.ranking import LabelRanks
 
 DRAWS = 1000
 RANKING_DRAWS = 400  # each weighs every label's first places
 CHUNK = 50  # draws at a time: bounds the memory at 50 weights a row
 MOST_PICKS = 2**21  # of draws x rows at a time
+LARGE = 50  # rows of a class from which a call of its own takes less time than a place in a call for many classes
 MOST_WEIGHTS = 2**24  # of draws x rows that are held for rankings: 128 MB
 LEVEL = 95.0
 NORMAL = 1.959964  # its quantile
@@ -282,8 +283,10 @@ def _draws(stratum: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArra
 
 
 def _classes_together(sizes: NDArray[np.int64], count: int) -> Iterator[slice]:
-    """Yield slices of the classes that have few rows together."""
-    return itertools.starmap(slice, itertools.pairwise(pieces(sizes * count, MOST_PICKS)))
+    """Yield slices of classes whose rows are picked in one call: a large class alone, and small ones together."""
+    large, block = sizes >= LARGE, np.cumsum(sizes * count) // MOST_PICKS
+    edges = np.flatnonzero(large[1:] | large[:-1] | (block[1:] > block[:-1])) + 1
+    return itertools.starmap(slice, itertools.pairwise([0, *edges.tolist(), len(sizes)]))
 
 
 def _within(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
