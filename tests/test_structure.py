@@ -58,6 +58,7 @@ LAYERS = [
     "gpu",
     "arguments",
     "scoring",
+    "probe",
     "metrics",
     "calibration",
     "decisions",

@@ -28,6 +28,7 @@ from ftclf.decisions import Decision, choose_decision
 from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.metrics import log_odds, log_of, row_losses
+from ftclf.model import OF_A_NETWORK
 from ftclf.stopping import unbroken
 from ftclf.tokens import tokenizer_digest
 from ftclf.words import against, baseline_name
@@ -63,7 +64,7 @@ def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, An
     for name in prepared.config.baselines:
         try:
             found[name] = _compared(name, prepared, evaluation)
-        except (ValueError, OSError, MemoryError) as error:
+        except (*OF_A_NETWORK, OSError, MemoryError) as error:  # texts without words, an encoder without states
             warn(f"baseline {name} is left out: {' '.join(str(error).split()) or 'out of memory'}")
     return found
 
@@ -186,7 +187,8 @@ def _frozen_encoder(prepared: Prepared) -> Probabilities:
 
     config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
     train = _sample(prepared)
-    encoder = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network.base_model
+    network = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network
+    encoder = network.get_encoder() if network.config.is_encoder_decoder else network.base_model
     inputs = embed(encoder, tokens["train"], compute, rows=train)
     others = {split: embed(encoder, tokens[split], compute) for split in SPLITS}
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)

@@ -15,7 +15,7 @@ from ftclf.decisions import Decision
 from ftclf.durable import FILES, damage, seal
 from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
 from ftclf.method import apply_method
-from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer
+from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
 from ftclf.runs import read_json, write_json
 from ftclf.weights import Weights, find_weights, read_weights
 
@@ -145,9 +145,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         network = _load_adapter(folder, info) if adapted else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
+        settle_padding(network, tokenizer)
     except (WeightsError, ConfigError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    longest = longest_text(network.config)
+    longest = longest_text(network)
     if longest is not None and info.dataset.max_length > longest:
         raise CheckpointError(f"{folder}: dataset.max_length is {info.dataset.max_length}, its network reads {longest}")
     network.eval().requires_grad_(False)

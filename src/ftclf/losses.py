@@ -66,6 +66,8 @@ def start_at_log_odds(network: nn.Module, targets: NDArray[np.bool_]) -> None:
     Sparse labels otherwise spend most of an epoch on learning that they are sparse. (Lin et al. 2017, section 4.1)
     """
     share = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
-    output = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == targets.shape[1]][-1]
+    outputs = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == targets.shape[1]]
+    if not outputs or outputs[-1].bias is None:  # as of GPT-2, whose output has no bias
+        return
     with torch.no_grad():
-        output.bias.copy_(torch.from_numpy(np.log(share / (1 - share))))
+        outputs[-1].bias.copy_(torch.from_numpy(np.log(share / (1 - share))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.console import say, warn
@@ -42,7 +42,7 @@ class Prepared:
 def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
     from ftclf.compute import check_compiler, choose_attention, choose_compute
-    from ftclf.model import load_tokenizer, longest_text, read_settings
+    from ftclf.model import load_tokenizer, longest_text, outline
     from ftclf.tokens import cached_tokens
     from ftclf.weights import find_weights
 
@@ -51,16 +51,19 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     compute = choose_compute(config.training)
     if config.training.compile:
         check_compiler("training.compile", compute.device)
-    longest = longest_text(read_settings(weights.folder))
+    network = outline(weights.folder)
+    longest = longest_text(network)
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
             f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
         )
+    if config.model.attention == "sdpa" and not network._supports_sdpa:
+        raise ConfigError(f"model.attention: got 'sdpa', allowed with {network.config.model_type}: auto, eager")
     tokenizer = load_tokenizer(weights.folder)
     cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
     tokens = {name: found for name, (found, _) in cached.items()}
     if config.model.attention == "auto":
-        attention = choose_attention(tokens["train"].lengths, compute.device)
+        attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
         config = replace(config, model=replace(config.model, attention=attention))
     prepared = Prepared(
         config, run, data, compute, weights, tokenizer, tokens, all(known for _, known in cached.values())
@@ -106,7 +109,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     from ftclf.heap import set_aside
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
-    from ftclf.model import build_classifier, refuse_other_tokenizer
+    from ftclf.model import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.trainer import ClassifierTrainer, TokenRows
     from ftclf.turns import current_seat
 
@@ -115,10 +118,13 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
-    if data.task == "multi_label":
-        start_at_log_odds(classifier.network, data.splits["train"].labels)
-    faster = faster_parameters(classifier, config.method)
-    network = apply_method(classifier, config.method)
+    settle_padding(classifier.network, prepared.tokenizer)
+    with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
+        if data.task == "multi_label":
+            start_at_log_odds(classifier.network, data.splits["train"].labels)
+        faster = faster_parameters(classifier, config.method)
+        network = apply_method(classifier, config.method)
+    _try(prepared, network)
     if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
@@ -136,3 +142,30 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         faster=faster,
     )
     return trainer, parameters
+
+
+def _try(prepared: Prepared, network: Any) -> None:
+    """Ask a network for what training will; raises WeightsError or ConfigError where it cannot do it.
+
+    The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
+    """
+    from ftclf.fused import can_fuse
+    from ftclf.probe import able_compute, make_probe
+
+    config, compute = prepared.config, prepared.compute
+    if config.training.gradient_checkpointing and not network.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"training.gradient_checkpointing: got true, which {network.config.model_type} cannot do; leave it out"
+        )
+    if compute.device != "cpu" and can_fuse(network):
+        return
+    probe = make_probe(
+        prepared.data.splits["train"].texts[0],
+        prepared.tokenizer,
+        labels=len(prepared.data.label_names),
+        max_length=config.dataset.max_length,
+        longest=max(int(tokens.lengths.max()) for tokens in prepared.tokens.values()),
+    )
+    prepared.compute = able_compute(
+        network, probe, compute, name=config.model.alias, may_change=config.training.precision == "auto"
+    )

@@ -141,4 +141,7 @@ def _file_digest(path: Path, _changed: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return json.dumps(str(error).strip().split("\n")[0][:200], ensure_ascii=False).strip('"')
+    """Return the first line of an error's message, with its type where the message says little by itself."""
+    line = str(error).strip().split("\n")[0][:200]
+    told = f"{type(error).__name__}: {line}".removesuffix(": ") if not line or isinstance(error, KeyError) else line
+    return json.dumps(told, ensure_ascii=False).strip('"')
