@@ -40,6 +40,7 @@ LAYERS = [
     "cache",
     "data",
     "weights",
+    "heads",
     "model",
     "tokens",
     "batches",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclf.config import ModelConfig
 from ftclf.errors import OUT_OF_MEMORY, WeightsError
+from ftclf.heads import fit_output, named_labels
 from ftclf.weights import WEIGHTS, first_line, refuse_infinite
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ NEEDED = "; it needs config.json and model.safetensors of an architecture that t
 class Classifier:
     """A network with a head for the labels; `random_keys` names the parameters that the base did not have.
 
-    `unused_keys` names those that it had beside the network's.
+    `unused_keys` names those that it had beside the network's, and `head` says what became of a head that it had.
     """
 
     network: PreTrainedModel
     random_keys: list[str]
     unused_keys: list[str]
+    head: str = ""
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -117,6 +119,7 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
     from transformers import AutoModelForSequenceClassification
 
     settings = read_settings(folder)
+    trained_for = named_labels(settings)
     with refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
         settings.id2label = dict(enumerate(label_names))
         settings.label2id = {name: index for index, name in enumerate(label_names)}
@@ -139,7 +142,9 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()  # they are mapped from the file: what happens to it must not reach them
     refuse_infinite(dict(network.named_parameters()), folder / WEIGHTS)
-    return Classifier(network, sorted({*report["missing_keys"], *mismatched}), sorted(report["unexpected_keys"]))
+    missing = set(report["missing_keys"]) - mismatched
+    anew, head = fit_output(network, trained_for, missing, mismatched)
+    return Classifier(network, sorted({*missing, *mismatched, *anew}), sorted(report["unexpected_keys"]), head)
 
 
 def longest_text(network: Any) -> int | None:

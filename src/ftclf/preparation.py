@@ -117,11 +117,13 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     config, data, tokens = prepared.config, prepared.data, prepared.tokens
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
+    if classifier.head:
+        say(f"  note: the head of {config.model.name} {classifier.head}")
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
         if data.task == "multi_label":
-            start_at_log_odds(classifier.network, data.splits["train"].labels)
+            start_at_log_odds(classifier, data.splits["train"].labels)
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     _try(prepared, network)
