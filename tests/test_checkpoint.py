@@ -107,7 +107,7 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"format": 99}, "format 99, allowed: 3"),
+        ({"format": 99}, "format 99, allowed: 4"),
         ({"surprise": 1}, "surprise is not known"),
         ({"other_decisions": {"macro_f1": {"rule": "foo"}}}, "rule: got 'foo', allowed: "),
         ({"calibration": {"method": "isotonic", "steps": [[[0.1], [0.2, 0.3]]]}}, "steps without as many values"),

@@ -33,6 +33,7 @@ LAYERS = [
     "durable",
     "locking",
     "runs",
+    "places",
     "differences",
     "resuming",
     "progress",

@@ -16,6 +16,7 @@ from ftclf.durable import FILES, damage, seal
 from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
 from ftclf.method import apply_method
 from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
+from ftclf.places import FOLDER, home_of
 from ftclf.runs import read_json, write_json
 from ftclf.weights import Weights, find_weights, read_weights
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 INFO = "ftclf.json"
 ADAPTER = "adapter_model.safetensors"
-FORMAT = 3
+FORMAT = 4
 AGAIN = f"copy it here again, or train again (files that you changed yourself: take their lines out of {FILES})"
 
 
@@ -48,6 +49,7 @@ class CheckpointInfo:
     other_decisions: dict[str, Decision]  # several labels: what else validation chose, by objective
     base_origin: str
     base_sha256: str
+    started_in: str  # the way from the checkpoint's folder to the one in which it was trained
     device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(REQUIRED, "of training", low=1, high=1024)
@@ -132,17 +134,18 @@ def decide_by(info: CheckpointInfo, name: str | None) -> None:
     info.decision = info.other_decisions[name]
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, home: Path | None = None) -> Checkpoint:
     """Load the trained network, ready to predict, in float32 on the CPU.
 
-    Raises CheckpointError where a file is missing or damaged, or an adapter's base is not the one it was trained on.
+    `home` is the folder that it was trained in, where the checkpoint is not in its place yet. Raises CheckpointError
+    where a file is missing or damaged, or an adapter's base is not the one it was trained on.
     """
     info = read_info(folder)
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
         adapted = info.method["kind"] == "lora" and (folder / ADAPTER).is_file()  # else it was merged
-        network = _load_adapter(folder, info) if adapted else _load_whole(folder, info)
+        network = _load_adapter(folder, info, home) if adapted else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
         settle_padding(network, tokenizer)
@@ -155,7 +158,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, info, network, tokenizer)
 
 
-def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -> tuple[Checkpoint, float]:
+def prove_reload(
+    folder: Path, inputs: dict[str, Any], logits: Any, *, seed: int, home: Path | None = None
+) -> tuple[Checkpoint, float]:
     """Load the checkpoint under another seed, and return it with the largest difference of its logits from these.
 
     Raises CheckpointError if it is more than rounding: then something that was trained was not saved.
@@ -163,7 +168,7 @@ def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -
     import torch
 
     torch.manual_seed(seed + 1)
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, home)
     network = checkpoint.network.to(logits.device)
     with torch.inference_mode():
         difference = (logits - network(**inputs).logits).abs().max().item()
@@ -193,11 +198,11 @@ def _labels_of(path: Path) -> list[str]:
         raise CheckpointError(f"{path}: it names no labels; {AGAIN}") from error
 
 
-def _load_adapter(folder: Path, info: CheckpointInfo) -> Any:
+def _load_adapter(folder: Path, info: CheckpointInfo, home: Path | None) -> Any:
     """Put the adapter's weights into the network that its method makes of the base: peft's own json is not asked."""
     import peft
 
-    base = find_base(info)
+    base = find_base(info, home or home_of(folder, info.started_in))
     network: Any = apply_method(
         build_classifier(base.folder, info.label_names, info.model), method_config_from(info.method)
     )
@@ -214,9 +219,9 @@ def _shape(tensor: Any) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)
 
 
-def find_base(info: CheckpointInfo) -> Weights:
+def find_base(info: CheckpointInfo, home: Path | None) -> Weights:
     """Find the base of an adapter and compare its hash with the one the adapter was trained on."""
-    base = find_weights(info.model)
+    base = find_weights(info.model, home, of_a_folder=info.base_origin.startswith(FOLDER))
     if base.sha256 != info.base_sha256:
         raise CheckpointError(
             f"model.name: the adapter was trained on {info.base_origin} with sha256 {info.base_sha256[:12]}..., "

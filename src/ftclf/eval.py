@@ -9,6 +9,7 @@ from ftclf.config import HEADLINES, EvalConfig, check
 from ftclf.console import say, warn
 from ftclf.data import load_split
 from ftclf.errors import RunError
+from ftclf.places import home_of, with_found_paths
 from ftclf.runs import checkpoint_of, write_json
 
 
@@ -30,7 +31,11 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
 
     info = read_info(folder)
     decide_by(info, config.decide)
-    dataset = replace(config.dataset, task=info.task) if config.dataset else info.dataset
+    dataset = (
+        replace(config.dataset, task=info.task)
+        if config.dataset
+        else with_found_paths(info.dataset, home_of(folder, info.started_in))
+    )
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
     compute = scoring_compute(info.device, info.precision, info.threads)

@@ -11,6 +11,7 @@ import numpy as np
 from ftclf.console import say, size
 from ftclf.durable import seal, sync_folder
 from ftclf.errors import RunError
+from ftclf.places import home_of, way
 from ftclf.runs import checkpoint_of
 
 
@@ -45,6 +46,8 @@ def merge(checkpoint: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as room:
         beside = Path(room) / output.name
         beside.mkdir()
+        if home := home_of(folder, info.started_in):
+            info.started_in = way(output, home)
         save_checkpoint(beside, merged(loaded.network), loaded.tokenizer, info)
         if (card := folder / "README.md").is_file():
             shutil.copyfile(card, beside / card.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
@@ -11,6 +12,7 @@ from ftclf.console import say, warn
 from ftclf.data import Data
 from ftclf.errors import ConfigError
 from ftclf.libraries import quiet_libraries
+from ftclf.resuming import Standing
 from ftclf.runs import Run
 
 if TYPE_CHECKING:
@@ -37,16 +39,18 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     tokens: dict[str, Tokens]  # by split
     from_cache: bool
+    home: Path  # the working folder that relative paths are of
 
 
-def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
+def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
     from ftclf.compute import check_compiler, choose_attention, choose_compute
     from ftclf.model import load_tokenizer, longest_text, outline
     from ftclf.tokens import cached_tokens
     from ftclf.weights import find_weights
 
-    weights = find_weights(config.model)  # first: it needs no torch, and is where most mistakes are
+    # First: it needs no torch, and is where most mistakes are.
+    weights = find_weights(config.model, standing.home, of_a_folder=standing.of_a_folder)
     quiet_libraries()
     compute = choose_compute(config.training)
     if config.training.compile:
@@ -65,9 +69,8 @@ def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
     if config.model.attention == "auto":
         attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
         config = replace(config, model=replace(config.model, attention=attention))
-    prepared = Prepared(
-        config, run, data, compute, weights, tokenizer, tokens, all(known for _, known in cached.values())
-    )
+    known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
+    prepared = Prepared(config, run, data, compute, weights, tokenizer, tokens, known, home)
     _introduce(prepared)
     return prepared
 

@@ -23,6 +23,7 @@ from ftclf.errors import ConfigError, DivergedError
 from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
 from ftclf.heap import hand_back_memory, nothing_set_aside_later
 from ftclf.locking import taken
+from ftclf.places import way, with_found_paths
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing
 from ftclf.runs import Run, write_json
@@ -82,9 +83,9 @@ def _train(standing: Standing, run: Run, command: str) -> float:
     timer, config = Timer(), standing.config
     with timer("total"):
         with timer("data"):
-            data = load_data(config.dataset)
+            data = load_data(with_found_paths(config.dataset, standing.home))
         with timer("preparation"):
-            prepared = prepare(config, run, data)
+            prepared = prepare(config, run, data, standing)
             trainer, parameters = build_trainer(prepared)
         # Everything that can be checked is checked: only now is anything written, or an old run replaced.
         record, checkpoint = start(prepared, trainer, begun=standing.begun)
@@ -98,7 +99,9 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 inputs, expected = _some_logits(prepared, trainer.bare_network)
                 del trainer  # and its network, before that of the checkpoint is loaded
                 hand_back_memory()
-                saved, fitted.reload_difference = prove_reload(folder, inputs, expected, config.training.seed)
+                saved, fitted.reload_difference = prove_reload(
+                    folder, inputs, expected, seed=config.training.seed, home=prepared.home
+                )
                 with timer("evaluation"):
                     logits, fitted.milliseconds_per_text = _apply(prepared, saved.network)
                     info = saved.info
@@ -146,6 +149,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         other_decisions={},
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
+        started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,
         threads=compute.threads,

@@ -14,6 +14,7 @@ from typing import Any
 from ftclf.config import ModelConfig, PinConfig
 from ftclf.errors import WeightsError, did_you_mean
 from ftclf.hub import reach_hub
+from ftclf.places import FOLDER, found_at
 
 WEIGHTS = "model.safetensors"
 HUB_FILES = ["config.json", WEIGHTS, "tokenizer*", "vocab*", "*.model"]
@@ -29,13 +30,14 @@ class Weights:
     sha256: str  # of model.safetensors
 
 
-def find_weights(config: ModelConfig) -> Weights:
+def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: bool = False) -> Weights:
     """Return the folder that `model.name` stands for: a folder, else the installed package, else the hub.
 
-    Raises WeightsError, within seconds, where none of the three has it, or where a pinned SHA-256 does not match.
+    A folder may lie here or in `home`, where a run was started; with `of_a_folder` it can be nothing else. Raises
+    WeightsError, within seconds, where none of the three has it, or where a pinned SHA-256 does not match.
     """
     pin = config.pin if config.pin.name == config.name else PinConfig()
-    folder, origin = _locate(config, pin)
+    folder, origin = _locate(config, pin, home, of_a_folder=of_a_folder)
     digest = _weights_digest(folder, config.name)
     wanted = config.sha256 or pin.sha256
     if wanted and digest != wanted:
@@ -66,16 +68,23 @@ def refuse_infinite(tensors: dict[str, Any], path: Path) -> None:
             raise WeightsError(f"{path}: {name} holds numbers that are not finite")
 
 
-def _locate(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
-    folder = Path(config.name).expanduser()
+def _locate(config: ModelConfig, pin: PinConfig, home: Path | None, *, of_a_folder: bool) -> tuple[Path, str]:
+    folder = found_at(config.name, home)
     if folder.is_dir():
-        return folder.resolve(), f"folder {folder.name}"
-    if config.name.startswith((".", "/", "~")) or config.name.count("/") > 1:
+        return folder.resolve(), f"{FOLDER}{folder.name}"
+    named = config.name.startswith((".", "/", "~")) or config.name.count("/") > 1
+    if named or of_a_folder or (config.name != pin.name and _begins_with_a_folder(folder)):
         near = did_you_mean(folder.name, [p.name for p in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
-        raise WeightsError(f"model.name: no folder {folder}.{near}")
+        where = "" if home is None or folder.is_absolute() else f" in {Path.cwd()} or {home}"
+        raise WeightsError(f"model.name: no folder {folder}{where}.{near}")
     if (package := _packaged(config, pin)) is not None:
         return package
     return _download(config, pin)
+
+
+def _begins_with_a_folder(path: Path) -> bool:
+    """Return whether a name like `models/bert` begins with a folder that is here: then it is no id on the hub."""
+    return len(path.parts) > 1 and Path(path.parts[0]).is_dir()
 
 
 def _packaged(config: ModelConfig, pin: PinConfig) -> tuple[Path, str] | None:
