@@ -5,6 +5,7 @@ Their probabilities are made once for a data set and kept on disk; every later r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -128,10 +129,11 @@ def _sampled(prepared: Prepared) -> str:
 def _cached(name: str, prepared: Prepared) -> Baseline:
     """Return a baseline's probabilities, from disk where the same rows were seen before."""
     data = prepared.data
-    what = [CACHE_FORMAT, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
+    what = [CACHE_FORMAT, name, version("scikit-learn"), _own_code(), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
-        what += [prepared.weights.sha256, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
-        what.append(str(prepared.config.dataset.max_length))
+        base, config = prepared.weights, prepared.config
+        what += [base.sha256, base.settings, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
+        what += [config.model.attention, str(config.dataset.max_length)]
     file = cache_folder() / "baselines" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.npz"
     if not file.is_file():
         say(f"baseline: {ABOUT[name]} (kept for later runs)")
@@ -140,6 +142,12 @@ def _cached(name: str, prepared: Prepared) -> Baseline:
         _keep(file, probabilities, time.perf_counter() - start)
     with np.load(file) as kept:
         return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
+
+
+@functools.cache
+def _own_code() -> str:
+    """Return the SHA-256 of this file, which holds all that baselines are fitted with besides the data."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def _keep(file: Path, probabilities: Probabilities, seconds: float) -> None:

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
+from ftclf.errors import CheckpointError, short
 from ftclf.metrics import Probabilities, sigmoid, softmax
 
 Logits = NDArray[np.float32]
+SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "platt", "isotonic")}
+STEEPEST = 1e9  # of slopes and offsets; a fit on a million rows that are perfectly apart stays below 1e6
 BINS = 15
 
 
@@ -25,7 +28,7 @@ class Calibration:
     """A fitted scaling as plain json."""
 
     method: str = setting("none", "", choices=("none", "temperature", "platt", "isotonic"))
-    temperature: float = setting(1.0, "softmax(logits / temperature)", above=0)
+    temperature: float = setting(1.0, "softmax(logits / temperature)", low=1e-3, high=1e3)
     slopes: list[float] = field(default_factory=list)  # platt: sigmoid(slope * logit + offset), one a label
     offsets: list[float] = field(default_factory=list)
     steps: list[list[list[float]]] = field(
@@ -34,15 +37,63 @@ class Calibration:
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a scaling of their own
 
     def probabilities(self, logits: Logits, task: str) -> Probabilities:
-        """Return the probabilities of a task, shape (rows, labels), float64."""
-        if task == "single_label":
-            return softmax(logits.astype(np.float64) / self.temperature)
+        """Return the probabilities of a task, shape (rows, labels), float64.
+
+        Raises CheckpointError where logits or scaling are not such that probabilities come of them.
+        """
+        probabilities = self._scaled(logits, task)
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():  # NaN is neither
+            raise CheckpointError(
+                "calibration: a text gets a probability that is not between 0 and 1; "
+                "put back the calibration that the checkpoint was saved with, or train again"
+            )
+        return probabilities
+
+    def problem(self, task: str, label_names: list[str]) -> str:
+        """Return why this is no scaling for these labels, or nothing; files may be edited."""
+        allowed = SCALINGS[task]
+        if self.method not in allowed:
+            return f"calibration.method is {self.method}, allowed with {task}: {', '.join(allowed)}"
+        if unknown := set(self.guarded) - set(label_names):
+            return f"calibration.guarded names '{short(min(unknown))}', which is no label"
         if self.method == "platt":
-            return sigmoid(logits.astype(np.float64) * self.slopes + self.offsets)
+            return self._problem_of_platt(len(label_names))
         if self.method == "isotonic":
-            columns = [np.interp(column, step[0], step[1]) for column, step in zip(logits.T, self.steps, strict=True)]
-            return np.stack(columns, axis=1)
-        return sigmoid(logits)
+            return self._problem_of_isotonic(len(label_names))
+        return ""
+
+    def _problem_of_platt(self, labels: int) -> str:
+        if not len(self.slopes) == len(self.offsets) == labels:
+            return f"calibration has {len(self.slopes)} slopes and {len(self.offsets)} offsets for {labels} labels"
+        if not all(0 < slope <= STEEPEST for slope in self.slopes):
+            return f"calibration.slopes are not all above 0 and at most {STEEPEST:g}"
+        if not all(abs(offset) <= STEEPEST for offset in self.offsets):
+            return f"calibration.offsets are not all between -{STEEPEST:g} and {STEEPEST:g}"
+        return ""
+
+    def _problem_of_isotonic(self, labels: int) -> str:
+        if len(self.steps) != labels:
+            return f"calibration has {len(self.steps)} steps for {labels} labels"
+        if any(len(step) != 2 or len(step[0]) != len(step[1]) or not step[0] for step in self.steps):
+            return "calibration has steps without as many values"
+        if any((np.diff(line) < 0).any() for step in self.steps for line in step):
+            return "calibration has steps that fall"
+        if not all(values[0] >= 0 and values[-1] <= 1 for _, values in self.steps):
+            return "calibration has steps to probabilities that are not between 0 and 1"
+        return ""
+
+    def _scaled(self, logits: Logits, task: str) -> Probabilities:
+        wide = logits.astype(np.float64)
+        match self.method:
+            case "temperature":
+                return softmax(wide / self.temperature)
+            case "platt":
+                return sigmoid(wide * self.slopes + self.offsets)
+            case "isotonic":
+                columns = [np.interp(column, step[0], step[1]) for column, step in zip(wide.T, self.steps, strict=True)]
+                return np.stack(columns, axis=1)
+            case _:
+                return softmax(wide) if task == "single_label" else sigmoid(wide)
 
 
 def fit_calibration(

@@ -43,7 +43,8 @@ def evaluate_checkpoint(config: EvalConfig) -> float:
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
     network = scoring_network(checkpoint.network, compute)
-    logits = compute_logits(network, tokens, compute, config.batch_size or info.eval_batch_size)
+    batch_size = config.batch_size or info.eval_batch_size
+    logits = compute_logits(network, tokens, compute, batch_size, checkpoint=folder)
     evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")

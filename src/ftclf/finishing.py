@@ -16,6 +16,7 @@ from ftclf.console import say
 from ftclf.durable import sync_files
 from ftclf.preparation import Prepared
 from ftclf.runs import Run, read_json, write_json, write_text
+from ftclf.weights import base_of
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
@@ -65,7 +66,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "rows": {name: len(split) for name, split in data.splits.items()},
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
-        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
+        "base": base_of(prepared.weights),
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
         "seed": config.training.seed,
         "steps": fitted.steps,

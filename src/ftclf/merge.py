@@ -10,7 +10,7 @@ import numpy as np
 
 from ftclf.console import say, size
 from ftclf.durable import seal, sync_folder
-from ftclf.errors import RunError
+from ftclf.errors import CheckpointError, RunError
 from ftclf.places import home_of, way
 from ftclf.runs import checkpoint_of
 
@@ -43,6 +43,8 @@ def merge(checkpoint: Path, output: Path) -> None:
     inputs = model_inputs(tokens, np.arange(len(tokens)), "cpu")
     with torch.inference_mode():
         logits = loaded.network(**inputs).logits
+    if not logits.isfinite().all():
+        raise CheckpointError(f"{folder}: it gives logits that are not finite; train again, or use another checkpoint")
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as room:
         beside = Path(room) / output.name
         beside.mkdir()

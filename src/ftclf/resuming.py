@@ -20,7 +20,7 @@ from ftclf.runs import Run, read_json, write_json
 # Where a run lies and how it is called: no part of what is trained.
 APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")
 # What must be the same in the data and the base model, beside the settings.
-CONDITIONS = ("digests", "label_names", "base.sha256")
+CONDITIONS = ("digests", "label_names", "base.sha256", "base.settings")
 # What moves the last bits alone: another machine may finish a run.
 SURROUNDINGS = ("compute.device", "compute.precision", "compute.threads", "processor", "versions")
 

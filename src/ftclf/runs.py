@@ -131,7 +131,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write json whole or not at all. NaN becomes null, since json has no NaN."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -153,7 +153,7 @@ def write_text(path: Path, text: str) -> None:
 def append_json_line(path: Path, value: Any) -> None:
     """Add one record to a jsonl file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+        file.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def cut_history(run: Run, length: int) -> None:

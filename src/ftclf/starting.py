@@ -15,6 +15,7 @@ from ftclf.places import way
 from ftclf.preparation import Prepared
 from ftclf.progress import newest_checkpoint, read_progress
 from ftclf.runs import clear, cut_history
+from ftclf.weights import base_of
 
 if TYPE_CHECKING:
     from ftclf.trainer import ClassifierTrainer
@@ -55,7 +56,7 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "digests": {name: data.digest(name) for name in data.splits},
         "label_names": data.label_names,
-        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
+        "base": base_of(prepared.weights),
         "started_in": way(prepared.run.folder, prepared.home),
         "compute": asdict(prepared.compute),
         "processor": describe_machine()["processor"],

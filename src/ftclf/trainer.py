@@ -189,7 +189,8 @@ class ClassifierTrainer(RecordingTrainer):
             self.breakable_evaluation(),
             as_it_stands(compiled=self.config.compile),
         ):
-            logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
+            size = self.config.eval_batch_size
+            logits = compute_logits(self.network, tokens, self.compute, size, may_diverge=True)
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training: logits are not finite after step {self.state.global_step}; lower training.learning_rate"

@@ -149,6 +149,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         other_decisions={},
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
+        base_settings=prepared.weights.settings,
         started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,
@@ -182,8 +183,11 @@ def _apply(prepared: Prepared, network: Any) -> tuple[dict[str, NDArray[np.float
 
     compute, batch_size = prepared.compute, prepared.config.training.eval_batch_size
     network = scoring_network(network, compute)
-    logits = {name: compute_logits(network, prepared.tokens[name], compute, batch_size) for name in SCORED}
-    return logits, milliseconds_per_text(network, prepared.tokens["test"], compute)
+    checkpoint, tokens = prepared.run.checkpoint, prepared.tokens
+    logits = {
+        name: compute_logits(network, tokens[name], compute, batch_size, checkpoint=checkpoint) for name in SCORED
+    }
+    return logits, milliseconds_per_text(network, tokens["test"], compute)
 
 
 def _evaluate(

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import ModelConfig, PinConfig
-from ftclf.errors import WeightsError, did_you_mean
+from ftclf.errors import RunError, WeightsError, did_you_mean
 from ftclf.hub import reach_hub
 from ftclf.places import FOLDER, found_at
+from ftclf.runs import read_json
 
 WEIGHTS = "model.safetensors"
+# Settings of a config.json that leave the network the same: names, versions, labels, types, and what ftclf sets.
+NO_MATTER = re.compile(
+    r"dropout|version|^_|^(name_or_path|architectures|auto_map|dtype|torch_dtype|use_cache|attn_implementation)$"
+    r"|^(id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|initializer_range)$"
+    r"|^(output_attentions|output_hidden_states|return_dict|gradient_checkpointing)$"
+)
 HUB_FILES = ["config.json", WEIGHTS, "tokenizer*", "vocab*", "*.model"]
 HUB_FILES += ["special_tokens_map.json", "added_tokens.json", "merges.txt"]
 
@@ -28,6 +35,7 @@ class Weights:
     folder: Path
     origin: str  # folder, package or hub, with its name and version
     sha256: str  # of model.safetensors
+    settings: str  # SHA-256 of what decides the network beside its weights
 
 
 def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: bool = False) -> Weights:
@@ -45,7 +53,24 @@ def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: 
             f"model.sha256: {folder / WEIGHTS} has {digest}, pinned is {wanted}; "
             "these are other weights: name them by model.name=<folder> if you mean them"
         )
-    return Weights(folder, origin, digest)
+    return Weights(folder, origin, digest, settings_digest(folder))
+
+
+def base_of(weights: Weights) -> dict[str, str]:
+    """Return what a run keeps of its base."""
+    return {"origin": weights.origin, "sha256": weights.sha256, "settings": weights.settings}
+
+
+def settings_digest(folder: Path) -> str:
+    """Return the SHA-256 of what a model folder's config.json says of the network that its weights are of."""
+    try:
+        settings = read_json(folder / "config.json")
+    except (RunError, OSError) as error:
+        raise WeightsError(f"model.name: no usable config.json in {folder} ({first_line(error)})") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"model.name: config.json in {folder} is {type(settings).__name__}, allowed: an object")
+    decisive = {name: value for name, value in settings.items() if not NO_MATTER.search(name)}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Any]:
