@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports only from modules above it.
 LAYERS = [
     "errors",
+    "small_files",
     "config",
     "stopping",
     "leaving",

@@ -13,11 +13,12 @@ from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, 
 from ftclf.config.settings import REQUIRED, TASKS, setting
 from ftclf.decisions import Decision
 from ftclf.durable import FILES, damage, seal
-from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError, short
+from ftclf.errors import CheckpointError, ConfigError, RunError, SmallFileError, WeightsError, short
 from ftclf.method import apply_method
 from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
 from ftclf.places import FOLDER, home_of
 from ftclf.runs import read_json, write_json
+from ftclf.small_files import check_model_files
 from ftclf.weights import Weights, find_weights, read_weights
 
 if TYPE_CHECKING:
@@ -140,11 +141,14 @@ def load_checkpoint(folder: Path, home: Path | None = None) -> Checkpoint:
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
+        check_model_files(folder)
         adapted = info.method["kind"] == "lora" and (folder / ADAPTER).is_file()  # else it was merged
         network = _load_adapter(folder, info, home) if adapted else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
         settle_padding(network, tokenizer)
+    except SmallFileError as error:
+        raise CheckpointError(str(error)) from error
     except (WeightsError, ConfigError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
     longest = longest_text(network)

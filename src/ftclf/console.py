@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("ftclf")
+LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
 

@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
-from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError
+from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError, SmallFileError
 from ftclf.progress import PROGRESS, Progress, read_progress, refuse_other_state, step_of
 from ftclf.runs import Run, write_json
+from ftclf.small_files import check_model_files
 from ftclf.stopping import Stopped, asked, stop_if_asked, stop_later
 
 # What opening a file that somebody else wrote may end in.
@@ -230,6 +231,7 @@ class ResumableTrainer(Trainer):
         if not list(Path(resume_from_checkpoint).glob("*model.safetensors")):
             raise CheckpointError(f"{resume_from_checkpoint}: it has no weights in safetensors, and no other is opened")
         with self.trusting_nothing():
+            check_model_files(Path(resume_from_checkpoint))
             refuse_other_state(Path(resume_from_checkpoint), [*self.callback_handler.callbacks, self.control])
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 
@@ -264,7 +266,7 @@ class ResumableTrainer(Trainer):
         """
         try:
             yield
-        except NOT_OURS as error:
+        except (*NOT_OURS, SmallFileError) as error:
             if re.search(OF_THE_MACHINE, f"{type(error).__name__} {error}", re.IGNORECASE):
                 raise
             raise CheckpointError(

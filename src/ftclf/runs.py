@@ -7,11 +7,13 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftclf.errors import RunError
+from ftclf.errors import RunError, SmallFileError
+from ftclf.small_files import read_json_lines, read_small_json
 from ftclf.stopping import unbroken
 
 
@@ -104,9 +106,14 @@ def find_runs(paths: list[Path]) -> list[Run]:
 
 
 def find_failures(folder: Path) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Yield the jobs below a sweep's folder that failed, each with its reason."""
+    """Yield the jobs below a sweep's folder that failed, each with its `reason` and `overrides`."""
     for path in sorted(folder.glob("*/failure.json")):
-        yield Run(path.parent), read_json(path)
+        try:
+            found = read_json(path)
+            why = {"reason": str(found["reason"]), "overrides": [str(word) for word in found["overrides"]]}
+        except (RunError, OSError, LookupError, TypeError):
+            why = {"reason": f"{path.name} cannot be read", "overrides": []}
+        yield Run(path.parent), why
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -122,11 +129,27 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """Read one json file that ftclf wrote."""
+    """Read one json file that ftclf wrote. Raises RunError where it is not one."""
+    with of_a_run():
+        return read_small_json(path, any_text=True)  # labels may be; whatever shows them knows how
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a run's history, none where it has not begun. Raises RunError where they are not such."""
+    with of_a_run():
+        records = read_json_lines(path) if path.exists() else []
+    if not all(isinstance(record, dict) for record in records):
+        raise RunError(f"{path}: a line in it is no record; the file is damaged")
+    return records
+
+
+@contextmanager
+def of_a_run() -> Iterator[None]:
+    """Let a small file that is not what it should be count as one of a run."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not valid json ({error}); the file is damaged") from error
+        yield
+    except SmallFileError as error:
+        raise RunError(str(error)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ftclf.cache import cache_folder, new_entry
 from ftclf.data import Split
+from ftclf.small_files import read_small_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,7 +68,7 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
     if not known:
         with new_entry(folder) as beside:
             _write(beside, split.texts, tokenizer, max_length)
-    info = json.loads((folder / "info.json").read_text())
+    info = read_small_json(folder / "info.json")
     offsets = np.load(folder / "offsets.npy")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(int(offsets[-1]),))
     return Tokens(ids, offsets, info["full"], info["pad_id"]), known

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import ModelConfig, PinConfig
-from ftclf.errors import RunError, WeightsError, did_you_mean
+from ftclf.errors import SmallFileError, WeightsError, did_you_mean
 from ftclf.hub import reach_hub
 from ftclf.places import FOLDER, found_at
-from ftclf.runs import read_json
+from ftclf.small_files import check_model_files, check_safetensors, read_small_json
 
 WEIGHTS = "model.safetensors"
 # Settings of a config.json that leave the network the same: names, versions, labels, types, and what ftclf sets.
@@ -46,6 +46,10 @@ def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: 
     """
     pin = config.pin if config.pin.name == config.name else PinConfig()
     folder, origin = _locate(config, pin, home, of_a_folder=of_a_folder)
+    try:
+        check_model_files(folder)
+    except SmallFileError as error:
+        raise WeightsError(f"model.name: {error}") from error
     digest = _weights_digest(folder, config.name)
     wanted = config.sha256 or pin.sha256
     if wanted and digest != wanted:
@@ -64,9 +68,9 @@ def base_of(weights: Weights) -> dict[str, str]:
 def settings_digest(folder: Path) -> str:
     """Return the SHA-256 of what a model folder's config.json says of the network that its weights are of."""
     try:
-        settings = read_json(folder / "config.json")
-    except (RunError, OSError) as error:
-        raise WeightsError(f"model.name: no usable config.json in {folder} ({first_line(error)})") from error
+        settings = read_small_json(folder / "config.json", nan=True)
+    except OSError as error:
+        raise WeightsError(f"model.name: no config.json in {folder} ({error.strerror})") from error
     if not isinstance(settings, dict):
         raise WeightsError(f"model.name: config.json in {folder} is {type(settings).__name__}, allowed: an object")
     decisive = {name: value for name, value in settings.items() if not NO_MATTER.search(name)}
@@ -79,8 +83,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
+        check_safetensors(path)
         tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, SmallFileError) as error:
         raise WeightsError(f"{path}: no usable safetensors file ({first_line(error)})") from error
     refuse_infinite(tensors, path)
     return tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -38,7 +39,7 @@ from ftclf.edge.explain import explain
 from ftclf.edge.help import help_lines
 from ftclf.edge.jobs import Job, Lane, lanes_of, train_apart
 from ftclf.edge.quoting import quoted
-from ftclf.errors import ConfigError, SweepError
+from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json
 
@@ -149,7 +150,9 @@ def train_task(cfg: DictConfig) -> float:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
         train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
         run = Run(folder)
-        return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
+        with suppress(RunError, LookupError, TypeError, ValueError):
+            return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan
+        return math.nan
 
     def work() -> float:
         from ftclf.training import train
