@@ -43,7 +43,7 @@ def words(model: Path, reviews: Path, folder: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        *(("bart", "full"), ("gpt2", "lora"), ("ibert", "full"), ("nomic_bert", "head"), ("canine", "full")),
+        *(("bart", "full"), ("gpt2", "lora"), ("ibert", "full"), ("nomic_bert", "head"), ("bigbird", "full")),
     ],
 )
 def test_a_network_unlike_bert_trains_loads_and_predicts(
@@ -79,6 +79,11 @@ def test_a_network_unlike_bert_trains_loads_and_predicts(
         ("squeezebert", ["method=lora"], "method: squeezebert has no linear layer"),
         ("xmod", [], "model.name: xmod (xmod) cannot be trained on texts (Input language unknown."),
         ("mpnet", ["training.gradient_checkpointing=true"], "got true, which mpnet cannot do; leave it out"),
+        (
+            "canine",
+            [],
+            "model.name: canine (canine) cannot read a text of 3 tokens alone (max_pool1d() Invalid computed",
+        ),
         ("canine", ["method.freeze_embeddings=true"], "method.freeze_embeddings: canine names no word embeddings"),
         ("xlmr_xl", ["dataset.max_length=63"], "dataset.max_length: got 63, allowed with this model: up to 62"),
     ],

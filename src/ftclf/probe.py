@@ -25,7 +25,7 @@ from ftclf.weights import first_line
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SHORT = (9, 5)  # tokens of two texts that share a batch: the second is filled up
+SHORT = 9  # tokens of a text that shares a batch with the shortest there can be, which is filled up
 FREELY = 512  # tokens; a longer text is tried where the data has one, since its step takes seconds
 READS_PADDING = 1e-3  # of the logits' size: rounding moves them by a hundredth of it
 
@@ -42,7 +42,8 @@ class Probe:
 
 def make_probe(text: str, tokenizer: PreTrainedTokenizerBase, *, labels: int, max_length: int, longest: int) -> Probe:
     """Make the texts out of one of the data; `longest` is the number of tokens of its longest text."""
-    pair = [_repeated(text, tokenizer, min(size, max_length)) for size in SHORT]
+    shortest = 1 + tokenizer.num_special_tokens_to_add(pair=False)
+    pair = [_repeated(text, tokenizer, min(size, max_length)) for size in (SHORT, shortest)]
     ids, bounds = np.concatenate([one.ids for one in pair]), np.cumsum([0, *(len(one.ids) for one in pair)])
     long = _repeated(text, tokenizer, min(max_length, max(FREELY, longest)))
     return Probe(Tokens(ids, bounds, 0, long.pad_id), long, labels, max_length)
@@ -158,8 +159,15 @@ def _cut(tokens: Tokens, length: int) -> Tokens:
 
 def _refuse_read_padding(network: Any, probe: Probe, model: str) -> None:
     """Say so where a text's logits depend on what fills up its batch; refuse it where one setting is to blame."""
-    if not _reads_padding(network, probe):
-        return
+    try:
+        if not _reads_padding(network, probe):
+            return
+    except OF_A_NETWORK as error:
+        raise_if_of_memory(error)
+        raise WeightsError(
+            f"model.name: {model} cannot read a text of {probe.pair.lengths[-1]} tokens alone ({first_line(error)}); "
+            "choose another model"
+        ) from error
     settings, pad_id = network.config.get_text_config(), probe.pair.pad_id
     own, settings.pad_token_id = getattr(settings, "pad_token_id", None), pad_id
     if own != pad_id and not _reads_padding(network, probe):

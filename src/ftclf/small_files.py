@@ -28,8 +28,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 # What transformers opens of a model's folder, and ftclf of a checkpoint's; other files may be anything but no files.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # whose words may be any text
 SETTINGS = (
-    *("config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "preprocessor_config.json", "processor_config.json", "chat_template.json"),
+    *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("preprocessor_config.json", "processor_config.json", "chat_template.json"),
     *("model.safetensors.index.json", "trainer_state.json"),
 )
 TEXTS = ("vocab.txt", "merges.txt", "chat_template.jinja")

@@ -112,6 +112,8 @@ def _of_checkpoints(world: World, place: Path) -> Iterator[Judged]:
             _damaged(folder / name, make)
             if name != "files.json":
                 sealed(folder)
+            if name == "adapter_config.json" and kind not in NO_FILES:
+                continue  # nobody opens it
             strict = kind in DAMAGES or name in ("ftclf.json", "files.json")
             if not strict and method == "lora":
                 continue  # no more than transformers would make of it, and it may do no harm
