@@ -56,19 +56,10 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_models(tmp_path_factory.mktemp("models"))
 
 
-def make_models(root: Path, names: Sequence[str] = MODELS, seed: int = 0) -> dict[str, Path]:
-    """Write tiny models below a folder, each with its tokenizer."""
-    import torch
+def word_tokenizer(*, padded: bool = True) -> Any:
+    """Return a fast tokenizer of the words of the tiny rows; without `padded` it names no token for padding."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import (
-        BertConfig,
-        BertModel,
-        DistilBertConfig,
-        DistilBertModel,
-        PreTrainedTokenizerFast,
-        RobertaConfig,
-        RobertaModel,
-    )
+    from transformers import PreTrainedTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted({w for topic in TOPICS.values() for w in topic} | set(COMMON))]
     vocabulary = {word: index for index, word in enumerate(words)}
@@ -78,11 +69,20 @@ def make_models(root: Path, names: Sequence[str] = MODELS, seed: int = 0) -> dic
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[SEP]"}
+    if padded:
+        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+
+
+def make_models(root: Path, names: Sequence[str] = MODELS, seed: int = 0) -> dict[str, Path]:
+    """Write tiny models below a folder, each with its tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+
+    tokenizer = word_tokenizer()
     # A wide start, so that the frozen layers under an adapter tell words apart as trained ones do.
-    size = {"vocab_size": len(words), "pad_token_id": 0, "initializer_range": 0.3}
+    size = {"vocab_size": len(tokenizer), "pad_token_id": 0, "initializer_range": 0.3}
     bert = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, **size}
     torch.manual_seed(seed)
     networks = {

@@ -10,12 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from conftest import TrainTiny
-from ftclf.checkpoint import load_checkpoint, read_info
+from conftest import TrainTiny, tiny_words
+from ftclf.calibration import Calibration
+from ftclf.checkpoint import load_checkpoint, prove_reload, read_info
 from ftclf.cli import run
 from ftclf.durable import FILES, seal
+from ftclf.errors import CheckpointError
 from ftclf.runs import Run, read_json
 
 METHODS = [
@@ -104,18 +107,52 @@ def test_a_base_that_is_gone_is_named(copy: Path) -> None:
     assert "no folder /nowhere/base" in refused(copy)
 
 
+def several(**decision: Any) -> dict[str, Any]:
+    return {"task": "multi_label", "calibration": {}, "decision": decision}
+
+
+def isotonic(step: list[list[float]]) -> dict[str, Any]:
+    return {"task": "multi_label", "calibration": {"method": "isotonic", "steps": [step] * 3}}
+
+
+def platt(slopes: list[float], offsets: list[float]) -> dict[str, Any]:
+    return {"task": "multi_label", "calibration": {"method": "platt", "slopes": slopes, "offsets": offsets}}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"format": 99}, "format 99, allowed: 3"),
+        ({"format": 99}, "format 99, allowed: 4"),
         ({"surprise": 1}, "surprise is not known"),
         ({"other_decisions": {"macro_f1": {"rule": "foo"}}}, "rule: got 'foo', allowed: "),
-        ({"calibration": {"method": "isotonic", "steps": [[[0.1], [0.2, 0.3]]]}}, "steps without as many values"),
+        (isotonic([[0.1], [0.2, 0.3]]), "calibration has steps without as many values"),
+        (isotonic([[0.1, 0.0], [0.2, 0.3]]), "calibration has steps that fall"),
+        (isotonic([[0.0, 0.1], [0.3, 0.2]]), "calibration has steps that fall"),
+        (isotonic([[0.0, 0.1], [0.3, 7]]), "calibration has steps to probabilities that are not between 0 and 1"),
+        (isotonic([[0.0, 0.1], [-0.1, 1]]), "calibration has steps to probabilities that are not between 0 and 1"),
+        ({"task": "multi_label", "calibration": {"method": "isotonic"}}, "calibration has 0 steps for 3 labels"),
+        (platt([1, 1, -1], [0, 0, 0]), "calibration.slopes are not all above 0 and at most 1e+09"),
+        (platt([1, 1, 1e300], [0, 0, 0]), "calibration.slopes are not all above 0 and at most 1e+09"),
+        (platt([1, 1, 1], [0, 0, -1e300]), "calibration.offsets are not all between -1e+09 and 1e+09"),
+        ({"calibration": {"method": "platt"}}, "calibration.method is platt, allowed with single_label: none, temper"),
+        ({"calibration": {"method": "isotonic"}}, "calibration.method is isotonic, allowed with single_label: none"),
+        ({"task": "multi_label", "calibration": {"method": "temperature"}}, "allowed with multi_label: none, platt, "),
+        ({"calibration": {"method": "temperature", "temperature": 1e-320}}, "temperature: got 1e-320, allowed: from "),
+        ({"calibration": {"method": "temperature", "temperature": 1e300}}, "temperature: got 1e+300, allowed: from "),
+        ({"calibration": {"guarded": ["x"]}}, "calibration.guarded names 'x', which is no label"),
+        ({"decision": {"rule": "top_k"}}, "decision.rule is top_k, allowed with one label per row: argmax"),
+        ({"decision": {"abstain_below": -1}}, "abstain_below: got -1, allowed: from 0 to 2"),
+        ({"decision": {"wanted_precision": 2}}, "wanted_precision: got 2, allowed: from 0 to 1"),
+        ({"other_decisions": {"macro_f1": {}}}, "other_decisions are for several labels per row"),
+        (several(rule="threshold", thresholds=[-1]), "decision.thresholds are not all between 0 and 2"),
+        (several(rule="threshold", thresholds=[1e300]), "decision.thresholds are not all between 0 and 2"),
+        (several(rule="top_k", k=10**9), "k: got 1000000000, allowed: from 1 to 1000"),
+        (several(guarded=["x"]), "decision.guarded names 'x', which is no label"),
         ({"threads": "2"}, "threads is '2', not of type int"),
         ({"calibration": {}, "decision": {"k": "1"}}, "decision.k is '1', not of type int"),
         ({"label_names": ["food", "food", "sport"]}, "not several different ones"),
-        ({"task": "multi_label", "calibration": {"method": "platt"}}, "calibration is not one of 3 labels"),
-        ({"decision": {"rule": "thresholds", "thresholds": [0.5, 0.5]}}, "decision has 2 thresholds for 3 labels"),
+        ({"task": "multi_label", "calibration": {"method": "platt"}}, "has 0 slopes and 0 offsets for 3 labels"),
+        (several(rule="thresholds", thresholds=[0.5, 0.5]), "decision has 2 thresholds for 3 labels"),
         ({"method": {"kind": "magic"}}, "method.kind is 'magic', none of full, head, lora"),
     ],
 )
@@ -234,3 +271,120 @@ def test_a_list_of_files_reaches_no_file_outside_its_folder(copy: Path) -> None:
     files["files"]["../secret"] = {"bytes": 1, "sha256": "0" * 64}
     (copy / FILES).write_text(json.dumps(files))
     assert "names ../secret, which is not in its folder" in refused(copy)
+
+
+def test_logits_that_are_not_finite_are_refused_by_every_command_that_makes_some(
+    train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of 3e38 are finite, what comes of them is not."""
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "texts.txt").write_text("goal match\n")
+    for method, file, key in (
+        ("full", "model.safetensors", "classifier.weight"),
+        ("lora", "adapter_model.safetensors", "base_model.model.classifier.weight"),
+    ):
+        folder = train_tiny(f"method={method}", "training.max_steps=2", "baselines=[]", folder=method).checkpoint
+        weights = load_file(folder / file)
+        weights[key] = 3e38 * weights[key].sign()
+        save_file(weights, folder / file, {"format": "pt"})
+        seal(folder)
+        lines = [["eval"], ["predict", f"input={tmp_path / 'texts.txt'}"]]
+        lines += [["predict", f"input={tmp_path / 'texts.txt'}", f"output={tmp_path / 'out.csv'}"]]
+        for words in lines:
+            capsys.readouterr()
+            assert run([words[0], str(folder), *words[1:]]) == 3
+            captured = capsys.readouterr()
+            assert f"{folder}: " in captured.err
+            assert "get logits that are not finite: its weights are damaged, or too large for fp32" in captured.err
+            assert captured.err.count("\n") == 1
+            assert not captured.out
+        assert not (tmp_path / "out.csv").exists()
+    assert run(["merge", str(folder), "--output", str(tmp_path / "merged")]) == 3
+    assert not (tmp_path / "merged").exists()
+
+
+def test_probabilities_are_guarded_where_they_arise() -> None:
+    for scaling in (
+        Calibration("isotonic", steps=[[[0.0, 1.0], [0.0, 7.0]]]),
+        Calibration("temperature", temperature=float("nan")),
+        Calibration("platt", slopes=[float("nan")], offsets=[0.0]),
+    ):
+        task = "single_label" if scaling.method == "temperature" else "multi_label"
+        with pytest.raises(CheckpointError, match="gets a probability that is not between 0 and 1"):
+            scaling.probabilities(np.array([[0.5]], dtype=np.float32), task)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_a_reload_is_proven_to_the_rounding_of_logits_of_any_size(
+    train_tiny: TrainTiny, scale: float, tmp_path: Path
+) -> None:
+    """What is off by rounding is kept, by a thousandth of the logits it is refused: at 1 as at 10,000."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = train_tiny("method=full", "training.max_steps=2", "baselines=[]").checkpoint
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"] *= scale
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    seal(folder)
+    inputs = {"input_ids": torch.randint(4, 40, (5, 9)), "attention_mask": torch.ones(5, 9, dtype=torch.long)}
+    network: Any = load_checkpoint(folder).network
+    with torch.inference_mode():
+        logits = network(**inputs).logits
+    size = max(1.0, logits.abs().max().item())
+    assert size > scale / 10
+    _, difference = prove_reload(folder, inputs, logits + 3e-5 * size, seed=0)
+    assert difference == pytest.approx(3e-5 * size, rel=0.1)
+    with pytest.raises(CheckpointError, match=r"loaded again it gives other logits \(by "):
+        prove_reload(folder, inputs, logits + 1e-3 * size, seed=0)
+
+
+@pytest.fixture
+def own_base(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
+    """A base that a test may change."""
+    return Path(shutil.copytree(tiny_models["bert"], tmp_path / "base"))
+
+
+def reset(folder: Path, **changes: Any) -> None:
+    """Change a model folder's config.json."""
+    settings = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"hidden_act": "relu"}, False),
+        ({"layer_norm_eps": 1e-3}, False),
+        ({"num_hidden_layers": 1}, False),
+        ({"num_attention_heads": 4}, False),
+        (
+            {"transformers_version": "9.9", "_name_or_path": "/home/x", "architectures": ["Y"], "dtype": "bfloat16"},
+            True,
+        ),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}, "hidden_dropout_prob": 0.5}, True),
+    ],
+    ids=["activation", "epsilon", "layers", "heads", "names", "labels"],
+)
+def test_another_config_beside_the_same_weights_is_another_base(
+    change: dict[str, Any], same: bool, copy: Path, own_base: Path, tmp_path: Path
+) -> None:
+    """An adapter's logits would be others, and only a score would tell."""
+    edit(copy, model={**asdict(read_info(copy).model), "name": str(own_base)})
+    reset(own_base, **change)
+    if same:
+        assert run(["eval", str(copy)]) == 0
+    else:
+        assert "describes another network than the adapter was trained on; put back the one that was" in refused(copy)
+
+
+def test_a_run_goes_on_with_the_settings_of_its_base_alone(
+    own_base: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_words(own_base, reviews, tmp_path / "run", "training.max_steps=2", "baselines=[]", "method=lora")
+    assert run(words) == 0
+    (tmp_path / "run" / "metrics.json").unlink()
+    reset(own_base, hidden_act="relu")
+    assert run(words) == 2
+    assert "base.settings was " in capsys.readouterr().err

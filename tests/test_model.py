@@ -138,7 +138,8 @@ def no_tokenizer(folder: Path) -> None:
         (pickled, "has no model.safetensors (it has pytorch_model.bin); ftclf opens no pickles and no parts"),
         (infinite, " holds numbers that are not finite"),
         (no_tokenizer, "base, allowed: a folder with vocab.txt or tokenizer.json"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "no usable tokenizer in "),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "base/tokenizer.json: not valid json ("),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "no usable tokenizer in "),
         (lambda folder: change(folder / "config.json", model_type="no_such"), "is no encoder that can classify ("),
         (
             lambda folder: change(folder / "config.json", quantization_config={"quant_method": "x"}),
@@ -151,12 +152,24 @@ def no_tokenizer(folder: Path) -> None:
         (more_words, "the tokenizer gives ids up to 999, the network has "),
         (slow_tokenizer, "has no fast version (tokenizer.json)"),
         (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter, allowed: the folder of"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "is no encoder that can classify ("),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99),
+            "base/model.safetensors: no usable safe",
+        ),
         (lambda folder: change(folder / "config.json", hidden_size=64), "are of different sizes"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "llama has no such dropout"),
     ],
     ids=[
-        *("pickled", "infinite", "no tokenizer", "cut tokenizer", "no such architecture", "quantized", "other weights"),
+        *(
+            "pickled",
+            "infinite",
+            "no tokenizer",
+            "cut tokenizer",
+            "empty tokenizer",
+            "no such architecture",
+            "quantized",
+            "other weights",
+        ),
         *("more words", "slow", "adapter", "no safetensors", "other sizes", "no dropout"),
     ],
 )

@@ -123,8 +123,9 @@ def test_the_output_starts_at_the_labels_log_odds(tiny_models: dict[str, Path]) 
 
     targets = np.array([[True, False], [True, False], [True, True], [False, False]])
     for model in ("bert", "roberta"):
-        network: Any = build_classifier(tiny_models[model], ["a", "b"], ModelConfig(name=model)).network
-        start_at_log_odds(network, targets)
+        classifier = build_classifier(tiny_models[model], ["a", "b"], ModelConfig(name=model))
+        network: Any = classifier.network
+        start_at_log_odds(classifier, targets)
         output = network.classifier if model == "bert" else network.classifier.out_proj
         assert output.bias.tolist() == pytest.approx([np.log(3.5 / 1.5), np.log(1.5 / 3.5)])
         assert isinstance(output, torch.nn.Linear)

@@ -54,9 +54,9 @@ def test_an_evaluation_begins_without_the_memory_that_steps_keep(
 ) -> None:
     calls: list[str] = []
 
-    def scored(*words: Any) -> Any:
+    def scored(*words: Any, **named: Any) -> Any:
         calls.append("scored")
-        return compute_logits(*words)
+        return compute_logits(*words, **named)
 
     monkeypatch.setattr("ftclf.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
     monkeypatch.setattr("ftclf.trainer.compute_logits", scored)

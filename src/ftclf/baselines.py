@@ -28,6 +28,7 @@ from ftclf.evaluation import headline_metrics, targets_of
 from ftclf.intervals import draw_scores, interval_of
 from ftclf.label_sets import LabelSets
 from ftclf.metrics import log_odds, log_of, row_losses
+from ftclf.model import OF_A_NETWORK
 from ftclf.phases import advance, phase
 from ftclf.probabilities import Probabilities
 from ftclf.tokens import tokenizer_digest
@@ -68,7 +69,7 @@ def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, An
     for name in prepared.config.baselines:
         try:
             found[name] = _compared(name, prepared, evaluation)
-        except (ValueError, OSError, MemoryError) as error:
+        except (*OF_A_NETWORK, OSError, MemoryError) as error:  # texts without words, an encoder without states
             warn(f"baseline {name} is left out: {' '.join(str(error).split()) or 'out of memory'}")
     return found
 
@@ -149,8 +150,9 @@ def _place(name: str, prepared: Prepared) -> Path:
     data = prepared.data
     what = [CODE, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
-        what += [prepared.weights.sha256, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
-        what.append(str(prepared.config.dataset.max_length))
+        base, config = prepared.weights, prepared.config
+        what += [base.sha256, base.settings, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
+        what += [config.model.attention, str(config.dataset.max_length)]
     return cache_folder() / "baselines" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
@@ -211,7 +213,8 @@ def _frozen_encoder(prepared: Prepared) -> Fitted:
 
     config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
     train = _sample(prepared)
-    encoder = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network.base_model
+    network = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network
+    encoder = network.get_encoder() if network.config.is_encoder_decoder else network.base_model
     inputs = embeddings.embed(encoder, tokens["train"], compute, rows=train)
     others = {split: embeddings.embed(encoder, tokens[split], compute) for split in SPLITS}
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)

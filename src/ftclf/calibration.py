@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
+from ftclf.errors import CheckpointError, short
 from ftclf.label_sets import LabelSets
 from ftclf.metrics import Given, Labels, row_losses, sigmoid, sigmoid_of_negated, softmax
 from ftclf.platt import fit_all_labels, fit_each_label
 from ftclf.probabilities import Dense, Probabilities, Scaling, chunks_of
 
 Logits = NDArray[np.float32]
+SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "platt", "isotonic")}
+STEEPEST = 1e9  # of slopes and offsets; a fit on a million rows that are perfectly apart stays below 1e6
 BINS = 15
 ENOUGH_ROWS, FOLDS = 2000, 10  # rows that a scaling is fitted on unasked; parts of fewer that it is tried on
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures
@@ -34,7 +37,7 @@ class Calibration:
     """A fitted scaling as plain json."""
 
     method: str = setting("none", "", choices=("none", "temperature", "platt", "isotonic"))
-    temperature: float = setting(1.0, "softmax(logits / temperature)", above=0)
+    temperature: float = setting(1.0, "softmax(logits / temperature)", low=1e-3, high=1e3)
     slopes: list[float] = field(default_factory=list)  # platt: sigmoid(slope * logit + offset), one a label
     offsets: list[float] = field(default_factory=list)
     steps: list[list[list[float]]] = field(
@@ -43,22 +46,74 @@ class Calibration:
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a scaling of their own
 
     def probabilities(self, logits: Logits, task: str) -> Dense:
-        """Return the probabilities of a task, shape (rows, labels), float64."""
+        """Return the probabilities of a task, shape (rows, labels), float64.
+
+        Raises CheckpointError where logits or scaling are not such that probabilities come of them.
+        """
         return self._scaling(task)(logits, slice(0, logits.shape[1]))
 
     def scaled(self, logits: Logits, task: str, look: Callable[[], None] = lambda: None) -> Probabilities:
         """Return the probabilities of a task as they are asked for; `look` is called now and then."""
         return Probabilities(logits, self._scaling(task), look)
 
+    def problem(self, task: str, label_names: list[str]) -> str:
+        """Return why this is no scaling for these labels, or nothing; files may be edited."""
+        allowed = SCALINGS[task]
+        if self.method not in allowed:
+            return f"calibration.method is {self.method}, allowed with {task}: {', '.join(allowed)}"
+        if unknown := set(self.guarded) - set(label_names):
+            return f"calibration.guarded names '{short(min(unknown))}', which is no label"
+        if self.method == "platt":
+            return self._problem_of_platt(len(label_names))
+        if self.method == "isotonic":
+            return self._problem_of_isotonic(len(label_names))
+        return ""
+
+    def _problem_of_platt(self, labels: int) -> str:
+        if not len(self.slopes) == len(self.offsets) == labels:
+            return f"calibration has {len(self.slopes)} slopes and {len(self.offsets)} offsets for {labels} labels"
+        if not all(0 < slope <= STEEPEST for slope in self.slopes):
+            return f"calibration.slopes are not all above 0 and at most {STEEPEST:g}"
+        if not all(abs(offset) <= STEEPEST for offset in self.offsets):
+            return f"calibration.offsets are not all between -{STEEPEST:g} and {STEEPEST:g}"
+        return ""
+
+    def _problem_of_isotonic(self, labels: int) -> str:
+        if len(self.steps) != labels:
+            return f"calibration has {len(self.steps)} steps for {labels} labels"
+        if any(len(step) != 2 or len(step[0]) != len(step[1]) or not step[0] for step in self.steps):
+            return "calibration has steps without as many values"
+        if any((np.diff(line) < 0).any() for step in self.steps for line in step):
+            return "calibration has steps that fall"
+        if not all(values[0] >= 0 and values[-1] <= 1 for _, values in self.steps):
+            return "calibration has steps to probabilities that are not between 0 and 1"
+        return ""
+
     def _scaling(self, task: str) -> Scaling:
         """Return the function that scales the logits of some rows and, with several labels per row, of some labels."""
         if task == "single_label":
-            return partial(_by_temperature, self.temperature)
+            return _checked(partial(_by_temperature, self.temperature))
         if self.method == "platt":
-            return partial(_by_platt, -np.array(self.slopes), np.array(self.offsets))
+            return _checked(partial(_by_platt, -np.array(self.slopes), np.array(self.offsets)))
         if self.method == "isotonic":
-            return partial(_by_steps, self.steps)
-        return lambda logits, _: sigmoid(logits)
+            return _checked(partial(_by_steps, self.steps))
+        return _checked(lambda logits, _: sigmoid(logits))
+
+
+def _checked(scaling: Scaling) -> Scaling:
+    """Return a scaling that raises CheckpointError in the place of anything that is no probability."""
+
+    def scaled(logits: Logits, labels: slice) -> Dense:
+        probabilities = scaling(logits, labels)
+        # NaN is neither.
+        if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
+            raise CheckpointError(
+                "calibration: a text gets a probability that is not between 0 and 1; "
+                "put back the calibration that the checkpoint was saved with, or train again"
+            )
+        return probabilities
+
+    return scaled
 
 
 def _by_temperature(temperature: float, logits: Logits, _: slice) -> Dense:

@@ -13,10 +13,12 @@ from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, 
 from ftclf.config.settings import REQUIRED, TASKS, setting
 from ftclf.decisions import Decision
 from ftclf.durable import FILES, damage, seal
-from ftclf.errors import CheckpointError, ConfigError, RunError, WeightsError
+from ftclf.errors import CheckpointError, ConfigError, RunError, SmallFileError, WeightsError, short
 from ftclf.method import apply_method
-from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer
+from ftclf.model import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
+from ftclf.places import FOLDER, home_of
 from ftclf.runs import read_json, write_json
+from ftclf.small_files import check_model_files
 from ftclf.weights import Weights, find_weights, read_weights
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 INFO = "ftclf.json"
 ADAPTER = "adapter_model.safetensors"
-FORMAT = 3
+FORMAT = 4
+ROUNDING = 1e-4  # of the size of logits: how far those of a network may be from its own before it was saved
 AGAIN = f"copy it here again, or train again (files that you changed yourself: take their lines out of {FILES})"
 
 
@@ -48,6 +51,8 @@ class CheckpointInfo:
     other_decisions: dict[str, Decision]  # several labels: what else validation chose, by objective
     base_origin: str
     base_sha256: str
+    base_settings: str  # SHA-256 of what decides the base's network beside its weights
+    started_in: str  # the way from the checkpoint's folder to the one in which it was trained
     device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(REQUIRED, "of training", low=1, high=1024)
@@ -98,28 +103,22 @@ def read_info(folder: Path) -> CheckpointInfo:
         for decision in info.other_decisions.values():
             check(decision)
         check(method_config_from(info.method))
-        _refuse_other_lengths(info)
+        _refuse_contradictions(info)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {str(error).splitlines()[0]}; the file is damaged, or of no ftclf") from error
     return info
 
 
-def _refuse_other_lengths(info: CheckpointInfo) -> None:
+def _refuse_contradictions(info: CheckpointInfo) -> None:
     """Raise TypeError where a scaling or a rule is not one of these labels."""
-    labels, calibration = len(info.label_names), info.calibration
-    if labels < 2 or len(set(info.label_names)) < labels:
-        raise TypeError(f"label_names are {info.label_names}, not several different ones")
-    scaled: dict[str, list[list[Any]]] = {
-        "platt": [calibration.slopes, calibration.offsets],
-        "isotonic": [calibration.steps],
-    }
-    if info.task == "multi_label" and any(len(one) != labels for one in scaled.get(calibration.method, [])):
-        raise TypeError(f"calibration is not one of {labels} labels")
-    if any(len(one) != 2 or len(one[0]) != len(one[1]) or not one[0] for one in calibration.steps):
-        raise TypeError("calibration has steps without as many values")
-    for decision in (info.decision, *info.other_decisions.values()):
-        if decision.rule in ("threshold", "thresholds") and len(decision.thresholds) not in (1, labels):
-            raise TypeError(f"decision has {len(decision.thresholds)} thresholds for {labels} labels")
+    names, task = info.label_names, info.task
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise TypeError(f"label_names are {short(names)}, not several different ones")
+    if task == "single_label" and info.other_decisions:
+        raise TypeError("other_decisions are for several labels per row")
+    parts: tuple[Calibration | Decision, ...] = (info.calibration, info.decision, *info.other_decisions.values())
+    if problem := next(filter(None, (part.problem(task, names) for part in parts)), ""):
+        raise TypeError(problem)
 
 
 def decide_by(info: CheckpointInfo, name: str | None) -> None:
@@ -132,29 +131,36 @@ def decide_by(info: CheckpointInfo, name: str | None) -> None:
     info.decision = info.other_decisions[name]
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, home: Path | None = None) -> Checkpoint:
     """Load the trained network, ready to predict, in float32 on the CPU.
 
-    Raises CheckpointError where a file is missing or damaged, or an adapter's base is not the one it was trained on.
+    `home` is the folder that it was trained in, where the checkpoint is not in its place yet. Raises CheckpointError
+    where a file is missing or damaged, or an adapter's base is not the one it was trained on.
     """
     info = read_info(folder)
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:
+        check_model_files(folder)
         adapted = info.method["kind"] == "lora" and (folder / ADAPTER).is_file()  # else it was merged
-        network = _load_adapter(folder, info) if adapted else _load_whole(folder, info)
+        network = _load_adapter(folder, info, home) if adapted else _load_whole(folder, info)
         tokenizer = load_tokenizer(folder)
         refuse_other_tokenizer(tokenizer, network)
+        settle_padding(network, tokenizer)
+    except SmallFileError as error:
+        raise CheckpointError(str(error)) from error
     except (WeightsError, ConfigError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    longest = longest_text(network.config)
+    longest = longest_text(network)
     if longest is not None and info.dataset.max_length > longest:
         raise CheckpointError(f"{folder}: dataset.max_length is {info.dataset.max_length}, its network reads {longest}")
     network.eval().requires_grad_(False)
     return Checkpoint(folder, info, network, tokenizer)
 
 
-def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -> tuple[Checkpoint, float]:
+def prove_reload(
+    folder: Path, inputs: dict[str, Any], logits: Any, *, seed: int, home: Path | None = None
+) -> tuple[Checkpoint, float]:
     """Load the checkpoint under another seed, and return it with the largest difference of its logits from these.
 
     Raises CheckpointError if it is more than rounding: then something that was trained was not saved.
@@ -162,14 +168,15 @@ def prove_reload(folder: Path, inputs: dict[str, Any], logits: Any, seed: int) -
     import torch
 
     torch.manual_seed(seed + 1)
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, home)
     network = checkpoint.network.to(logits.device)
     with torch.inference_mode():
         difference = (logits - network(**inputs).logits).abs().max().item()
-    if not np.isfinite(difference) or difference > 1e-4:
+    allowed = ROUNDING * max(1.0, logits.abs().max().item())
+    if not np.isfinite(difference) or difference > allowed:
         raise CheckpointError(
-            f"{folder}: loaded again it gives other logits (by {difference:.2g}) and is not kept; "
-            "please report this with the config"
+            f"{folder}: loaded again it gives other logits (by {difference:.2g}, where rounding is at most "
+            f"{allowed:.2g}) and is not kept; please report this with the config"
         )
     network.to("cpu")  # as it was loaded
     return checkpoint, float(difference)
@@ -192,11 +199,11 @@ def _labels_of(path: Path) -> list[str]:
         raise CheckpointError(f"{path}: it names no labels; {AGAIN}") from error
 
 
-def _load_adapter(folder: Path, info: CheckpointInfo) -> Any:
+def _load_adapter(folder: Path, info: CheckpointInfo, home: Path | None) -> Any:
     """Put the adapter's weights into the network that its method makes of the base: peft's own json is not asked."""
     import peft
 
-    base = find_base(info)
+    base = find_base(info, home or home_of(folder, info.started_in))
     network: Any = apply_method(
         build_classifier(base.folder, info.label_names, info.model), method_config_from(info.method)
     )
@@ -213,12 +220,17 @@ def _shape(tensor: Any) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)
 
 
-def find_base(info: CheckpointInfo) -> Weights:
+def find_base(info: CheckpointInfo, home: Path | None) -> Weights:
     """Find the base of an adapter and compare its hash with the one the adapter was trained on."""
-    base = find_weights(info.model)
+    base = find_weights(info.model, home, of_a_folder=info.base_origin.startswith(FOLDER))
     if base.sha256 != info.base_sha256:
         raise CheckpointError(
             f"model.name: the adapter was trained on {info.base_origin} with sha256 {info.base_sha256[:12]}..., "
             f"{base.origin} has {base.sha256[:12]}...; put the same base there"
+        )
+    if base.settings != info.base_settings:
+        raise CheckpointError(
+            f"model.name: the config.json of {base.origin} describes another network than the adapter was trained on; "
+            "put back the one that was there"
         )
     return base

@@ -10,6 +10,7 @@ from ftclf.comparison import (
     SEED,
     Comparison,
     by_test_rows,
+    comparable,
     compare_runs,
     flips,
     front_points,
@@ -50,7 +51,7 @@ def compare(
     """
     if not 0 <= margin < 1:
         raise ConfigError(f"--equal-within: got {margin:g}, allowed: a share of the score from 0 to 1, as in 0.01")
-    runs = find_runs(paths)
+    runs = comparable(find_runs(paths))
     if flips_file is not None and len(runs) != 2:
         raise ConfigError(f"--flips: rows flip between two runs, and {len(runs)} were found; name two run folders")
     _refuse_different_rows(paths, runs, flips=flips_file is not None)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.console import warn
 from ftclf.differences import flatten, varying
 from ftclf.errors import ConfigError, RunError
 from ftclf.predictions import read_predictions
@@ -21,6 +22,7 @@ from ftclf.words import data_name
 # Scores that are shares and have draws: a margin of equality in points makes sense for them.
 COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1")
 SEED = "training.seed"
+OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading such files ends in
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,56 @@ class Comparison:
     groups: list[list[Run]]  # runs of one config under different seeds; the others alone
     differences: list[Difference]  # empty with one run, and with the seeds of one config alone
     left_out: list[Run]  # without predictions of the test rows: no difference can be told
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose files are such as a run writes; a warning says of each other one why it is left out.
+
+    Raises RunError where none is left.
+    """
+    problems = {run: problem for run in runs if (problem := _problem(run))}
+    if len(problems) == len(runs):
+        run, problem = next(iter(problems.items()))
+        others = f", and {len(runs) - 1} more runs are damaged too" if len(runs) > 1 else ""
+        raise RunError(f"{run.folder} cannot be compared: {problem}{others}")
+    for run, problem in problems.items():
+        warn(f"{run.folder} is left out: {problem}")
+    return [run for run in runs if run not in problems]
+
+
+def _problem(run: Run) -> str:
+    """Return what is wrong with the files of a run that are compared, or nothing."""
+    try:
+        (alone,) = compare_runs([run])
+        leaderboard(alone)
+        manifest, metrics, settings = read_json(run.manifest), read_json(run.metrics), flatten(read_json(run.config))
+        scores = [metrics[split][name] for split in ("validation", "test") for name in HEADLINES[manifest["task"]]]
+        told = [*scores, settings[SEED], manifest["seconds"]["total"]]
+        if not all(isinstance(value, int | float) for value in told) or not isinstance(
+            manifest["digests"]["test"], str
+        ):
+            return "its files hold something else than a run writes"
+        if not alone.left_out:
+            _check_predictions(run)
+    except (RunError, OSError, *OF_DAMAGE) as error:
+        return " ".join(str(error).split()) if isinstance(error, RunError) else f"its files are damaged ({error!r:.80})"
+    return ""
+
+
+def _check_predictions(run: Run) -> None:
+    """Look whether a run's predictions have the columns of its labels, without reading their rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = read_json(_label_file(run))["label_names"]
+    try:
+        columns = set(pq.read_schema(_test_predictions(run)).names)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"{_test_predictions(run)}: not the predictions that ftclf wrote; the file is damaged"
+        ) from error
+    if missing := {"row", "text", "predicted", *(f"p_{name}" for name in names)} - columns:
+        raise RunError(f"{_test_predictions(run)}: no column '{min(missing)}'; the file is damaged")
 
 
 def compare_runs(

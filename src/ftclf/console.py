@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("ftclf")
+LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
 READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ftclf.config import DecisionConfig
 from ftclf.config.settings import setting
+from ftclf.errors import short
 from ftclf.label_sets import LabelSets, ratio
 from ftclf.metrics import Given, Labels
 from ftclf.probabilities import Dense, Probabilities
@@ -29,6 +30,7 @@ Truth = Labels | None  # the labels that count as hits; None: each row counts as
 MOST_SORTED = 2**22  # rows x labels: above, the single threshold for all labels is the best of CANDIDATES scores
 CANDIDATES = 4096
 SAMPLED = 2**20  # rows x labels: a sample for the candidates and for the start of a search
+NEVER = 2  # a threshold that no probability reaches may be as high
 
 
 @dataclass
@@ -37,12 +39,24 @@ class Decision:
 
     rule: str = setting("argmax", "", choices=("argmax", "top_k", "threshold", "thresholds"))
     thresholds: list[float] = field(default_factory=list)  # one for all labels, or one each
-    k: int = setting(1, "labels a row with rule top_k", low=1)
+    k: int = setting(1, "labels per row with rule top_k", low=1, high=1000)
     at_least_one: bool = False
     objective: str = ""  # what the thresholds were chosen for
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a threshold of their own
-    abstain_below: float | None = None  # rows that are less sure than this are not answered
-    wanted_precision: float | None = None  # what `abstain_below` was chosen for
+    abstain_below: float | None = setting(None, "rows that are less sure than this are not answered", low=0, high=2)
+    wanted_precision: float | None = setting(None, "what `abstain_below` was chosen for", low=0, high=1)
+
+    def problem(self, task: str, label_names: list[str]) -> str:
+        """Return why this is no rule for these labels, or nothing; files may be edited."""
+        if task == "single_label" and self.rule != "argmax":
+            return f"decision.rule is {self.rule}, allowed with one label per row: argmax"
+        if self.rule in ("threshold", "thresholds") and len(self.thresholds) not in (1, len(label_names)):
+            return f"decision has {len(self.thresholds)} thresholds for {len(label_names)} labels"
+        if not all(0 <= threshold <= NEVER for threshold in self.thresholds):
+            return f"decision.thresholds are not all between 0 and {NEVER}"
+        if unknown := set(self.guarded) - set(label_names):
+            return f"decision.guarded names '{short(min(unknown))}', which is no label"
+        return ""
 
     def decide(self, probabilities: Dense) -> NDArray[np.bool_]:
         """Return which labels each row gets, shape (rows, labels)."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.console import size
-from ftclf.errors import ResourceError
+from ftclf.errors import ResourceError, SmallFileError
+from ftclf.small_files import read_small_json
 from ftclf.stopping import unbroken
 
 FILES = "files.json"
@@ -76,13 +77,13 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
     What `files.json` does not list is not looked at.
     """
     try:
-        known = json.loads((folder / FILES).read_bytes())["files"]
+        known = read_small_json(folder / FILES)["files"]
         wanted = {
             name: (int(known[name]["bytes"]), str(known[name]["sha256"])) for name in names or known if name in known
         }
     except FileNotFoundError:
         return f"it has no {FILES}, which is written last"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (SmallFileError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return f"{FILES} is damaged"
     except OSError as error:
         return f"{FILES} cannot be read ({error.strerror})"

@@ -28,6 +28,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 from ftclf.adamw import can_step_apart, state_of, step_apart
+from ftclf.model import word_embeddings
 
 CHUNK = 1024  # rows that are caught up at a time: what they need stays in the cache
 
@@ -229,7 +230,7 @@ class RowEmbedding(nn.Embedding):
 
 def train_by_rows(network: Any, optimizer: torch.optim.Optimizer) -> RowEmbedding | None:
     """Replace the network's word embedding where its steps can be made by rows; None, and no change, elsewhere."""
-    embedding = network.get_input_embeddings()
+    embedding = word_embeddings(network)
     if type(embedding) is not nn.Embedding or not can_step_apart(optimizer):
         return None
     weight = embedding.weight
@@ -237,6 +238,8 @@ def train_by_rows(network: Any, optimizer: torch.optim.Optimizer) -> RowEmbeddin
     plain = not (embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse)
     if not all(_fade_slowly(*group["betas"]) for group in optimizer.param_groups):
         return None
+    if sum(weight is p for module in network.modules() for p in module._parameters.values()) > 1:
+        return None  # shared with a decoder, as of T5: its gradient is not of these rows alone
     if not held or not plain or weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     rows = RowEmbedding(embedding, optimizer).train(embedding.training)

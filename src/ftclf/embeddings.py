@@ -24,7 +24,7 @@ def embed(
 
     wanted = np.arange(len(tokens)) if rows is None else rows
     compute.place(encoder.eval().requires_grad_(False))  # in this order: frozen weights are packed
-    found = np.empty((len(wanted), encoder.config.hidden_size), dtype=np.float32)
+    found: NDArray[np.float32] | None = None
     with torch.inference_mode(), compute.autocast():
         for batch in eval_batches(tokens.lengths_of(wanted), BATCH):
             inputs = model_inputs(tokens, wanted[batch], compute.device)
@@ -32,5 +32,9 @@ def embed(
             mask = inputs["attention_mask"][:, :, None]
             mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
             advance(len(batch))
-            found[batch] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+            vectors = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+            if found is None:
+                found = np.empty((len(wanted), vectors.shape[1]), dtype=np.float32)
+            found[batch] = vectors
+    assert found is not None
     return found

@@ -5,6 +5,7 @@ FtclfError           1  something in ftclf itself
 │   ├── ConfigError     settings
 │   ├── DataError       data files
 │   ├── WeightsError    a base model that cannot be had
+│   ├── SmallFileError  a json or other small file that is not what it should be; most become one of the others
 │   └── RunError        a run folder that is taken, missing or unfinished
 ├── CheckpointError  3  a checkpoint that cannot be trusted
 ├── DivergedError    4  a loss or a gradient that is not finite
@@ -46,6 +47,10 @@ class WeightsError(UserError):
 
 
 class RunError(UserError):
+    pass
+
+
+class SmallFileError(UserError):
     pass
 
 

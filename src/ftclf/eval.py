@@ -12,6 +12,7 @@ from ftclf.console import say, warn
 from ftclf.data import fitted_layout, load_split
 from ftclf.errors import RunError
 from ftclf.phases import phase
+from ftclf.places import home_of, with_found_paths
 from ftclf.runs import checkpoint_of, write_json
 from ftclf.words import counted, data_name
 
@@ -45,7 +46,7 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
 
     info = read_info(folder)
     decide_by(info, config.decide)
-    dataset = _dataset(config, info, given)
+    dataset = _dataset(config, info, given, home_of(folder, info.started_in))
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
     compute = scoring_compute(info.device, info.precision, info.threads)
@@ -53,8 +54,9 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
     network = scoring_network(checkpoint.network, compute)
+    batch_size = config.batch_size or info.eval_batch_size
     with phase("evaluation", len(split)):
-        logits = compute_logits(network, tokens, compute, config.batch_size or info.eval_batch_size)
+        logits = compute_logits(network, tokens, compute, batch_size, checkpoint=folder)
     evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")
@@ -83,15 +85,16 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
     return float(evaluation.metrics[HEADLINES[info.task][0]])
 
 
-def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str]) -> DatasetConfig:
+def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str], home: Path | None) -> DatasetConfig:
     """Return the settings of the rows to score: those of training for files that are named alone."""
+    trained = with_found_paths(info.dataset, home)
     if config.dataset is None:
-        return info.dataset
+        return trained
     if config.dataset.name != "files":
         return replace(config.dataset, task=info.task)
     names = [name.removeprefix("dataset.") for name in given if name.startswith("dataset.")]
     free = {name: getattr(config.dataset, name) for name in (*ORIGIN, "name", "about", "terms", "source", *names)}
-    dataset = replace(info.dataset, **free, task=info.task, official_train_rows=None)
+    dataset = replace(trained, **free, task=info.task, official_train_rows=None)
     if "label_file" not in names and dataset.label_file and not Path(dataset.label_file).is_file():
         dataset = replace(dataset, label_file=None)
     path = getattr(dataset, config.split)

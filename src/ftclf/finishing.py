@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import time
@@ -14,9 +13,11 @@ from ftclf import __version__
 from ftclf.config import TrainConfig, choosing_metric
 from ftclf.console import say
 from ftclf.durable import sync_files
+from ftclf.errors import RunError
 from ftclf.phases import phase
 from ftclf.preparation import Prepared
-from ftclf.runs import Run, read_json, write_json, write_text
+from ftclf.runs import Run, read_history, read_json, write_json, write_text
+from ftclf.weights import base_of
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
@@ -41,15 +42,20 @@ def finished_before(config: TrainConfig, run: Run) -> float:
     from ftclf.evaluation import headline
 
     metrics = read_json(run.metrics)
+    try:
+        told = headline(metrics["test"], config.dataset.task)
+        found = float(metrics["validation"][choosing_metric(config)])
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(f"{run.metrics}: it holds no scores of this run; begin again with overwrite=true") from error
     _clear_up(config, run)
-    say(f"{run.folder} holds this run, finished: test {headline(metrics['test'], config.dataset.task)}")
-    return float(metrics["validation"][choosing_metric(config)])
+    say(f"{run.folder} holds this run, finished: test {told}")
+    return found
 
 
 def plot_run(prepared: Prepared) -> None:
     from ftclf.plots import plot_history
 
-    history = [json.loads(line) for line in prepared.run.history.read_text(encoding="utf-8").splitlines()]
+    history = read_history(prepared.run.history)
     plot_history(prepared.run.plots / "history.png", history, choosing_metric(prepared.config))
 
 
@@ -70,7 +76,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         },
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
-        "base": {"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
+        "base": base_of(prepared.weights),
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
         "seed": config.training.seed,
         "steps": fitted.steps,

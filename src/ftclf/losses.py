@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from ftclf.heads import output_parameters
+from ftclf.model import Classifier
 
 IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
 
@@ -61,12 +64,14 @@ def _known(labels: Tensor) -> Tensor:
     return labels != IGNORED
 
 
-def start_at_log_odds(network: nn.Module, targets: NDArray[np.bool_]) -> None:
-    """Set the output's bias to the log odds of each label in train.
+def start_at_log_odds(classifier: Classifier, targets: NDArray[np.bool_]) -> None:
+    """Set an output's bias that starts at random to the log odds of each label in train.
 
     Sparse labels otherwise spend most of an epoch on learning that they are sparse. (Lin et al. 2017, section 4.1)
     """
     share = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
-    output = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == targets.shape[1]][-1]
-    with torch.no_grad():
-        output.bias.copy_(torch.from_numpy(np.log(share / (1 - share))))
+    for name in output_parameters(classifier.network):
+        bias = classifier.network.get_parameter(name)
+        if bias.ndim == 1 and name in classifier.random_keys:
+            with torch.no_grad():
+                bias.copy_(torch.from_numpy(np.log(share / (1 - share))))

@@ -10,7 +10,8 @@ import numpy as np
 
 from ftclf.console import say, size
 from ftclf.durable import seal, sync_folder
-from ftclf.errors import RunError
+from ftclf.errors import CheckpointError, RunError
+from ftclf.places import home_of, way
 from ftclf.runs import checkpoint_of
 
 
@@ -42,9 +43,13 @@ def merge(checkpoint: Path, output: Path) -> None:
     inputs = model_inputs(tokens, np.arange(len(tokens)), "cpu")
     with torch.inference_mode():
         logits = loaded.network(**inputs).logits
+    if not logits.isfinite().all():
+        raise CheckpointError(f"{folder}: it gives logits that are not finite; train again, or use another checkpoint")
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as room:
         beside = Path(room) / output.name
         beside.mkdir()
+        if home := home_of(folder, info.started_in):
+            info.started_in = way(output, home)
         save_checkpoint(beside, merged(loaded.network), loaded.tokenizer, info)
         if (card := folder / "README.md").is_file():
             shutil.copyfile(card, beside / card.name)

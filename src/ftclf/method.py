@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig
 from ftclf.errors import ConfigError, did_you_mean
-from ftclf.model import Classifier
+from ftclf.model import Classifier, word_embeddings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +63,7 @@ def apply_method(classifier: Classifier, config: MethodConfig) -> nn.Module:
     match config:
         case FullConfig():
             if config.freeze_embeddings:
-                network.get_input_embeddings().requires_grad_(False)
+                _freeze_embeddings(network)
             return network
         case HeadConfig():
             _freeze_all_but(network, head_modules(classifier))
@@ -72,6 +72,14 @@ def apply_method(classifier: Classifier, config: MethodConfig) -> nn.Module:
             return _add_adapters(classifier, config)
         case _:
             assert_never(config)  # type: ignore[arg-type]
+
+
+def _freeze_embeddings(network: Any) -> None:
+    embeddings = word_embeddings(network)
+    if embeddings is None:
+        kind = network.config.model_type
+        raise ConfigError(f"method.freeze_embeddings: {kind} names no word embeddings; leave the setting out")
+    embeddings.requires_grad_(False)
 
 
 def faster_parameters(classifier: Classifier, config: MethodConfig) -> tuple[list[nn.Parameter], float]:
@@ -93,7 +101,7 @@ def head_modules(classifier: Classifier) -> list[str]:
     network: Any = classifier.network
     base = network.base_model_prefix
     head = [name for name, child in network.named_children() if name != base and _has_weights(child)]
-    encoder = getattr(network, base)
+    encoder = getattr(network, base, None)
     if getattr(encoder, "pooler", None) is not None:
         head.append(f"{base}.pooler")
     for key in classifier.random_keys:
@@ -109,12 +117,18 @@ def target_modules(network: Any, config: LoraConfig, head: list[str]) -> list[st
     Raises ConfigError where the architecture is not known by name or a named module is not there.
     """
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
     linear = [
         name
         for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and not any(name == h or name.startswith(f"{h}.") for h in head)
+        if isinstance(module, (nn.Linear, Conv1D)) and not any(name == h or name.startswith(f"{h}.") for h in head)
     ]
+    if not linear:
+        raise ConfigError(
+            f"method: {network.config.model_type} has no linear layer that an adapter could be added to; "
+            "use method=full or method=head"
+        )
     if config.target_modules:
         found = [name for name in linear if any(name == t or name.endswith(f".{t}") for t in config.target_modules)]
         for target in config.target_modules:
@@ -152,15 +166,18 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _add_adapters(classifier: Classifier, config: LoraConfig) -> nn.Module:
     import peft
+    from transformers.pytorch_utils import Conv1D
 
     head = head_modules(classifier)
+    targets = target_modules(classifier.network, config, head)
     init: Any = True if config.init == "default" else config.init
     settings = peft.LoraConfig(
         task_type="SEQ_CLS",
         r=config.r,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft only divides it by r
         lora_dropout=config.dropout,
-        target_modules=target_modules(classifier.network, config, head),
+        target_modules=targets,
+        fan_in_fan_out=isinstance(classifier.network.get_submodule(targets[0]), Conv1D),  # GPT-2's linear layer
         modules_to_save=head,
         use_rslora=config.rslora,
         use_dora=config.dora,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclf.config import ModelConfig
-from ftclf.errors import WeightsError
+from ftclf.errors import OUT_OF_MEMORY, WeightsError
+from ftclf.heads import fit_output, named_labels
 from ftclf.weights import WEIGHTS, first_line, refuse_infinite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# What building or running a network may end in that was written for something else.
+OF_A_NETWORK = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError),
+)
 NEEDED = "; it needs config.json and model.safetensors of an architecture that transformers knows"
 
 
@@ -22,43 +28,68 @@ NEEDED = "; it needs config.json and model.safetensors of an architecture that t
 class Classifier:
     """A network with a head for the labels; `random_keys` names the parameters that the base did not have.
 
-    `unused_keys` names those that it had beside the network's.
+    `unused_keys` names those that it had beside the network's, and `head` says what became of a head that it had.
     """
 
     network: PreTrainedModel
     random_keys: list[str]
     unused_keys: list[str]
+    head: str = ""
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer of a model folder."""
+    """Load the fast tokenizer of a model folder. One without a token for padding gets one."""
     from transformers import AutoTokenizer
 
-    with _refused_as(f"model.name: no usable tokenizer in {folder}"):
+    with refused_as(f"model.name: no usable tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise WeightsError(f"model.name: the tokenizer in {folder} has no fast version (tokenizer.json)")
     files = tokenizer.vocab_files_names.values()
     if not any((folder / name).is_file() for name in files):  # transformers would make one that knows no word
         raise WeightsError(f"model.name: no tokenizer in {folder}, allowed: a folder with {' or '.join(files)}")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = _pad_token(tokenizer, folder)
     return tokenizer
+
+
+def _pad_token(tokenizer: Any, folder: Path) -> str:
+    """Return the token that fills up a batch where the tokenizer names none: the network's, else the end of a text."""
+    number = read_settings(folder).get_text_config().pad_token_id if (folder / "config.json").is_file() else None
+    named = tokenizer.convert_ids_to_tokens(number) if isinstance(number, int) else None
+    return named or tokenizer.eos_token or tokenizer.unk_token or str(tokenizer.convert_ids_to_tokens(0))
+
+
+def settle_padding(network: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell a network that knows no padding what its batches are filled up with: it may look for a text's last token."""
+    settings = network.config.get_text_config()
+    if getattr(settings, "pad_token_id", None) is None:
+        settings.pad_token_id = tokenizer.pad_token_id
 
 
 def refuse_other_tokenizer(tokenizer: PreTrainedTokenizerBase, network: Any) -> None:
     """Raise WeightsError for a tokenizer that gives ids which the network has no embedding for."""
-    largest, embeddings = max(tokenizer.get_vocab().values()), network.get_input_embeddings().num_embeddings
-    if largest >= embeddings:
+    largest, embeddings = max(tokenizer.get_vocab().values()), getattr(word_embeddings(network), "weight", None)
+    if embeddings is not None and largest >= len(embeddings):
         raise WeightsError(
-            f"model.name: the tokenizer gives ids up to {largest}, the network has {embeddings} embeddings; "
+            f"model.name: the tokenizer gives ids up to {largest}, the network has {len(embeddings)} embeddings; "
             "the files are of two models"
         )
+
+
+def word_embeddings(network: Any) -> Any:
+    """Return the module that turns ids into vectors, or None where the network names none."""
+    try:
+        return network.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def read_settings(folder: Path) -> Any:
     """Read a model folder's config.json, without what could have transformers load more than model.safetensors."""
     from transformers import AutoConfig
 
-    with _refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
+    with refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
         settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for name in ("quantization_config", "transformers_weights"):
         if getattr(settings, name, None) is not None:
@@ -66,7 +97,21 @@ def read_settings(folder: Path) -> Any:
     if (folder / "adapter_config.json").exists():
         raise WeightsError(f"model.name: {folder} holds an adapter, allowed: the folder of a whole model")
     settings._attn_implementation = None  # it may name a kernel on the hub: code
+    if getattr(settings, "attention_type", None) == "block_sparse":
+        settings.attention_type = "original_full"  # the network changes it so itself, for good, at the first short text
     return settings
+
+
+def outline(folder: Path) -> Any:
+    """Return the classifier of a model folder without its weights, to be asked what it can do."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    settings = read_settings(folder)
+    with refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED), torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+            settings, trust_remote_code=False
+        )
 
 
 def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) -> Classifier:
@@ -74,7 +119,8 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
     from transformers import AutoModelForSequenceClassification
 
     settings = read_settings(folder)
-    with _refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
+    trained_for = named_labels(settings)
+    with refused_as(f"model.name: {folder} is no encoder that can classify", NEEDED):
         settings.id2label = dict(enumerate(label_names))
         settings.label2id = {name: index for index, name in enumerate(label_names)}
         settings.problem_type = "single_label_classification"
@@ -96,34 +142,44 @@ def build_classifier(folder: Path, label_names: list[str], config: ModelConfig) 
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()  # they are mapped from the file: what happens to it must not reach them
     refuse_infinite(dict(network.named_parameters()), folder / WEIGHTS)
-    return Classifier(network, sorted({*report["missing_keys"], *mismatched}), sorted(report["unexpected_keys"]))
+    missing = set(report["missing_keys"]) - mismatched
+    anew, head = fit_output(network, trained_for, missing, mismatched)
+    return Classifier(network, sorted({*missing, *mismatched, *anew}), sorted(report["unexpected_keys"]), head)
 
 
-def longest_text(settings: Any) -> int | None:
+def longest_text(network: Any) -> int | None:
     """Return how many tokens a network's position embeddings reach, or None where it has no such limit."""
-    positions = getattr(settings, "max_position_embeddings", None)
-    if positions is None or positions < 0:
+    positions = getattr(network.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 0:
         return None
-    offset = settings.pad_token_id + 1 if settings.model_type in OFFSET_POSITIONS else 0
-    return int(positions - offset)
+    return positions - _first_position(network)
 
 
-# Architectures whose positions are counted from behind the padding id.
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+def _first_position(network: Any) -> int:
+    """Return the position of a text's first token: in networks like RoBERTa the one after the padding id."""
+    for name, module in network.named_modules():
+        if "position" in name.rpartition(".")[2] and getattr(module, "padding_idx", None) is not None:
+            return int(module.padding_idx) + 1
+    return 0
 
 
 @contextmanager
-def _refused_as(line: str, needed: str = "") -> Iterator[None]:
+def refused_as(line: str, needed: str = "") -> Iterator[None]:
     """Turn whatever the libraries raise for files that are no model into a WeightsError."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, AssertionError) as error:
+    except (*OF_A_NETWORK, OSError, SafetensorError, StrictDataclassError) as error:
+        raise_if_of_memory(error)
         raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
-    except (SafetensorError, StrictDataclassError) as error:
-        raise WeightsError(f"{line} ({first_line(error)}){needed}") from error
+
+
+def raise_if_of_memory(error: Exception) -> None:
+    """Raise an error again that is not the network's fault."""
+    if re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}", re.IGNORECASE):
+        raise error
 
 
 def _set_dropout(settings: Any, config: ModelConfig) -> None:

@@ -87,7 +87,7 @@ def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: Pr
     while chunk:
         texts = [text for text, _ in chunk]
         tokens = tokenise(texts, checkpoint.tokenizer, info.dataset.max_length)
-        logits = compute_logits(network, tokens, compute, config.batch_size)
+        logits = compute_logits(network, tokens, compute, config.batch_size, checkpoint=folder)
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
         yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
         chunk = _next_rows(texts_in, most)
@@ -164,7 +164,10 @@ def _json_lines(table: Columns, info: CheckpointInfo) -> Iterator[str]:
     for cells, row in zip(zip(*(table[column] for column in others), strict=True), probabilities, strict=True):
         fields = dict(zip(others, cells, strict=True))
         fields["probabilities"] = dict(zip(info.label_names, row, strict=True))
-        yield HIDDEN.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(fields, ensure_ascii=False)) + "\n"
+        yield (
+            HIDDEN.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(fields, ensure_ascii=False, allow_nan=False))
+            + "\n"
+        )
 
 
 def _write_csv(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> int:

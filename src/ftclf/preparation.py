@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ftclf.console import say, warn
 from ftclf.data import Data
 from ftclf.errors import ConfigError
 from ftclf.libraries import quiet_libraries
+from ftclf.resuming import Standing
 from ftclf.runs import Run
 from ftclf.words import counted, data_name
 
@@ -41,34 +43,38 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     tokens: dict[str, Tokens]  # by split
     from_cache: bool
+    home: Path  # the working folder that relative paths are of
 
 
-def prepare(config: TrainConfig, run: Run, data: Data) -> Prepared:
+def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
     from ftclf.compute import check_compiler, choose_attention, choose_compute
-    from ftclf.model import load_tokenizer, longest_text, read_settings
+    from ftclf.model import load_tokenizer, longest_text, outline
     from ftclf.tokens import cached_tokens
     from ftclf.weights import find_weights
 
-    weights = find_weights(config.model)  # first: it needs no torch, and is where most mistakes are
+    # First: it needs no torch, and is where most mistakes are.
+    weights = find_weights(config.model, standing.home, of_a_folder=standing.of_a_folder)
     quiet_libraries()
     compute = choose_compute(config.training)
     if config.training.compile:
         check_compiler("training.compile", compute.device)
-    longest = longest_text(read_settings(weights.folder))
+    network = outline(weights.folder)
+    longest = longest_text(network)
     if longest is not None and config.dataset.max_length > longest:
         raise ConfigError(
             f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
         )
+    if config.model.attention == "sdpa" and not network._supports_sdpa:
+        raise ConfigError(f"model.attention: got 'sdpa', allowed with {network.config.model_type}: auto, eager")
     tokenizer = load_tokenizer(weights.folder)
     cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
     tokens = {name: found for name, (found, _) in cached.items()}
     if config.model.attention == "auto":
-        attention = choose_attention(tokens["train"].lengths, compute.device)
+        attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
         config = replace(config, model=replace(config.model, attention=attention))
-    prepared = Prepared(
-        config, run, data, compute, weights, tokenizer, tokens, all(known for _, known in cached.values())
-    )
+    known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
+    prepared = Prepared(config, run, data, compute, weights, tokenizer, tokens, known, home)
     _introduce(prepared)
     return prepared
 
@@ -121,7 +127,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     from ftclf.heap import set_aside
     from ftclf.losses import start_at_log_odds
     from ftclf.method import apply_method, count_parameters, faster_parameters
-    from ftclf.model import build_classifier, refuse_other_tokenizer
+    from ftclf.model import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.trainer import ClassifierTrainer, TokenRows
     from ftclf.turns import current_seat
 
@@ -129,11 +135,16 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     config, data, tokens = prepared.config, prepared.data, prepared.tokens
     torch.manual_seed(config.training.seed)  # before the model: its head starts at random
     classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
+    if classifier.head:
+        say(f"  note: the head of {config.model.name} {classifier.head}")
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
-    if data.task == "multi_label":
-        start_at_log_odds(classifier.network, data.splits["train"].labels)
-    faster = faster_parameters(classifier, config.method)
-    network = apply_method(classifier, config.method)
+    settle_padding(classifier.network, prepared.tokenizer)
+    with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
+        if data.task == "multi_label":
+            start_at_log_odds(classifier, data.splits["train"].labels)
+        faster = faster_parameters(classifier, config.method)
+        network = apply_method(classifier, config.method)
+    _try(prepared, network)
     if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
@@ -151,3 +162,30 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         faster=faster,
     )
     return trainer, parameters
+
+
+def _try(prepared: Prepared, network: Any) -> None:
+    """Ask a network for what training will; raises WeightsError or ConfigError where it cannot do it.
+
+    The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
+    """
+    from ftclf.fused import can_fuse
+    from ftclf.probe import able_compute, make_probe
+
+    config, compute = prepared.config, prepared.compute
+    if config.training.gradient_checkpointing and not network.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"training.gradient_checkpointing: got true, which {network.config.model_type} cannot do; leave it out"
+        )
+    if compute.device != "cpu" and can_fuse(network):
+        return
+    probe = make_probe(
+        prepared.data.splits["train"].texts[0],
+        prepared.tokenizer,
+        labels=len(prepared.data.label_names),
+        max_length=config.dataset.max_length,
+        longest=max(int(tokens.lengths.max()) for tokens in prepared.tokens.values()),
+    )
+    prepared.compute = able_compute(
+        network, probe, compute, name=config.model.alias, may_change=config.training.precision == "auto"
+    )

@@ -6,7 +6,6 @@ loss since the last log, the length of the history, an evaluation that a signal 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 from ftclf.config import restore
 from ftclf.console import warn
 from ftclf.durable import damage
-from ftclf.errors import RunError
+from ftclf.errors import RunError, SmallFileError
 from ftclf.runs import Run, read_json
+from ftclf.small_files import HISTORY_LIMIT, read_small_json
 
 PROGRESS = "progress.json"
 
@@ -56,7 +56,7 @@ def read_progress(checkpoint: Path) -> Progress | None:
     if damage(checkpoint, [PROGRESS]):
         return None
     try:
-        return Progress(**read_json(checkpoint / PROGRESS))
+        return restore(Progress, read_json(checkpoint / PROGRESS))
     except (TypeError, RunError, OSError):
         return None
 
@@ -69,7 +69,11 @@ def refuse_other_state(checkpoint: Path, callbacks: Iterable[Any]) -> None:
     from transformers import TrainerState
     from transformers.trainer_callback import ExportableState
 
-    raw, progress = json.loads((checkpoint / "trainer_state.json").read_bytes()), read_progress(checkpoint)
+    try:
+        raw = read_small_json(checkpoint / "trainer_state.json", HISTORY_LIMIT, nan=True)
+    except SmallFileError as error:
+        raise ValueError(str(error)) from error
+    progress = read_progress(checkpoint)
     log, stored = raw.pop("log_history"), raw.pop("stateful_callbacks")
     state = restore(TrainerState, raw)
     if progress is None or (state.global_step, state.best_global_step) != (progress.step, progress.best_step):

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 
 from ftclf.durable import damage, whole_folder
-from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError
+from ftclf.errors import OUT_OF_MEMORY, CheckpointError, DivergedError, SmallFileError
 from ftclf.progress import PROGRESS, Progress, read_progress, refuse_other_state, step_of
 from ftclf.runs import Run, write_json
+from ftclf.small_files import check_model_files
 from ftclf.stopping import Stopped, asked, stop_if_asked, stop_later
 
 # What opening a file that somebody else wrote may end in.
@@ -114,6 +115,16 @@ class ResumableTrainer(Trainer):
         self._saved_at = step
         self._find_best()
         self._forget_older()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save the weights under the names that they have here: transformers loads by these alone.
+
+        By itself it saves those of some architectures under the names of their makers.
+        """
+        if not isinstance(self.model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        self.model.save_pretrained(str(output_dir), state_dict=state_dict, save_original_format=False)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(getattr(self, "_beside", self.run.resumable))
@@ -223,6 +234,7 @@ class ResumableTrainer(Trainer):
         if not list(Path(resume_from_checkpoint).glob("*model.safetensors")):
             raise CheckpointError(f"{resume_from_checkpoint}: it has no weights in safetensors, and no other is opened")
         with self.trusting_nothing():
+            check_model_files(Path(resume_from_checkpoint))
             refuse_other_state(Path(resume_from_checkpoint), [*self.callback_handler.callbacks, self.control])
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 
@@ -257,7 +269,7 @@ class ResumableTrainer(Trainer):
         """
         try:
             yield
-        except NOT_OURS as error:
+        except (*NOT_OURS, SmallFileError) as error:
             if re.search(OF_THE_MACHINE, f"{type(error).__name__} {error}", re.IGNORECASE):
                 raise
             raise CheckpointError(
@@ -272,8 +284,16 @@ class ResumableTrainer(Trainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse weights that do not fit: transformers would go on with what was there before."""
-        if names := [*load_result.missing_keys, *load_result.unexpected_keys]:
-            raise CheckpointError(f"{self.run.resumable}: the weights are of another network ({', '.join(names[:3])})")
+        missing = set(load_result.missing_keys) - self._shared(load_result.missing_keys)
+        if names := [*missing, *load_result.unexpected_keys]:
+            first = ", ".join(sorted(names)[:3])
+            raise CheckpointError(f"{self.run.resumable}: the weights are of another network ({first})")
+
+    def _shared(self, missing: list[str]) -> set[str]:
+        """Return the names under which a weight stands once more that a checkpoint holds under another."""
+        weights = self.bare_network.state_dict(keep_vars=True)
+        held = {id(weight) for name, weight in weights.items() if name not in missing}
+        return {name for name in missing if id(weights.get(name)) in held}
 
 
 class EvaluationBrokenOff(Exception):  # noqa: N818  # no error: a signal came

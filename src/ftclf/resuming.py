@@ -15,12 +15,13 @@ from ftclf.console import warn
 from ftclf.differences import DESCRIPTIONS, flatten, within
 from ftclf.errors import ConfigError, RunError, did_you_mean, short
 from ftclf.habits import pasteable
+from ftclf.places import FOLDER, home_of
 from ftclf.runs import Run, read_json, write_json
 
 # Where a run lies and how it is called: no part of what is trained.
 APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")
 # What must be the same in the data and the base model, beside the settings.
-CONDITIONS = ("digests", "label_names", "base.sha256")
+CONDITIONS = ("digests", "label_names", "base.sha256", "base.settings")
 # What moves the last bits alone: another machine may finish a run.
 SURROUNDINGS = ("compute.device", "compute.precision", "compute.threads", "processor", "versions")
 
@@ -29,11 +30,16 @@ Changes = dict[str, tuple[Any, Any]]  # name: before, now
 
 @dataclass(frozen=True)
 class Standing:
-    """What a folder holds of the run that is to be trained there, and the settings that it is trained with."""
+    """What a folder holds of the run that is to be trained there, and the settings that it is trained with.
+
+    `home` is the working folder that a run which goes on was started in; `of_a_folder` says that its base was one.
+    """
 
     config: TrainConfig
     begun: bool = False
     finished: bool = False
+    home: Path | None = None
+    of_a_folder: bool = False
 
 
 def find_standing(config: TrainConfig, folder: Path) -> Standing:
@@ -59,7 +65,16 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
             "add overwrite=true"
         )
     _refuse_changes(config, folder, changes)
-    return Standing(config, begun=True, finished=run.finished)
+    return Standing(config, True, run.finished, *_origins(run))
+
+
+def _origins(run: Run) -> tuple[Path | None, bool]:
+    """Return the working folder that a run was started in, if it is there, and whether its base was a folder."""
+    manifest = read_json(run.manifest) if run.manifest.is_file() else {}
+    flat = flatten(manifest) if isinstance(manifest, dict) else {}
+    started_in, origin = flat.get("started_in"), flat.get("base.origin")
+    home = home_of(run.folder, started_in) if isinstance(started_in, str) else None
+    return home, isinstance(origin, str) and origin.startswith(FOLDER)
 
 
 def stored_config(run: Run) -> TrainConfig:

@@ -8,13 +8,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftclf.console import one_line
-from ftclf.errors import RunError
+from ftclf.errors import RunError, SmallFileError
 from ftclf.habits import pasteable
+from ftclf.small_files import read_json_lines, read_small_json
 from ftclf.stopping import unbroken
 
 NEWEST = 3  # runs that a message names
@@ -111,9 +113,14 @@ def find_runs(paths: list[Path]) -> list[Run]:
 
 
 def find_failures(folder: Path) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Yield the jobs below a sweep's folder that failed, each with its reason."""
+    """Yield the jobs below a sweep's folder that failed, each with its `reason` and `overrides`."""
     for path in sorted(folder.glob("*/failure.json")):
-        yield Run(path.parent), read_json(path)
+        try:
+            found = read_json(path)
+            why = {"reason": str(found["reason"]), "overrides": [str(word) for word in found["overrides"]]}
+        except (RunError, OSError, LookupError, TypeError):
+            why = {"reason": f"{path.name} cannot be read", "overrides": []}
+        yield Run(path.parent), why
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -178,16 +185,32 @@ def only_run(runs: list[Run], setting: str, folder: Path, *, kind: str) -> Run:
 
 
 def read_json(path: Path) -> Any:
-    """Read one json file that ftclf wrote."""
+    """Read one json file that ftclf wrote. Raises RunError where it is not one."""
+    with of_a_run():
+        return read_small_json(path, any_text=True)  # labels may be; whatever shows them knows how
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a run's history, none where it has not begun. Raises RunError where they are not such."""
+    with of_a_run():
+        records = read_json_lines(path) if path.exists() else []
+    if not all(isinstance(record, dict) for record in records):
+        raise RunError(f"{path}: a line in it is no record; the file is damaged")
+    return records
+
+
+@contextmanager
+def of_a_run() -> Iterator[None]:
+    """Let a small file that is not what it should be count as one of a run."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not valid json ({error}); the file is damaged") from error
+        yield
+    except SmallFileError as error:
+        raise RunError(str(error)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write json whole or not at all. NaN becomes null, since json has no NaN."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,7 +232,7 @@ def write_text(path: Path, text: str) -> None:
 def append_json_line(path: Path, value: Any) -> None:
     """Add one record to a jsonl file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+        file.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def cut_history(run: Run, length: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ftclf.batches import eval_batches
 from ftclf.compute import Compute
+from ftclf.errors import CheckpointError
 from ftclf.heap import hand_back_memory
 from ftclf.phases import advance
 from ftclf.tokens import Tokens
@@ -45,8 +47,19 @@ def merged(network: Any) -> Any:
     return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
 
 
-def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> NDArray[np.float32]:
-    """Return the logits of every row, shape (rows, labels), in the order of the rows."""
+def compute_logits(
+    network: nn.Module,
+    tokens: Tokens,
+    compute: Compute,
+    batch_size: int,
+    *,
+    checkpoint: Path | None = None,
+    may_diverge: bool = False,
+) -> NDArray[np.float32]:
+    """Return the logits of every row, shape (rows, labels), in the order of the rows.
+
+    Raises CheckpointError, with the name of the `checkpoint`, for logits that are not finite, unless it `may_diverge`.
+    """
     import torch
 
     was_training = network.training
@@ -65,6 +78,11 @@ def compute_logits(network: nn.Module, tokens: Tokens, compute: Compute, batch_s
             advance(len(rows))
     network.train(was_training)
     assert found is not None
+    if not may_diverge and (bad := int((~np.isfinite(found)).any(axis=1).sum())):
+        raise CheckpointError(
+            f"{checkpoint or 'checkpoint'}: {bad} of {len(found)} texts get logits that are not finite: its weights "
+            f"are damaged, or too large for {compute.precision}; train again, or use another checkpoint"
+        )
     return found
 
 

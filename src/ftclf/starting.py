@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ftclf import resuming
 from ftclf.console import say
 from ftclf.durable import refuse_too_little_room
+from ftclf.places import way
 from ftclf.preparation import Prepared
 from ftclf.progress import newest_checkpoint, read_progress
 from ftclf.runs import clear, cut_history
+from ftclf.weights import base_of
 
 if TYPE_CHECKING:
     from ftclf.trainer import ClassifierTrainer
@@ -39,7 +41,7 @@ def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tup
         path.unlink(missing_ok=True)
     cut_history(run, history)
     trainer.run_id = record["id"]
-    return {name: record[name] for name in ("id", "label_names", "resumes")}, checkpoint
+    return {name: record[name] for name in ("id", "label_names", "resumes", "started_in") if name in record}, checkpoint
 
 
 def _conditions(prepared: Prepared) -> dict[str, Any]:
@@ -54,7 +56,8 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "digests": {name: data.digest(name) for name in data.splits},
         "label_names": data.label_names,
-        "base": {"sha256": prepared.weights.sha256},
+        "base": base_of(prepared.weights),
+        "started_in": way(prepared.run.folder, prepared.home),
         "compute": asdict(prepared.compute),
         "processor": describe_machine()["processor"],
         "versions": versions(),

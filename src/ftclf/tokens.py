@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.data import Split
 from ftclf.phases import advance, phase
+from ftclf.small_files import read_small_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,7 +70,7 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
     if not known:
         with new_entry(folder) as beside, phase("tokenising", len(split)):
             _write(beside, split.texts, tokenizer, max_length)
-    info = json.loads((folder / "info.json").read_text())
+    info = read_small_json(folder / "info.json")
     offsets = np.load(folder / "offsets.npy")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(int(offsets[-1]),))
     return Tokens(ids, offsets, info["full"], info["pad_id"]), known

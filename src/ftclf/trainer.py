@@ -192,7 +192,8 @@ class ClassifierTrainer(RecordingTrainer):
             self.breakable_evaluation() as look,
             as_it_stands(compiled=self.config.compile),
         ):
-            logits = compute_logits(self.network, tokens, self.compute, self.config.eval_batch_size)
+            size = self.config.eval_batch_size
+            logits = compute_logits(self.network, tokens, self.compute, size, may_diverge=True)
             self.bar.evaluated(time.perf_counter() - start, int(tokens.offsets[-1]))
             if not np.isfinite([logits.min(), logits.max()]).all():
                 step = self.state.global_step

@@ -25,6 +25,7 @@ from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run
 from ftclf.heap import hand_back_memory, nothing_set_aside_later
 from ftclf.locking import taken
 from ftclf.phases import phase
+from ftclf.places import way, with_found_paths
 from ftclf.preparation import Prepared, build_trainer, prepare
 from ftclf.resuming import Standing, find_standing
 from ftclf.runs import Run, write_json
@@ -84,9 +85,9 @@ def _train(standing: Standing, run: Run, command: str) -> float:
     timer, config = Timer(), standing.config
     with timer("total"):
         with timer("data"):
-            data = load_data(config.dataset)
+            data = load_data(with_found_paths(config.dataset, standing.home))
         with timer("preparation"):
-            prepared = prepare(config, run, data)
+            prepared = prepare(config, run, data, standing)
             trainer, parameters = build_trainer(prepared)
             trainer.bar.ahead = partial(_seconds_after, prepared)
         # Everything that can be checked is checked: only now is anything written, or an old run replaced.
@@ -101,7 +102,9 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 inputs, expected = _some_logits(prepared, trainer.bare_network)
                 del trainer  # and its network, before that of the checkpoint is loaded
                 hand_back_memory()
-                saved, fitted.reload_difference = prove_reload(folder, inputs, expected, config.training.seed)
+                saved, fitted.reload_difference = prove_reload(
+                    folder, inputs, expected, seed=config.training.seed, home=prepared.home
+                )
                 with timer("evaluation"), phase("evaluation", sum(len(data.splits[name]) for name in SCORED)):
                     logits, fitted.milliseconds_per_text = _apply(prepared, saved.network)
                     info = saved.info
@@ -160,6 +163,8 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         other_decisions={},
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
+        base_settings=prepared.weights.settings,
+        started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,
         threads=compute.threads,
@@ -192,8 +197,11 @@ def _apply(prepared: Prepared, network: Any) -> tuple[dict[str, NDArray[np.float
 
     compute, batch_size = prepared.compute, prepared.config.training.eval_batch_size
     network = scoring_network(network, compute)
-    logits = {name: compute_logits(network, prepared.tokens[name], compute, batch_size) for name in SCORED}
-    return logits, milliseconds_per_text(network, prepared.tokens["test"], compute)
+    checkpoint, tokens = prepared.run.checkpoint, prepared.tokens
+    logits = {
+        name: compute_logits(network, tokens[name], compute, batch_size, checkpoint=checkpoint) for name in SCORED
+    }
+    return logits, milliseconds_per_text(network, tokens["test"], compute)
 
 
 def _evaluate(

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import ModelConfig, PinConfig
-from ftclf.errors import WeightsError, did_you_mean
+from ftclf.errors import SmallFileError, WeightsError, did_you_mean
 from ftclf.hub import reach_hub
+from ftclf.places import FOLDER, found_at
+from ftclf.small_files import check_model_files, check_safetensors, read_small_json
 
 WEIGHTS = "model.safetensors"
+# Settings of a config.json that leave the network the same: names, versions, labels, types, and what ftclf sets.
+NO_MATTER = re.compile(
+    r"dropout|version|^_|^(name_or_path|architectures|auto_map|dtype|torch_dtype|use_cache|attn_implementation)$"
+    r"|^(id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|initializer_range)$"
+    r"|^(output_attentions|output_hidden_states|return_dict|gradient_checkpointing)$"
+)
 HUB_FILES = ["config.json", WEIGHTS, "tokenizer*", "vocab*", "*.model"]
 HUB_FILES += ["special_tokens_map.json", "added_tokens.json", "merges.txt"]
 
@@ -27,15 +35,21 @@ class Weights:
     folder: Path
     origin: str  # folder, package or hub, with its name and version
     sha256: str  # of model.safetensors
+    settings: str  # SHA-256 of what decides the network beside its weights
 
 
-def find_weights(config: ModelConfig) -> Weights:
+def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: bool = False) -> Weights:
     """Return the folder that `model.name` stands for: a folder, else the installed package, else the hub.
 
-    Raises WeightsError, within seconds, where none of the three has it, or where a pinned SHA-256 does not match.
+    A folder may lie here or in `home`, where a run was started; with `of_a_folder` it can be nothing else. Raises
+    WeightsError, within seconds, where none of the three has it, or where a pinned SHA-256 does not match.
     """
     pin = config.pin if config.pin.name == config.name else PinConfig()
-    folder, origin = _locate(config, pin)
+    folder, origin = _locate(config, pin, home, of_a_folder=of_a_folder)
+    try:
+        check_model_files(folder)
+    except SmallFileError as error:
+        raise WeightsError(f"model.name: {error}") from error
     digest = _weights_digest(folder, config.name)
     wanted = config.sha256 or pin.sha256
     if wanted and digest != wanted:
@@ -43,7 +57,24 @@ def find_weights(config: ModelConfig) -> Weights:
             f"model.sha256: {folder / WEIGHTS} has {digest}, pinned is {wanted}; "
             "these are other weights: name them by model.name=FOLDER if you mean them"
         )
-    return Weights(folder, origin, digest)
+    return Weights(folder, origin, digest, settings_digest(folder))
+
+
+def base_of(weights: Weights) -> dict[str, str]:
+    """Return what a run keeps of its base."""
+    return {"origin": weights.origin, "sha256": weights.sha256, "settings": weights.settings}
+
+
+def settings_digest(folder: Path) -> str:
+    """Return the SHA-256 of what a model folder's config.json says of the network that its weights are of."""
+    try:
+        settings = read_small_json(folder / "config.json", nan=True)
+    except OSError as error:
+        raise WeightsError(f"model.name: no config.json in {folder} ({error.strerror})") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"model.name: config.json in {folder} is {type(settings).__name__}, allowed: an object")
+    decisive = {name: value for name, value in settings.items() if not NO_MATTER.search(name)}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -52,8 +83,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
+        check_safetensors(path)
         tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, SmallFileError) as error:
         raise WeightsError(f"{path}: no usable safetensors file ({first_line(error)})") from error
     refuse_infinite(tensors, path)
     return tensors
@@ -66,16 +98,23 @@ def refuse_infinite(tensors: dict[str, Any], path: Path) -> None:
             raise WeightsError(f"{path}: {name} holds numbers that are not finite")
 
 
-def _locate(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
-    folder = Path(config.name).expanduser()
+def _locate(config: ModelConfig, pin: PinConfig, home: Path | None, *, of_a_folder: bool) -> tuple[Path, str]:
+    folder = found_at(config.name, home)
     if folder.is_dir():
-        return folder.resolve(), f"folder {folder.name}"
-    if config.name.startswith((".", "/", "~")) or config.name.count("/") > 1:
+        return folder.resolve(), f"{FOLDER}{folder.name}"
+    named = config.name.startswith((".", "/", "~")) or config.name.count("/") > 1
+    if named or of_a_folder or (config.name != pin.name and _begins_with_a_folder(folder)):
         near = did_you_mean(folder.name, [p.name for p in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
-        raise WeightsError(f"model.name: no folder {folder}.{near}")
+        where = "" if home is None or folder.is_absolute() else f" in {Path.cwd()} or {home}"
+        raise WeightsError(f"model.name: no folder {folder}{where}.{near}")
     if (package := _packaged(config, pin)) is not None:
         return package
     return _download(config, pin)
+
+
+def _begins_with_a_folder(path: Path) -> bool:
+    """Return whether a name like `models/bert` begins with a folder that is here: then it is no id on the hub."""
+    return len(path.parts) > 1 and Path(path.parts[0]).is_dir()
 
 
 def _packaged(config: ModelConfig, pin: PinConfig) -> tuple[Path, str] | None:
@@ -141,4 +180,7 @@ def _file_digest(path: Path, _changed: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return json.dumps(str(error).strip().split("\n")[0][:200], ensure_ascii=False).strip('"')
+    """Return the first line of an error's message, with its type where the message says little by itself."""
+    line = str(error).strip().split("\n")[0][:200]
+    told = f"{type(error).__name__}: {line}".removesuffix(": ") if not line or isinstance(error, KeyError) else line
+    return json.dumps(told, ensure_ascii=False).strip('"')

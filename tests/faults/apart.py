@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = """
-import contextlib, io, json, sys
+import contextlib, io, json, sys, time
 from ftclf.cli import run
 for words in json.load(sys.stdin):
-    out, err = io.StringIO(), io.StringIO()
+    out, err, start = io.StringIO(), io.StringIO(), time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(words)
-    print(json.dumps([code, out.getvalue(), err.getvalue(), "torch" in sys.modules]), flush=True)
+    seconds = time.perf_counter() - start
+    print(json.dumps([code, out.getvalue(), err.getvalue(), "torch" in sys.modules, seconds]), flush=True)
 """
 
 
@@ -28,10 +29,14 @@ class Ended:
     out: str
     said: str  # on stderr
     torch: bool  # whether it had been imported by then
+    seconds: float
+
+
+LIMIT = 900.0  # seconds until a process counts as hanging
 
 
 def run_apart(lines: list[list[str]], folder: Path, **environment: str) -> list[Ended]:
-    """Run command lines one after the other in a folder, in one new process."""
+    """Run command lines one after the other in a folder, in one new process. Raises TimeoutExpired where it hangs."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -40,6 +45,7 @@ def run_apart(lines: list[list[str]], folder: Path, **environment: str) -> list[
         input=json.dumps(lines),
         capture_output=True,
         text=True,
+        timeout=LIMIT,
     )
     found = [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
     if len(found) != len(lines):

@@ -10,6 +10,7 @@ import numpy as np
 from ftclf.cache import cache_folder, has_entry, new_entry
 from ftclf.data.rows import Data, Split
 from ftclf.data.texts import Texts, write_texts
+from ftclf.small_files import read_small_json
 
 INFO = "data.json"
 
@@ -19,7 +20,7 @@ def find_kept(key: str) -> Data | None:
     folder = _folder(key)
     if not has_entry(folder):
         return None
-    info = json.loads((folder / INFO).read_text(encoding="utf-8"))
+    info = read_small_json(folder / INFO)
     splits = {}
     for name, about in info.pop("splits").items():
         columns = {column: _load(folder / f"{name}-{number}") for number, column in enumerate(about["columns"])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shlex
@@ -43,7 +44,7 @@ from ftclf.edge.no_effect import ignored
 from ftclf.edge.quoting import quoted, without_quotes
 from ftclf.edge.text_settings import shown
 from ftclf.edge.typed import settled
-from ftclf.errors import ConfigError, SweepError
+from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.locking import is_taken
 from ftclf.resuming import find_standing, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
@@ -212,7 +213,9 @@ def train_task(cfg: DictConfig) -> float:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
         train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
         run = Run(folder)
-        return read_json(run.metrics)["validation"][choosing_metric(config)] if run.finished else float("nan")
+        with suppress(RunError, LookupError, TypeError, ValueError):
+            return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan
+        return math.nan
 
     def work() -> float:
         from ftclf.training import train

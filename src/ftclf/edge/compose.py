@@ -22,6 +22,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ftclf.config import METHODS, TrainConfig, check, config_folder, train_config_from
 from ftclf.differences import within
+from ftclf.edge.config_dir import check_config_dir
 from ftclf.edge.explain import SCHEMAS, explain, no_such_setting, setting_names
 from ftclf.edge.hydra_settings import (
     OPEN,
@@ -69,6 +70,8 @@ def parse(words: list[str], command: str = "train") -> Any:
     if sum(map(bool, (args.run, args.multirun, args.cfg, args.info, args.shell_completion))) > 1:
         raise ConfigError("--run, --multirun, --cfg, --info: allowed: one of them")
     refuse_words(args)
+    if args.config_dir is not None:
+        check_config_dir(Path(args.config_dir).expanduser())
     for word in args.overrides:
         if word.startswith("~"):
             raise ConfigError(f"{word}: a setting cannot be taken away; give it another value, or null")

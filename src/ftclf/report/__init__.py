@@ -58,13 +58,42 @@ def write_diverged(run: Run, reason: str) -> None:
 
 
 def render(runs: list[Run]) -> str:
-    """Return the page."""
-    from ftclf.report.gather import comparison, run_page
+    """Return the page. Of several runs, one whose files are damaged is left out with a warning.
+
+    Raises RunError where none is left.
+    """
+    from ftclf.comparison import comparable
+    from ftclf.report.gather import comparison
+
+    materials: list[Any] = []
+    pages: list[RunPage] = []
+    problem: RunError | None = None
+    for run in comparable(runs) if len(runs) > 1 else runs:
+        try:
+            material, page = _read(run, f"run{len(pages) + 1}")
+        except RunError as error:
+            problem = error
+            if len(runs) > 1:
+                warn(f"{run.folder} is left out: {error}")
+            continue
+        materials.append(material)
+        pages.append(page)
+    if problem is not None and not pages:
+        raise problem
+    return _rendered(pages, comparison(materials) if len(materials) > 1 else [])
+
+
+def _read(run: Run, key: str) -> tuple[Any, RunPage]:
+    """Read one run and make its part of the page. Raises RunError where its files are not what a run writes."""
+    from ftclf.comparison import OF_DAMAGE
+    from ftclf.report.gather import run_page
     from ftclf.report.material import read_material
 
-    materials = [read_material(run) for run in runs]
-    pages = [run_page(material, f"run{index}") for index, material in enumerate(materials, 1)]
-    return _rendered(pages, comparison(materials) if len(materials) > 1 else [])
+    material = read_material(run)
+    try:
+        return material, run_page(material, key)
+    except OF_DAMAGE as error:
+        raise RunError(f"{run.folder}: its files are damaged or of another version ({error!r:.80})") from error
 
 
 def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from ftclf.confusion import Counts, as_counts, confusion
 from ftclf.errors import RunError
 from ftclf.label_sets import WIDE
 from ftclf.predictions import Predictions, read_predictions
-from ftclf.runs import Run, read_json
+from ftclf.runs import Run, read_history, read_json
 from ftclf.words import data_name
 
 
@@ -91,7 +90,7 @@ def _read_finished(run: Run) -> Material:
         config=read_json(run.config),
         manifest=read_json(run.manifest),
         metrics=metrics,
-        history=_read_lines(run.history),
+        history=read_history(run.history),
         decision=read_json(info)["decision"] if info.is_file() else {},
         confusion=_read_confusion(run.plots / "confusion_test.csv", len(labels), predictions),
         predictions=predictions,
@@ -105,18 +104,11 @@ def read_unfinished(run: Run) -> Material:
         config=read_json(run.config),
         manifest=read_json(run.manifest),
         metrics={},
-        history=_read_lines(run.history),
+        history=read_history(run.history),
         decision={},
         confusion=None,
         predictions=None,
     )
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    # By "\n" alone: splitlines would also cut at the line separators that json leaves as they are.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _read_confusion(path: Path, labels: int, predictions: Predictions | None) -> Counts | None:

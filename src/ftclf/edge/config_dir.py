@@ -1,0 +1,75 @@
+"""The yaml files of --config-dir, looked at before Hydra reads them: each is one that a person may have written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+
+from ftclf.errors import ConfigError, SmallFileError
+from ftclf.small_files import read_small
+
+LIMIT = 1  # MB of one file
+MOST_FILES = 1000  # below the folder; it is meant to hold configs
+DEPTH = 30  # of lists and groups in one another; ftclf's own have up to 4
+MOST_VALUES = 50_000  # of one file, when all aliases are written out
+
+
+def check_config_dir(folder: Path) -> None:
+    """Raise ConfigError for a yaml file below a folder that Hydra would not come to an end with."""
+    for number, path in enumerate(_yaml_files(folder)):
+        if number == MOST_FILES:
+            raise ConfigError(
+                f"--config-dir: more than {MOST_FILES:,} yaml files lie below {folder}; name the folder of your configs"
+            )
+        try:
+            problem = _problem(read_small(path, LIMIT))
+        except SmallFileError as error:
+            raise ConfigError(f"--config-dir: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"--config-dir: {path} cannot be read ({error.strerror})") from error
+        if problem:
+            raise ConfigError(f"--config-dir: {path}: {problem}")
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        about = Path(root).stat()
+        if (about.st_dev, about.st_ino) in seen:  # a link that leads to one above it
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        yield from (Path(root, name) for name in files if name.endswith((".yaml", ".yml")))
+
+
+def _problem(content: bytes) -> str:
+    """Return what is wrong with a yaml text, or nothing; what is no yaml at all Hydra says better."""
+    sizes: list[int] = [0]  # values so far in each list or group that is open, the whole text first
+    anchors: dict[str, int] = {}
+    open_anchors: list[str | None] = []
+    try:
+        for event in yaml.parse(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.append(1)
+                open_anchors.append(event.anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                size, anchor = sizes.pop(), open_anchors.pop()
+                sizes[-1] += size
+                if anchor is not None:
+                    anchors[anchor] = size
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor in open_anchors:
+                    return f"*{event.anchor} stands in what it is the name of; write it out"
+                sizes[-1] += anchors.get(event.anchor, 1)
+            elif isinstance(event, yaml.ScalarEvent):
+                sizes[-1] += 1
+            if len(sizes) > DEPTH:
+                return f"lists and groups more than {DEPTH} deep; no setting is"
+            if sum(sizes) > MOST_VALUES:
+                return f"more than {MOST_VALUES:,} values when its aliases are written out; no config has as many"
+    except yaml.YAMLError:
+        return ""
+    return ""
