@@ -18,7 +18,7 @@ from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import load_data
 from ftclf.durable import seal
 from ftclf.errors import DataError
-from ftclf.losses import BinaryCrossEntropy, start_at_log_odds
+from ftclf.losses import BinaryCrossEntropy, log_odds, start_at
 from ftclf.runs import Run, read_json
 
 NAMES = list(TOPICS)
@@ -125,7 +125,7 @@ def test_the_output_starts_at_the_labels_log_odds(tiny_models: dict[str, Path]) 
     for model in ("bert", "roberta"):
         classifier = build_classifier(tiny_models[model], ["a", "b"], ModelConfig(name=model))
         network: Any = classifier.network
-        start_at_log_odds(classifier, targets)
+        start_at(classifier, log_odds(targets))
         output = network.classifier if model == "bert" else network.classifier.out_proj
         assert output.bias.tolist() == pytest.approx([np.log(3.5 / 1.5), np.log(1.5 / 3.5)])
         assert isinstance(output, torch.nn.Linear)
@@ -145,7 +145,13 @@ def test_the_loss_is_the_mean_over_rows_and_labels() -> None:
 @pytest.fixture(scope="module")
 def several(tiny_models: dict[str, Path], jsonl: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("several_run") / "run"
-    words = ["dataset.task=multi_label", "method=full", "method.head_rate=1", "decision.min_positives=3"]
+    words = [
+        "dataset.task=multi_label",
+        "method=full",
+        "method.head_rate=1",
+        "decision.min_positives=3",
+        "decision.calibration=platt",
+    ]
     assert (
         run(tiny_words(tiny_models["bert"], jsonl, folder, *words, "training.epochs=15", "training.batch_size=8")) == 0
     )

@@ -116,6 +116,7 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
         method=wanted.calibration,
         label_names=data.label_names,
         min_positives=wanted.min_positives,
+        prior=prepared.prior,
     )
     scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
     decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()

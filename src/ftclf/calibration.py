@@ -1,8 +1,12 @@
 """From logits to probabilities that mean something: scalings fitted on validation, and how far they are off.
 
-Temperature scaling for one label a row (Guo et al. 2017), Platt scaling (Platt 1999) or isotonic regression (Zadrozny
-and Elkan 2002) for each label where a row has several. All rise with the logit: with one label a row they change no
-answer, with several they reorder no label's rows, though isotonic regression makes neighbours equal.
+Temperature scaling for one label per row (Guo et al. 2017), Platt scaling (Platt 1999) or isotonic regression (Zadrozny
+and Elkan 2002) for each label where a row has several. The latter two rise with the logit and reorder no label's rows,
+though isotonic regression makes neighbours equal.
+
+A temperature usually pulls a network that claims too much towards equal probabilities. Here it pulls towards the shares
+that the labels have in train: softmax((logits - log shares) / temperature + log shares). A row that the network knows
+little about then gets a frequent label. (A temperature and a bias, as Alexandari et al. 2020 fit, with one number.)
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class Calibration:
     """A fitted scaling as plain json."""
 
     method: str = setting("none", "", choices=("none", "temperature", "platt", "isotonic"))
-    temperature: float = setting(1.0, "softmax(logits / temperature)", low=1e-3, high=1e3)
+    temperature: float = setting(1.0, "softmax((logits - prior) / temperature + prior)", low=1e-3, high=1e3)
+    prior: list[float] = field(default_factory=list)  # temperature: log of each label's share in train; none: 0
     slopes: list[float] = field(default_factory=list)  # platt: sigmoid(slope * logit + offset), one a label
     offsets: list[float] = field(default_factory=list)
     steps: list[list[list[float]]] = field(
@@ -63,6 +68,8 @@ class Calibration:
             return f"calibration.method is {self.method}, allowed with {task}: {', '.join(allowed)}"
         if unknown := set(self.guarded) - set(label_names):
             return f"calibration.guarded names '{short(min(unknown))}', which is no label"
+        if self.prior and (len(self.prior) != len(label_names) or not all(-100 <= share <= 0 for share in self.prior)):
+            return f"calibration.prior is not a log share for each of {len(label_names)} labels"
         if self.method == "platt":
             return self._problem_of_platt(len(label_names))
         if self.method == "isotonic":
@@ -92,7 +99,7 @@ class Calibration:
     def _scaling(self, task: str) -> Scaling:
         """Return the function that scales the logits of some rows and, with several labels per row, of some labels."""
         if task == "single_label":
-            return _checked(partial(_by_temperature, self.temperature))
+            return _checked(partial(_by_temperature, self.temperature, np.array(self.prior or 0.0)))
         if self.method == "platt":
             return _checked(partial(_by_platt, -np.array(self.slopes), np.array(self.offsets)))
         if self.method == "isotonic":
@@ -116,9 +123,10 @@ def _checked(scaling: Scaling) -> Scaling:
     return scaled
 
 
-def _by_temperature(temperature: float, logits: Logits, _: slice) -> Dense:
-    wide = logits.astype(np.float64)
+def _by_temperature(temperature: float, prior: NDArray[np.float64], logits: Logits, _: slice) -> Dense:
+    wide = logits - prior
     wide /= temperature
+    wide += prior
     return softmax(wide)
 
 
@@ -135,24 +143,37 @@ def _by_steps(steps: list[list[list[float]]], logits: Logits, labels: slice) -> 
     return np.stack(columns, axis=1)
 
 
+def log_shares(rows_per_label: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log of each label's share of the rows, as if each had half a row more: never of nothing."""
+    return np.log((rows_per_label + 0.5) / (rows_per_label.sum() + 0.5 * len(rows_per_label)))  # type: ignore[no-any-return]
+
+
 def fit_calibration(
-    logits: Logits, labels: NDArray[Any], *, method: str, label_names: list[str], min_positives: int
+    logits: Logits,
+    labels: NDArray[Any],
+    *,
+    method: str,
+    label_names: list[str],
+    min_positives: int,
+    prior: NDArray[np.float64] | None = None,
 ) -> Calibration:
     """Fit a scaling on these rows (validation).
 
-    `labels` are ids (rows,) or truth values (rows, labels). `auto` is temperature or platt, or none where few rows show
+    `labels` are ids (rows,) or truth values (rows, labels). `prior` are the log shares of the labels in train, where
+    each row has one. `auto` is temperature or platt, or none where few rows show
     by cross-validation that it would not help. A label with fewer than `min_positives` rows with or without it is
     scaled as all labels together: its own scaling would be noise.
     """
     if method == "auto" and len(labels) < ENOUGH_ROWS:
         usual = "temperature" if labels.ndim == 1 else "platt"
-        fit = partial(fit_calibration, method=usual, label_names=label_names, min_positives=min_positives)
+        fit = partial(fit_calibration, method=usual, label_names=label_names, min_positives=min_positives, prior=prior)
         if not _helps(fit, logits, labels):
             return Calibration()
     if method == "none":
         return Calibration()
     if labels.ndim == 1:
-        return Calibration("temperature", temperature=fit_temperature(logits, labels))
+        shares = [] if prior is None else prior.tolist()
+        return Calibration("temperature", temperature=fit_temperature(logits, labels, prior), prior=shares)
     targets = LabelSets.of(labels)
     few = np.minimum(targets.per_label, len(targets) - targets.per_label) < min_positives
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
@@ -182,18 +203,27 @@ def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, l
     return scaled < plain
 
 
-def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
+def calibrated_log_loss(logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
+    """Return the log loss of these rows by the temperature that suits them best: what a network knows, not claims."""
+    scaling = Calibration("temperature", fit_temperature(logits, labels, prior), prior.tolist())
+    targets = LabelSets.of(labels, logits.shape[1])
+    return float(row_losses(scaling.scaled(logits, "single_label"), targets, "single_label").mean())
+
+
+def fit_temperature(logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64] | None = None) -> float:
     """Return the temperature with the least log loss, between 0.05 and 20.
 
     Targets are smoothed by one wrong answer in n + 2, as Platt (1999) does: where every row is right, the log loss
     itself would fall without end as the temperature does.
     """
     error, rows = 1 / (len(labels) + 2), np.arange(len(labels))
-    right, labels_there = logits[rows, labels].astype(np.float64), logits.shape[1]
-    wanted = (1 - error) * right + error * (logits.sum(axis=1, dtype=np.float64) - right) / (labels_there - 1)
+    prior, labels_there = np.zeros(logits.shape[1]) if prior is None else prior, logits.shape[1]
+    right = logits[rows, labels].astype(np.float64) - prior[labels]
+    others = logits.sum(axis=1, dtype=np.float64) - prior.sum() - right
+    wanted = (1 - error) * right + error * others / (labels_there - 1)
     low, high, sharpness = 1 / HOTTEST, 1 / COLDEST, 1.0  # of the inverse of the temperature the loss is convex
     for _ in range(MOST_STEPS):
-        expected, spread = _moments(logits, sharpness)
+        expected, spread = _moments(logits, sharpness, prior)
         slope, curve = float((expected - wanted).mean()), float(spread.mean())
         low, high = (low, sharpness) if slope > 0 else (sharpness, high)
         step = sharpness - slope / curve if curve > 0 else sharpness
@@ -206,13 +236,19 @@ def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
     return 1 / sharpness
 
 
-def _moments(logits: Logits, sharpness: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of each row's logits where they count by their probabilities, (rows,) each."""
+def _moments(
+    logits: Logits, sharpness: float, prior: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of what each row's logits add to the prior, weighted by their probabilities.
+
+    Both have the shape (rows,).
+    """
     mean, spread = np.empty(len(logits)), np.empty(len(logits))
     for rows, part in chunks_of(logits):
-        highest = part.max(axis=1, keepdims=True)
-        below = part - highest
-        weight = np.exp(below * sharpness)
+        added = part - prior
+        highest = added.max(axis=1, keepdims=True)
+        below = added - highest
+        weight = np.exp(below * sharpness + (prior - prior.max()))
         total, first = weight.sum(axis=1), np.einsum("ij,ij->i", weight, below)
         weight *= below
         second = np.einsum("ij,ij->i", weight, below)

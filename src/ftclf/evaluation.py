@@ -75,11 +75,25 @@ def choosing_scores(
     return single_label_metrics(probabilities, split.labels)
 
 
-def settle(info: CheckpointInfo, logits: NDArray[np.float32], labels: NDArray[Any], wanted: DecisionConfig) -> None:
-    """Fit the scaling and choose the decision rules of a checkpoint on these rows (validation)."""
+def settle(
+    info: CheckpointInfo,
+    logits: NDArray[np.float32],
+    labels: NDArray[Any],
+    wanted: DecisionConfig,
+    prior: NDArray[np.float64] | None = None,
+) -> None:
+    """Fit the scaling and choose the decision rules of a checkpoint on these rows (validation).
+
+    `prior` are the log shares of the labels in train, where each row has one.
+    """
     names, task = info.label_names, info.task
     info.calibration = fit_calibration(
-        logits, labels, method=wanted.calibration, label_names=names, min_positives=wanted.min_positives
+        logits,
+        labels,
+        method=wanted.calibration,
+        label_names=names,
+        min_positives=wanted.min_positives,
+        prior=prior,
     )
     if wanted.calibration == "auto" and info.calibration.method == "none":
         rows = counted(len(labels), "validation row")

@@ -64,14 +64,19 @@ def _known(labels: Tensor) -> Tensor:
     return labels != IGNORED
 
 
-def start_at_log_odds(classifier: Classifier, targets: NDArray[np.bool_]) -> None:
-    """Set an output's bias that starts at random to the log odds of each label in train.
-
-    Sparse labels otherwise spend most of an epoch on learning that they are sparse. (Lin et al. 2017, section 4.1)
-    """
+def log_odds(targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the log odds of each label on these rows, as if it were on half a row more, and half a row without it."""
     share = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
+    return np.log(share / (1 - share))  # type: ignore[no-any-return]
+
+
+def start_at(classifier: Classifier, bias: NDArray[np.float64]) -> None:
+    """Set an output's bias that starts at random to what train says of each label alone: log odds, or log shares.
+
+    Rare labels otherwise spend most of an epoch on learning that they are rare. (Lin et al. 2017, section 4.1)
+    """
     for name in output_parameters(classifier.network):
-        bias = classifier.network.get_parameter(name)
-        if bias.ndim == 1 and name in classifier.random_keys:
+        parameter = classifier.network.get_parameter(name)
+        if parameter.ndim == 1 and name in classifier.random_keys:
             with torch.no_grad():
-                bias.copy_(torch.from_numpy(np.log(share / (1 - share))))
+                parameter.copy_(torch.from_numpy(bias))

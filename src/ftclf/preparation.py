@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ftclf.calibration import log_shares
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.console import say, warn
 from ftclf.data import Data
@@ -44,6 +46,11 @@ class Prepared:
     tokens: dict[str, Tokens]  # by split
     from_cache: bool
     home: Path  # the working folder that relative paths are of
+
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """Log of each label's share of the training rows."""
+        return log_shares(self.data.splits["train"].rows_per_label(len(self.data.label_names)))
 
 
 def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
@@ -125,7 +132,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
 
     from ftclf.dropout import use_byte_dropout
     from ftclf.heap import set_aside
-    from ftclf.losses import start_at_log_odds
+    from ftclf.losses import log_odds, start_at
     from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.trainer import ClassifierTrainer, TokenRows
@@ -140,8 +147,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        if data.task == "multi_label":
-            start_at_log_odds(classifier, data.splits["train"].labels)
+        start_at(classifier, log_odds(data.splits["train"].labels) if data.task == "multi_label" else prepared.prior)
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     _try(prepared, network)

@@ -219,7 +219,7 @@ def _evaluate(
     for name in SCORED:
         split = data.splits[name]
         if name == "validation":
-            settle(info, logits[name], split.labels, prepared.config.decision)
+            settle(info, logits[name], split.labels, prepared.config.decision, prepared.prior)
             write_info(folder, info)
         with phase(f"{name} scores and their intervals"):
             evaluations[name] = score(logits[name], split, info)
