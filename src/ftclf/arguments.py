@@ -14,7 +14,7 @@ from ftclf.errors import ConfigError, did_you_mean
 from ftclf.runs import Run
 
 
-def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: Compute) -> TrainingArguments:
+def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> TrainingArguments:
     """Map ftclf's settings to the Trainer's."""
     known = {field.name: field.type for field in dataclasses.fields(TrainingArguments)}
     extra = dict(config.extra)
@@ -23,10 +23,11 @@ def training_arguments(config: TrainingConfig, metric: str, run: Run, compute: C
             raise ConfigError(f"training.extra.{name}: not a field of TrainingArguments.{did_you_mean(name, known)}")
         if type(value) is int and "float" in str(known[name]):
             extra[name] = float(value)  # torch takes no betas of two kinds
+    metric = config.metric or "log_loss"
     strategy = "steps" if config.eval_steps else "epoch"
     values: dict[str, Any] = {
         "output_dir": str(run.resumable),
-        "num_train_epochs": config.epochs,
+        "num_train_epochs": config.epochs or 1.0,  # not given: a number of steps is
         "max_steps": config.max_steps or -1,
         "learning_rate": config.learning_rate,
         "per_device_train_batch_size": config.batch_size,

@@ -203,11 +203,13 @@ def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, l
     return scaled < plain
 
 
-def calibrated_log_loss(logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
-    """Return the log loss of these rows by the temperature that suits them best: what a network knows, not claims."""
-    scaling = Calibration("temperature", fit_temperature(logits, labels, prior), prior.tolist())
-    targets = LabelSets.of(labels, logits.shape[1])
-    return float(row_losses(scaling.scaled(logits, "single_label"), targets, "single_label").mean())
+def fit_scaling_of_all(logits: Logits, labels: NDArray[Any], prior: NDArray[np.float64]) -> Calibration:
+    """Fit one scaling of all labels on these rows: by a temperature, or by one slope and offset with several labels."""
+    if labels.ndim == 1:
+        return Calibration("temperature", fit_temperature(logits, labels, prior), prior.tolist())
+    names = logits.shape[1]
+    slope, offset = fit_all_labels(logits, LabelSets.of(labels, names)) or (1.0, 0.0)
+    return Calibration("platt", slopes=[slope] * names, offsets=[offset] * names)
 
 
 def fit_temperature(logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64] | None = None) -> float:

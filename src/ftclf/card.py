@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.baselines import verdict
-from ftclf.config import HEADLINES, LoraConfig, TrainConfig, choosing_metric
+from ftclf.config import HEADLINES, LoraConfig, TrainConfig
 from ftclf.console import printable
 from ftclf.data import Data, Split
 from ftclf.evaluation import with_interval
@@ -43,6 +43,7 @@ def model_card(
     shown: dict[str, list[str]],
 ) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
+    chosen_by = (config.training.metric or "log_loss").replace("_", " ")
     test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
     names = HEADLINES[data.task]
     rows = "\n".join(
@@ -81,7 +82,7 @@ In this folder:
 
 {_beside(metrics, data.task)}
 
-The checkpoint was chosen by {choosing_metric(config)} on validation ({counted(metrics["validation"]["rows"], "row")});
+The checkpoint was chosen by {chosen_by} on validation ({counted(metrics["validation"]["rows"], "row")});
 test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
 {test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
 {_listed(len(shown), len(data.label_names))}

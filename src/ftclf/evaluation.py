@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.calibration import Calibration, calibration_metrics, fit_calibration
+from ftclf.calibration import Calibration, calibration_metrics, fit_calibration, fit_scaling_of_all
 from ftclf.checkpoint import CheckpointInfo
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.confusion import Counts, confusion, most_confused
@@ -62,17 +62,24 @@ class Evaluation:
 
 
 def choosing_scores(
-    logits: NDArray[np.float32], split: Split, look: Callable[[], None] = lambda: None
+    logits: NDArray[np.float32],
+    split: Split,
+    prior: NDArray[np.float64] | None,
+    look: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Return what a checkpoint can be chosen by: no measure of it needs a threshold.
 
-    `look` is called now and then, and may break it off.
+    Probabilities are scaled by one scaling for all labels that suits these rows best: the log loss of a network as it
+    is rises as soon as that claims more than it knows, long before its answers get worse. `prior` are the log shares of
+    the labels in train; without them nothing is scaled. `look` is called now and then, and may break it off.
     """
-    several = split.labels.ndim == 2
-    probabilities = Calibration().scaled(logits, "multi_label" if several else "single_label", look)
-    if several:
-        return ranking_metrics(probabilities, split.labels)
-    return single_label_metrics(probabilities, split.labels)
+    task = "multi_label" if split.labels.ndim == 2 else "single_label"
+    targets = LabelSets.of(split.labels, logits.shape[1])
+    scaling = Calibration() if prior is None else fit_scaling_of_all(logits, split.labels, prior)
+    probabilities = scaling.scaled(logits, task, look)
+    metrics = (ranking_metrics if task == "multi_label" else single_label_metrics)(probabilities, split.labels)
+    losses = row_losses(probabilities, targets, task)
+    return {**metrics, "log_loss_error": float(losses.std() / np.sqrt(len(losses)))}
 
 
 def settle(

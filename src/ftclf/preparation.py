@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ftclf.weights import Weights
 
 SHOWN = 4  # of the most frequent labels, and of the rarest
-FEW_STEPS, ENOUGH_STEPS = 100, 300  # of the optimizer, for a head that starts at random
+LEAST_EXAMPLES, MOST_TOKENS = 4800, 10**6  # that few rows are seen for
+MANY = 100_000  # rows that need no 3 epochs
+EVALUATIONS = 12  # of more epochs than that
 
 
 @dataclass
@@ -98,7 +100,8 @@ def _introduce(prepared: Prepared) -> None:
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
             say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
-    _say_if_few_steps(config.training, len(data.splits["train"]))
+    training = _with_length(config.training, prepared.tokens["train"], data.task)
+    prepared.config = replace(config, training=training)
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
         f"{counted(compute.threads, 'thread')}, {config.model.attention} attention"
@@ -112,18 +115,30 @@ def _rows_per_label(data: Data) -> str:
     return ", ".join(shown if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], "...", *shown[-SHOWN:]])
 
 
-def _say_if_few_steps(training: TrainingConfig, rows: int) -> None:
-    """A few rows in the usual number of epochs are so few steps that TF-IDF does better; nobody expects that."""
-    if training.max_steps is not None:
-        return
-    each = math.ceil(rows / (training.batch_size * training.accumulation))
-    steps = math.ceil(training.epochs * each)
-    if training.epochs * rows < training.batch_size:
+def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> TrainingConfig:
+    """Return the settings with the number of epochs, and how often is evaluated, where these follow from the rows."""
+    rows, each = len(tokens), math.ceil(len(tokens) / (training.batch_size * training.accumulation))
+    if training.max_steps is None and training.epochs is None:
+        training = replace(training, epochs=usual_epochs(rows, float(tokens.lengths.mean()), task))
+        say(f"  training.epochs={training.epochs:g}, which is usual for {counted(rows, 'row')}")
+    steps = training.max_steps or math.ceil(each * (training.epochs or 1))
+    if steps == 1 and training.max_steps is None:
         warn("training.batch_size is larger than the rows that are seen: there is a single step")
-    elif steps < FEW_STEPS:
-        epochs = math.ceil(ENOUGH_STEPS / each)
-        few = counted(steps, "step")
-        say(f"  note: a classifier learns little in {few}; training.epochs={epochs} makes {epochs * each}")
+    if training.eval_steps is None and steps > EVALUATIONS * each:
+        training = replace(training, eval_steps=math.ceil(steps / EVALUATIONS))
+    return training
+
+
+def usual_epochs(rows: int, mean_tokens: float, task: str) -> float:
+    """Return a number of epochs that suits so many training rows with so many tokens on average.
+
+    3 epochs, or 4 with several labels per row. Few rows are seen more often, until there were 4,800 examples, or a
+    million tokens. Of more than 100,000 rows the epochs fall with the square root. See docs/benchmarks.md.
+    """
+    usual = 4 if task == "multi_label" else 3
+    if rows > MANY:
+        return float(max(1, round(usual * math.sqrt(MANY / rows), 1)))
+    return float(math.ceil(max(usual, min(LEAST_EXAMPLES, MOST_TOKENS / mean_tokens) / rows)))
 
 
 def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
@@ -163,6 +178,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         choosing_metric(config),
         prepared.run,
         compute=prepared.compute,
+        prior=None if config.decision.calibration == "none" else prepared.prior,
         train=TokenRows(tokens["train"], data.splits["train"]),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,

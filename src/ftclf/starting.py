@@ -67,7 +67,7 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
 def _refuse_too_little_room(prepared: Prepared, trainer: ClassifierTrainer) -> None:
     """Refuse to begin what the disk has no room for: as many checkpoints as stand side by side, and the last one."""
     config, run = prepared.config, prepared.run
-    evaluations = trainer.most_checkpoints if config.training.eval_steps else math.ceil(config.training.epochs)
+    evaluations = trainer.most_checkpoints if config.training.eval_steps else math.ceil(config.training.epochs or 1)
     there = sum(path.stat().st_size for path in run.resumable.rglob("*") if path.is_file())
     needed = (min(trainer.most_checkpoints, evaluations) + 1) * trainer.checkpoint_bytes()
     refuse_too_little_room(run.folder, needed - there)

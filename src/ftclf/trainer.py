@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
@@ -86,11 +87,12 @@ class ClassifierTrainer(RecordingTrainer):
         compute: Compute,
         train: TokenRows,
         validation: tuple[Tokens, Split],
+        prior: NDArray[np.float64] | None,
         faster: tuple[list[torch.nn.Parameter], float],
     ) -> None:
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
-        self.faster = faster
+        self.prior, self.faster = prior, faster
         self.embedding_rows: RowEmbedding | None = None
         self.block_weights: BlockWeights | None = None
         self.choose_steps(config, int(train.tokens.lengths.max()))
@@ -108,7 +110,7 @@ class ClassifierTrainer(RecordingTrainer):
             callbacks.append(AverageCallback(self.average))
         super().__init__(
             model=network,
-            args=training_arguments(config, metric, run, compute),
+            args=training_arguments(config, run, compute),
             train_dataset=train,
             eval_dataset=train,  # only its presence counts: `evaluate` below knows the rows
             compute_loss_func=loss,
@@ -198,12 +200,33 @@ class ClassifierTrainer(RecordingTrainer):
             if not np.isfinite([logits.min(), logits.max()]).all():
                 step = self.state.global_step
                 raise DivergedError(f"training: logits are not finite after step {step}; lower training.learning_rate")
-            scores = choosing_scores(logits, split, look)
+            scores = choosing_scores(logits, split, self.prior, look)
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.seconds_aside += time.perf_counter() - start
         return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Keep the latest weights unless their log loss is worse than the lowest by its standard error.
+
+        Scores of a few rows of validation are mostly chance, and the highest of many is the luckiest. What is certain
+        is that the learning rate falls to 0, and that late weights are better on average. After a third of the steps in
+        which none are kept, training ends.
+        """
+        if self.config.metric:
+            return super()._determine_best_metric(metrics, trial)
+        value, error = metrics["eval_log_loss"], metrics["eval_log_loss_error"]
+        lowest = math.inf if self.state.best_metric is None else self.state.best_metric
+        self.state.best_metric = min(lowest, value)
+        step, kept = self.state.global_step, self.state.best_global_step or 0
+        if value <= lowest + error:
+            self.state.best_global_step = step
+            return True
+        if step < self.state.max_steps and 3 * (step - kept) >= self.state.max_steps:
+            say(f"training ends: validation was clearly better after step {kept}")
+            self.control.should_training_stop = True
+        return False
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         start = time.perf_counter()

@@ -142,6 +142,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     say(f"kept: the weights after step {kept} of {steps}")
     examples = steps * config.batch_size * config.accumulation
     if config.max_steps is None:
+        assert config.epochs is not None
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
     return Fitted(parameters, steps, kept, examples, seconds)
 

@@ -95,7 +95,9 @@ class DatasetConfig:
     test_size: float = setting(0.2, "share of train cut off for test", above=0, high=0.5)
     split_seed: int = setting(0, "seed of the splits that are cut", low=0, high=2**32 - 1)
     max_length: int = setting(128, "tokens a text is cut to, special tokens included", low=4, high=8192)
-    epochs: float = setting(5.0, "passes that suit this data set; training.epochs follows it", above=0, high=1000)
+    epochs: float | None = setting(
+        None, "passes that suit this data set; training.epochs follows it", above=0, high=100_000
+    )
 
 
 @dataclass(kw_only=True)
@@ -204,7 +206,9 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 
 @dataclass(kw_only=True)
 class TrainingConfig:
-    epochs: float = setting(REQUIRED, "passes over the training rows", above=0, high=1000)
+    epochs: float | None = setting(
+        None, "passes over the training rows; default: by their number, as README says", above=0, high=100_000
+    )
     max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1, high=10**9)
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
     batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
@@ -234,11 +238,12 @@ class TrainingConfig:
     threads: int | None = setting(None, "CPU threads; default: the cores this process may use", low=1, high=1024)
     metric: str | None = setting(
         None,
-        "validation metric that chooses the checkpoint; default: accuracy, or macro_average_precision (multi-label)",
+        "validation metric that chooses the checkpoint; default: the last whose log loss is not clearly "
+        "worse than the lowest",
         choices=tuple(dict.fromkeys(CHOOSING_METRICS["single_label"] + CHOOSING_METRICS["multi_label"])),
     )
     eval_steps: int | None = setting(
-        None, "optimizer steps between evaluations; default: once an epoch", low=1, high=10**9
+        None, "optimizer steps between evaluations; default: once an epoch, of many epochs 12 times", low=1, high=10**9
     )
     average: float = setting(
         0.999,
@@ -324,7 +329,7 @@ class TrainConfig:
 
 
 def choosing_metric(config: TrainConfig) -> str:
-    """Return the validation metric that chooses the checkpoint."""
+    """Return the validation metric that is shown while it trains, and that sweeps sort by."""
     return config.training.metric or CHOOSING_METRICS[config.dataset.task][0]
 
 

@@ -63,18 +63,20 @@ def score_table(material: Material) -> Content:
 
 
 def curves(material: Material) -> Content | None:
-    """Return the training loss and the validation metric that chose the checkpoint, by step."""
-    metric = material.config["training"]["metric"] or CHOOSING_METRICS[material.task][0]
+    """Return the training loss and the validation metrics that chose the checkpoint and are shown, by step."""
+    given = material.config["training"]["metric"]
+    metric = given or CHOOSING_METRICS[material.task][0]
     figures = []
     for key, label, dots in (
         ("loss", "training loss", False),
         (f"validation_{metric}", f"validation {score_name(metric)}", True),
+        *([] if given else [("validation_log_loss", "validation log loss", True)]),
     ):
         points = [(row["step"], row[key]) for row in material.history if row.get(key) is not None]
         if points:
             figures.append(_curve(points, label, dots=dots))
     kept = {name: material.manifest.get(name) for name in ("kept_step", "steps")}
-    return {"figures": figures, "metric": score_name(metric), **kept} if figures else None
+    return {"figures": figures, "metric": score_name(given or "log_loss"), **kept} if figures else None
 
 
 def _curve(points: list[tuple[float, float]], label: str, *, dots: bool) -> Content:
