@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
     from ftclf.preparation import Prepared
 
-FILE = "probabilities.npz"
+FILE, VECTORS = "probabilities.npz", "vectors.npy"
 # Their settings stand in the code: a baseline that was fitted by other code is another one.
 CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(embeddings.__file__).read_bytes()).hexdigest()
 MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
@@ -76,11 +76,22 @@ def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, An
 
 def verdict(metrics: dict[str, Any], task: str) -> str:
     """Return `beats TF-IDF by 4.1 points [2.9, 5.3]`, of the baseline that does best; '' without any."""
-    found, score = metrics.get("baselines", {}), HEADLINES[task][0]
-    if not found:
+    if not metrics.get("baselines"):
         return ""
+    name, difference = _strongest(metrics, task)
+    return against(difference, HEADLINES[task][0], baseline_name(name))
+
+
+def beaten(metrics: dict[str, Any], task: str) -> bool:
+    """Return whether a baseline is better than the model, beyond chance."""
+    return _strongest(metrics, task)[1][2] < 0
+
+
+def _strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
+    """Return the baseline that does best, and by how much the model is better, with the interval."""
+    found, score = metrics["baselines"], HEADLINES[task][0]
     name = min(found, key=lambda name: found[name]["difference"][score][0])
-    return against(found[name]["difference"][score], score, baseline_name(name))
+    return name, found[name]["difference"][score]
 
 
 def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
@@ -149,12 +160,14 @@ def _cached(name: str, prepared: Prepared) -> Baseline:
 def _place(name: str, prepared: Prepared) -> Path:
     """Return the folder that holds a baseline once it is fitted: its name is of all that decides it."""
     data = prepared.data
-    what = [CODE, name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
+    what = [name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
-        base, config = prepared.weights, prepared.config
-        what += [base.sha256, base.settings, tokenizer_digest(prepared.tokenizer), prepared.compute.precision]
-        what += [config.model.attention, str(config.dataset.max_length)]
-    return cache_folder() / "baselines" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+        what += [*_encoder_of(prepared), tokenizer_digest(prepared.tokenizer), str(prepared.config.dataset.max_length)]
+    return _folder_of(what)
+
+
+def _folder_of(what: list[str]) -> Path:
+    return cache_folder() / "baselines" / hashlib.sha256(json.dumps([CODE, *what]).encode()).hexdigest()[:32]
 
 
 def _units(name: str, prepared: Prepared) -> int | None:
@@ -210,15 +223,36 @@ def _tfidf(prepared: Prepared) -> Fitted:
 
 
 def _frozen_encoder(prepared: Prepared) -> Fitted:
+    train = _sample(prepared)
+    inputs = _embedded(prepared, "train", train)
+    others = {split: _embedded(prepared, split, np.arange(len(prepared.tokens[split]))) for split in SPLITS}
+    return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
+
+
+def _embedded(prepared: Prepared, split: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the vectors of a split's rows, from disk where these texts were embedded before: by another training set.
+
+    They take most of the time of all baselines.
+    """
     from ftclf.model import build_classifier
 
-    config, compute, tokens = prepared.config, prepared.compute, prepared.tokens
-    train = _sample(prepared)
-    network = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network
-    encoder = network.get_encoder() if network.config.is_encoder_decoder else network.base_model
-    inputs = embeddings.embed(encoder, tokens["train"], compute, rows=train)
-    others = {split: embeddings.embed(encoder, tokens[split], compute) for split in SPLITS}
-    return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
+    tokens, config = prepared.tokens[split], prepared.config
+    texts = hashlib.sha256(np.concatenate([tokens.lengths, tokens.ids, rows]).tobytes()).hexdigest()
+    folder = _folder_of(["embeddings", texts, *_encoder_of(prepared)])
+    if not has_entry(folder):
+        network = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network
+        encoder = network.get_encoder() if network.config.is_encoder_decoder else network.base_model
+        with new_entry(folder) as beside:
+            np.save(beside / VECTORS, embeddings.embed(encoder, tokens, prepared.compute, rows=rows))
+    else:
+        advance(len(rows))
+    return np.load(folder / VECTORS)  # type: ignore[no-any-return]
+
+
+def _encoder_of(prepared: Prepared) -> list[str]:
+    """Return all that decides what the encoder makes of tokens."""
+    base = prepared.weights
+    return [base.sha256, base.settings, prepared.compute.precision, prepared.config.model.attention]
 
 
 def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import time
@@ -11,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from ftclf import __version__
 from ftclf.config import TrainConfig, choosing_metric
-from ftclf.console import say
+from ftclf.console import say, warn
 from ftclf.durable import sync_files
 from ftclf.errors import RunError
 from ftclf.phases import phase
 from ftclf.preparation import Prepared
 from ftclf.runs import Run, read_history, read_json, write_json, write_text
 from ftclf.weights import base_of
+from ftclf.words import counted
 
 if TYPE_CHECKING:
     from ftclf.evaluation import Evaluation
     from ftclf.method import Parameters
+
+
+MANY_CUT = 0.2  # of the texts
+FEW_STEPS = 100  # for a head that starts at random
 
 
 @dataclass
@@ -112,7 +118,7 @@ def write_card(
 
 def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Write the manifest and, last, the metrics; print the score."""
-    from ftclf.baselines import verdict
+    from ftclf.baselines import beaten, verdict
     from ftclf.evaluation import headline
 
     config, run, data = prepared.config, prepared.run, prepared.data
@@ -124,8 +130,31 @@ def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]
     _clear_up(config, run)
     say(f"test {headline(metrics['test'], data.task)}")
     if metrics["baselines"]:
-        say(verdict(metrics, data.task))
+        found = verdict(metrics, data.task)
+        if beaten(metrics, data.task):
+            warn(f"{found}; {_what_may_help(prepared, manifest)}")
+        else:
+            say(found)
     say(f"run folder: {run.folder}")
+
+
+def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
+    """Return what to try first where a baseline is better."""
+    from ftclf.model import longest_text, outline
+
+    config, rows = prepared.config, manifest["rows"]["train"]
+    cut, length = manifest["texts_at_max_length"]["train"] / rows, config.dataset.max_length
+    longer = min(2 * length, longest_text(outline(prepared.weights.folder)) or 2 * length)
+    if cut > MANY_CUT and longer > length:
+        return f"{cut:.0%} of its texts are cut: try dataset.max_length={longer}"
+    if config.method.kind == "head":
+        return "the encoder stays as it is: try method=lora"
+    if manifest["steps"] < FEW_STEPS:
+        few = counted(manifest["steps"], "step")
+        return f"a classifier learns little in {few}: leave training.epochs and training.max_steps to ftclf"
+    if manifest["kept_step"] == manifest["steps"] and config.training.epochs:
+        return f"the last weights were the best: try training.epochs={2 * math.ceil(config.training.epochs)}"
+    return "try a larger encoder, model=distilbert or model=minilm_l12, or more rows"
 
 
 def _clear_up(config: TrainConfig, run: Run) -> None:
