@@ -707,3 +707,28 @@ def test_a_cache_that_is_full_is_one_line(
     assert f"FTCLF_CACHE: cannot write to {tmp_path / 'small'}: no space left on device?; make room" in error
     assert error.count("\n") == 1
     assert not list((tmp_path / "small").rglob(".*"))
+
+
+def test_a_finished_run_goes_on_with_more_epochs_in_a_folder_of_its_own(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("full", "lora"):
+        first, second = Run(tmp_path / method), Run(tmp_path / f"{method}-more")
+        assert run(words(f"method={method}", "training.epochs=1", folder=method)) == 0
+        before = weights(first)
+        assert run(["train", f"resume={first.folder}", "training.epochs=1"]) == 0  # as many as it has
+        assert "finished" in capsys.readouterr().out
+        assert run(["train", f"resume={first.folder}", "training.epochs=0.5"]) == 2
+        assert "training.epochs: got 0.5, allowed: above 1, which" in capsys.readouterr().err
+        assert run(["train", f"resume={first.folder}", "training.epochs=3", f"run_dir={second.folder}"]) == 0
+        assert "its weights are trained for 2 more epochs, in a new run" in capsys.readouterr().out
+        assert weights(first) == before  # nothing is overwritten
+        manifest = read_json(second.manifest)
+        earlier = read_json(first.manifest)
+        assert manifest["started_from"] == {"run": earlier["id"], "epochs": 1, "steps": earlier["steps"]}
+        assert manifest["steps"] == 2 * earlier["steps"]
+        # Once more, beside it, and from there it is counted on.
+        assert run(["train", f"resume={second.folder}", "training.epochs=4"]) == 0
+        (third,) = tmp_path.glob("20*")
+        assert read_json(Run(third).manifest)["started_from"]["epochs"] == 3
+        shutil.rmtree(third)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ftclf.console import say, warn
 from ftclf.data import Data
 from ftclf.errors import ConfigError
 from ftclf.libraries import quiet_libraries
+from ftclf.places import found_at
 from ftclf.resuming import Standing
 from ftclf.runs import Run
 from ftclf.words import counted, data_name
@@ -165,6 +166,8 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         start_at(classifier, log_odds(data.splits["train"].labels) if data.task == "multi_label" else prepared.prior)
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
+    if config.start_from:
+        _start_from(Run(found_at(config.start_from, prepared.home)), network, prepared)
     _try(prepared, network)
     if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
@@ -184,6 +187,22 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         faster=faster,
     )
     return trainer, parameters
+
+
+def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
+    """Put the weights of a finished run into a network of the same labels, base and method."""
+    from ftclf.checkpoint import load_checkpoint
+
+    found = load_checkpoint(run.checkpoint, prepared.home)
+    before, config = found.info, prepared.config
+    ours = {"dataset.task": config.dataset.task, "labels": prepared.data.label_names, "method": asdict(config.method)}
+    theirs = {"dataset.task": before.task, "labels": before.label_names, "method": before.method}
+    if other := [name for name, value in ours.items() if theirs[name] != value]:
+        raise ConfigError(f"start_from: {run.folder} has another {other[0]}; it is trained further with its own alone")
+    try:
+        network.load_state_dict(found.network.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(f"start_from: {run.folder} has the weights of another network") from error
 
 
 def _try(prepared: Prepared, network: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import TrainConfig, check, train_config_from
-from ftclf.console import warn
+from ftclf.console import say, warn
 from ftclf.differences import DESCRIPTIONS, flatten, within
 from ftclf.errors import ConfigError, RunError, did_you_mean, short
 from ftclf.habits import pasteable
@@ -90,6 +91,41 @@ def stored_config(run: Run) -> TrainConfig:
         raise RunError(f"resume: {run.config} is of another version or damaged ({why})") from error
 
 
+def trained_before(run: Run) -> dict[str, Any]:
+    """Return what a finished run was trained for, with the runs that it started from: its id, epochs and steps."""
+    manifest, training = read_json(run.manifest), stored_config(run).training
+    try:
+        before = manifest.get("started_from") or {"epochs": 0.0, "steps": 0}
+        return {
+            "run": manifest["id"],
+            "epochs": before["epochs"] + (training.epochs or 0.0),
+            "steps": before["steps"] + manifest["steps"],
+        }
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RunError(f"start_from: {run.manifest} is of another version or damaged") from error
+
+
+def further(config: TrainConfig, run: Run) -> TrainConfig:
+    """Return the settings of a run that starts from the weights of a finished one, to end with so many epochs in all.
+
+    Raises ConfigError where there were as many.
+    """
+    before, training = trained_before(run), config.training
+    name = "epochs" if training.max_steps is None else "max_steps"
+    done, wanted = before["epochs" if name == "epochs" else "steps"], getattr(training, name)
+    if wanted is None or wanted <= done:
+        raise ConfigError(
+            f"training.{name}: got {wanted:g}, allowed: above {done:g}, which {run.folder} is trained for"
+        )
+    unit = name.removeprefix("max_").removesuffix("s")
+    more = f"{wanted - done:g} more {unit}{'s' * (wanted - done != 1)}"
+    say(f"{run.folder} is finished: its weights are trained for {more}, in a new run")
+    training = replace(training, **{name: wanted - done})
+    if training.max_steps and (training.eval_steps or 0) > training.max_steps:
+        training = replace(training, eval_steps=None)
+    return replace(config, training=training, start_from=os.path.relpath(run.folder))
+
+
 def begin(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> dict[str, Any]:
     """Write what a run begins with; its config.json says that it has begun. Returns the manifest so far."""
     manifest = {"id": uuid.uuid4().hex, **conditions, "resumes": []}
@@ -155,10 +191,14 @@ def _refuse_links(run: Run) -> None:
 
 
 def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
-    """Take what `auto` came to when the run began: another measurement may end otherwise."""
-    training, model = config.training, config.model
+    """Take what was left to ftclf as it was settled when the run began: another measurement may end otherwise."""
+    training, model, settled = config.training, config.model, before.training
     if training.precision == "auto":
-        training = replace(training, precision=before.training.precision)
+        training = replace(training, precision=settled.precision)
+    if training.epochs is None:
+        training = replace(training, epochs=settled.epochs)
+    if training.eval_steps is None:
+        training = replace(training, eval_steps=settled.eval_steps)
     if model.attention == "auto":
         model = replace(model, attention=before.model.attention)
     return replace(config, training=training, model=model)

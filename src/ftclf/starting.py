@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ftclf import resuming
 from ftclf.console import say
 from ftclf.durable import refuse_too_little_room
-from ftclf.places import way
+from ftclf.places import found_at, way
 from ftclf.preparation import Prepared
 from ftclf.progress import newest_checkpoint, read_progress
-from ftclf.runs import clear, cut_history
+from ftclf.runs import Run, clear, cut_history
 from ftclf.weights import base_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tup
         path.unlink(missing_ok=True)
     cut_history(run, history)
     trainer.run_id = record["id"]
-    return {name: record[name] for name in ("id", "label_names", "resumes", "started_in") if name in record}, checkpoint
+    return {
+        name: record[name] for name in ("id", "label_names", "resumes", "started_in", "started_from") if name in record
+    }, checkpoint
 
 
 def _conditions(prepared: Prepared) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
     from ftclf.compute import describe_machine
     from ftclf.manifest import versions
 
-    data = prepared.data
+    data, earlier = prepared.data, prepared.config.start_from
     return {
+        **({"started_from": resuming.trained_before(Run(found_at(earlier, prepared.home)))} if earlier else {}),
         "dataset": data.name,
         "task": data.task,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),

@@ -322,7 +322,12 @@ class TrainConfig:
     runs_dir: str = setting("runs", "folder of all runs", path=True)
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep", path=True)
     overwrite: bool = setting(False, "replace a finished run in run_dir")
-    resume: str | None = setting(None, "go on with the unfinished run in this folder, with its own settings", path=True)
+    start_from: str | None = setting(None, "finished run whose weights are trained further", path=True)
+    resume: str | None = setting(
+        None,
+        "go on with the run in this folder, with its own settings; a finished one with more training.epochs",
+        path=True,
+    )
     resume_allow: list[str] = setting(
         [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
     )

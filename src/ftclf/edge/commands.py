@@ -46,7 +46,7 @@ from ftclf.edge.text_settings import shown
 from ftclf.edge.typed import settled
 from ftclf.errors import ConfigError, RunError, SweepError
 from ftclf.locking import is_taken
-from ftclf.resuming import find_standing, stored_config
+from ftclf.resuming import find_standing, further, stored_config
 from ftclf.runs import Run, find_failures, find_runs, read_json, run_to_resume
 from ftclf.words import counted
 
@@ -251,7 +251,7 @@ def _run_folder(config: TrainConfig, *, sweep: bool) -> Iterator[Path]:
     else:
         name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
         name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-        parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
+        parent = Path(os.path.normpath(Path(config.runs_dir).expanduser().absolute())) / (f"sweep-{name}" if sweep else name)
         made = _missing(parent)
         folder = _new_folder(parent)
         made.insert(0, folder)
@@ -285,14 +285,33 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
         raise ConfigError("resume: given twice; name one run")
     folder = run_to_resume(Path(without_quotes(name.partition("=")[2]) or "").expanduser()).folder
     others = [word for word in overrides if word != name]
-    config = changed(stored_config(Run(folder)), others)
+    before, command = stored_config(Run(folder)), shlex.join(["ftclf", "train", *map(shown, overrides)])
+    config = changed(before, others)
     config.resume, config.overwrite = str(folder), False
     check(config)
+    lengths = [(one.training.epochs, one.training.max_steps) for one in (before, config)]
+    if lengths[0] != lengths[1] and Run(folder).finished and not config.resume_allow:
+        config.resume = None
+        return _go_further(config, Run(folder), command, notes)
     find_standing(config, folder)
     _tell(notes)
     from ftclf.training import train
 
-    train(config, folder, shlex.join(["ftclf", "train", *map(shown, overrides)]))
+    train(config, folder, command)
+    return 0
+
+
+def _go_further(config: TrainConfig, run: Run, command: str, notes: list[str]) -> int:
+    """Train the weights of a finished run further, in a folder beside it or in another that is given."""
+    from ftclf.training import train
+
+    config = further(config, run)
+    given = config.run_dir is not None and Path(config.run_dir).expanduser().absolute() != run.folder.absolute()
+    config.runs_dir, config.run_dir = os.path.relpath(run.folder.parent.parent), config.run_dir if given else None
+    config.name = None if given else run.folder.parent.name
+    with _run_folder(config, sweep=False) as folder:
+        _tell(notes)
+        train(config, folder, command)
     return 0
 
 
