@@ -132,3 +132,26 @@ def test_a_run_with_names_of_every_kind_trains_and_tells_them(
     monkeypatch.chdir(tmp_path)
     assert run(["predict", "1e3 #1", f"input={data}", "output=out, 1.csv"]) == 0
     assert (tmp_path / "out, 1.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("label_column: 2020_2021", "line 3: label_column: 2020_2021 is no text to yaml; put it in quotes"),
+        ("text_column: yes", "line 3: text_column: yes is no text"),
+        ("columns: [a, 0x1F, b]", "columns: 0x1F is no text"),
+        ("label_column: 2020-01-02", None),
+        ("label_column: 2020", None),
+        ("max_length: 6_4", None),
+        ("validation_size: 1e-1", None),
+    ],
+)
+def test_a_text_in_a_yaml_file_is_refused_where_yaml_makes_another_text_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str | None
+) -> None:
+    file = tmp_path / "dataset" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(f"defaults: [files]\ntrain: rows.csv\n{line}\n")
+    code = run(["train", "--config-dir", str(tmp_path), "dataset=mine", "--cfg", "job"])
+    assert (code == 2) == (said is not None)
+    assert said is None or said in capsys.readouterr().err

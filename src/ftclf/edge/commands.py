@@ -251,7 +251,8 @@ def _run_folder(config: TrainConfig, *, sweep: bool) -> Iterator[Path]:
     else:
         name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
         name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-        parent = Path(os.path.normpath(Path(config.runs_dir).expanduser().absolute())) / (f"sweep-{name}" if sweep else name)
+        runs = Path(os.path.normpath(Path(config.runs_dir).expanduser().absolute()))
+        parent = runs / (f"sweep-{name}" if sweep else name)
         made = _missing(parent)
         folder = _new_folder(parent)
         made.insert(0, folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+from ftclf.edge.text_settings import text_names
 from ftclf.errors import ConfigError, SmallFileError
 from ftclf.small_files import read_small
 
@@ -32,6 +33,37 @@ def check_config_dir(folder: Path) -> None:
             raise ConfigError(f"--config-dir: {path} cannot be read ({error.strerror})") from error
         if problem:
             raise ConfigError(f"--config-dir: {path}: {problem}")
+
+
+def _of_other_type(content: bytes) -> str:
+    """Return the line of a text setting that yaml takes for a number or a truth value and writes otherwise.
+
+    `label_column: 2020_2021` would be the column 20202021.
+    """
+    texts, open_nodes, seen = text_names(), [yaml.compose(content, Loader=yaml.SafeLoader)], set()
+    while open_nodes:
+        node = open_nodes.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            open_nodes += node.value
+            continue
+        for key, value in node.value:
+            open_nodes.append(value)
+            if key.value in texts:
+                found = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for one in filter(_rewritten, found):
+                    line = one.start_mark.line + 1
+                    return f"line {line}: {key.value}: {one.value} is no text to yaml; put it in quotes, '{one.value}'"
+    return ""
+
+
+def _rewritten(node: yaml.Node) -> bool:
+    """Return whether a scalar is a number, a truth value or a date that does not read as it is written."""
+    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith((":int", ":float", ":bool", ":timestamp")):
+        return False
+    return bool(str(yaml.safe_load(node.value)) != node.value)
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:
@@ -72,4 +104,4 @@ def _problem(content: bytes) -> str:
                 return f"more than {MOST_VALUES:,} values when its aliases are written out; no config has as many"
     except yaml.YAMLError:
         return ""
-    return ""
+    return _of_other_type(content)

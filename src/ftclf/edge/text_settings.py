@@ -118,6 +118,11 @@ def _text_settings(command: str) -> dict[str, str]:
     return found
 
 
+def text_names() -> set[str]:
+    """Return the last names of the settings of text, in any command."""
+    return {name.rpartition(".")[2] for command in SCHEMAS for name in _text_settings(command)}
+
+
 def _walk(schema: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for item in fields(schema):
         if item.default_factory is not MISSING and is_dataclass(item.default_factory):
