@@ -18,6 +18,7 @@ from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.checkpoint import load_checkpoint
 from ftclf.cli import run
 from ftclf.compute import Compute
+from ftclf.data import share_known, sketch
 from ftclf.runs import Run, read_json
 from ftclf.scoring import compute_logits, scoring_network
 from ftclf.tokens import tokenise
@@ -44,12 +45,41 @@ def test_eval_says_when_the_rows_are_not_those_of_training(
     train_tiny: TrainTiny, tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_csv(tmp_path / "d.csv", make_rows(120))
-    assert run(tiny_words(tiny_models["bert"], data, tmp_path / "run", "training.max_steps=1")) == 0
+    assert run(tiny_words(tiny_models["bert"], data, tmp_path / "run", "training.max_steps=1", "baselines=[]")) == 0
     assert run(["eval", f"checkpoint={tmp_path / 'run'}"]) == 0
     assert "warning" not in capsys.readouterr().err
     write_csv(data, make_rows(120, seed=1))
     assert run(["eval", f"checkpoint={tmp_path / 'run'}"]) == 0
     assert "the data or the way it is cut has changed" in capsys.readouterr().err
+
+
+def test_eval_says_how_many_of_the_rows_were_trained_on_under_whatever_name(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_rows(120)
+    data, folder = write_csv(tmp_path / "d.csv", rows), tmp_path / "run"
+    assert run(tiny_words(tiny_models["bert"], data, folder, "training.max_steps=1", "baselines=[]")) == 0
+    copy = write_csv(tmp_path / "e.csv", [(f" {text.upper()}", label) for text, label in rows])
+    other = write_csv(tmp_path / "f.csv", make_rows(60, seed=5))
+    capsys.readouterr()
+    for words, warned in (
+        ([f"dataset.test={copy}"], True),
+        ([f"dataset.validation={data}", "split=validation"], True),
+        ([f"dataset.test={other}"], False),
+        ([f"dataset.train={data}", "split=train"], False),
+    ):
+        assert run(["eval", str(folder), *words]) == 0
+        assert ("% of these rows have texts that the checkpoint was trained on" in capsys.readouterr().err) == warned
+
+
+def test_a_sketch_tells_the_share_of_known_texts_among_many() -> None:
+    known = sketch(f"text {number}" for number in range(20_000))
+    assert len(known) == 1024
+    for share in (0.0, 0.3, 1.0):
+        texts = [f"text {number}" for number in range(round(5000 * share))]
+        texts += [f"other {number}" for number in range(5000 - len(texts))]
+        assert share_known(texts, known) == pytest.approx(share, abs=0.1)
+    assert share_known(["text 1"], []) == 0
 
 
 def test_eval_does_not_overwrite_its_output(trained: Run, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class CheckpointInfo:
     base_origin: str
     base_sha256: str
     base_settings: str  # SHA-256 of what decides the base's network beside its weights
+    trained_texts: list[str] = setting([], "", pattern="[0-9a-f]{16}")  # a sketch of them, see data/split.py
     started_in: str  # the way from the checkpoint's folder to the one in which it was trained
     device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))

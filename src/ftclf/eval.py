@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftclf.config import HEADLINES, DatasetConfig, EvalConfig, check
 from ftclf.console import say, warn
-from ftclf.data import fitted_layout, load_split
+from ftclf.data import fitted_layout, load_split, share_known
 from ftclf.errors import RunError
 from ftclf.phases import phase
 from ftclf.places import home_of, with_found_paths
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ftclf.checkpoint import CheckpointInfo
 
 
+MANY_KNOWN = 0.05  # of the rows: short texts are written twice now and then
 # Where the rows of a checkpoint came from: none of it is of another file.
 ORIGIN = ("train", "validation", "test", "folder", "hub", "hub_config", "hub_revision", "package", "package_folder")
 
@@ -61,10 +62,11 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
     for note in data.notes:
         say(f"  note: {note}")
     same = data.digest(config.split) == info.digests.get(config.split)
-    if config.dataset and dataset.train and not getattr(dataset, config.split):
+    trained_on = share_known(split.texts, info.trained_texts) if config.split != "train" else 0.0
+    if trained_on >= MANY_KNOWN:
         warn(
-            f"the {config.split} rows are cut from {dataset.train}, and the checkpoint may have trained on them; "
-            f"a file of rows to score goes into dataset.{config.split}"
+            f"about {trained_on:.0%} of these rows have texts that the checkpoint was trained on, easy ones for it; "
+            f"a file of other rows goes into dataset.{config.split}"
         )
     if config.dataset is None and not same:
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")

@@ -18,7 +18,7 @@ from ftclf import __version__
 from ftclf.checkpoint import CheckpointInfo, prove_reload, save_checkpoint, write_info
 from ftclf.config import TrainConfig, check, choosing_metric
 from ftclf.console import log_to, say
-from ftclf.data import load_data
+from ftclf.data import load_data, sketch
 from ftclf.durable import whole_folder
 from ftclf.errors import ConfigError, DivergedError
 from ftclf.finishing import Fitted, finish, finished_before, made_with, plot_run, write_card
@@ -165,6 +165,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
         base_settings=prepared.weights.settings,
+        trained_texts=sketch(data.splits["train"].texts),
         started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,
