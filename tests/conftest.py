@@ -148,6 +148,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Pat
     os.environ["FTCLF_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     # The rate of the other tiny runs is too much for so many steps: what they end in is chance.
     words = ["training.epochs=30", "training.batch_size=8", "training.learning_rate=2e-3"]
+    words += ["decision.calibration=temperature"]
     assert run(tiny_words(tiny_models["bert"], reviews, folder, *words)) == 0
     return Run(folder)
 

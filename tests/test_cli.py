@@ -310,7 +310,7 @@ def test_train_help_shows_groups_and_settings(capsys: pytest.CaptureFixture[str]
     assert run(["train", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "dataset: bbc_news, dbpedia_14, files, go_emotions" in shown
-    assert "  training.epochs=3.0 " in shown
+    assert "  training.learning_rate=0.001 " in shown
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict"])
@@ -344,9 +344,9 @@ def test_eval_and_predict_say_that_sweeps_are_for_train(capsys: pytest.CaptureFi
     assert "-m sweeps are for train" in lines(capsys)[0]
 
 
-def test_eval_of_other_data_asks_which(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["eval", f"checkpoint={trained.folder}", "dataset.protocol=only"]) == 2
-    assert "dataset.protocol: which data? Choose it too" in lines(capsys)[0]
+def test_eval_reads_the_rows_of_training_by_another_rule(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", f"checkpoint={trained.folder}", "dataset.test_size=0.3"]) == 0
+    assert "% of these rows have texts that the checkpoint was trained on" in capsys.readouterr().err
 
 
 def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -519,7 +519,7 @@ from ftclf.libraries import quiet_libraries
 quiet_libraries()
 import numpy as np
 import ftclf.trainer, peft
-ftclf.trainer.choosing_scores(np.eye(2, dtype=np.float32), ftclf.trainer.Split([], np.arange(2)))
+ftclf.trainer.choosing_scores(np.eye(2, dtype=np.float32), ftclf.trainer.Split([], np.arange(2)), np.zeros(2))
 print(*{"datasets", "pandas", "sklearn", "scipy", "triton"} & set(sys.modules))
 """
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -541,6 +541,6 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.max_steps=2", "baselines=[majority]")
     code, out, err, _ = fresh(*words)
     assert (code, err) == (0, "")
-    assert out.startswith("files: ")
+    assert out.startswith("reviews: ")
     # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
     assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 7

@@ -43,7 +43,7 @@ def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
 
 
 def test_zero_is_refused_where_only_more_than_zero_makes_sense() -> None:
-    assert problems(valid(epochs=0)) == ["training.epochs: got 0, allowed: above 0 to 1000"]
+    assert problems(valid(epochs=0)) == ["training.epochs: got 0, allowed: above 0 to 100000"]
 
 
 def test_a_required_setting_that_is_missing_says_how_to_give_it() -> None:

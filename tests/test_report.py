@@ -409,7 +409,7 @@ def test_the_interval_of_a_share_is_wilsons(hits: int, rows: int) -> None:
 
 def test_every_picture_says_its_numbers_in_words(whole: Run) -> None:
     pictures = page_of(whole).all("svg")
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         assert picture["role"] == "img"
         assert re.search(r"\d", picture["aria-label"]), picture

@@ -124,7 +124,9 @@ def test_tokens_are_reused_by_the_next_run(train_tiny: TrainTiny) -> None:
 
 
 def test_early_stopping_ends_before_the_epochs_and_keeps_the_best(train_tiny: TrainTiny) -> None:
-    run = train_tiny("training.epochs=30", "training.early_stopping=2", "training.eval_steps=5")
+    run = train_tiny(
+        "training.epochs=30", "training.early_stopping=2", "training.eval_steps=5", "training.metric=accuracy"
+    )
     assert read_json(run.manifest)["steps"] < 30 * 6
     history = [json.loads(line) for line in run.history.read_text().splitlines()]
     best = max(row["validation_accuracy"] for row in history if "validation_accuracy" in row)
@@ -261,7 +263,8 @@ def test_texts_longer_than_the_model_reaches_are_refused_before_training(
 def test_a_loss_that_is_not_finite_ends_the_run_with_exit_code_4(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["training.extra.adam_epsilon=0", "method=full", "training.warmup=0"]
+    words = ["training.learning_rate=10", "training.max_grad_norm=0", "method=full", "training.warmup=0"]
+    words += ["training.schedule=constant", "training.epochs=50", "method.head_rate=1000"]
     assert run(tiny_words(tiny_models["bert"], reviews, tmp_path / "run", *words)) == 4
     assert "the loss is" in capsys.readouterr().err
     assert not Run(tmp_path / "run").finished
@@ -343,26 +346,12 @@ def test_nothing_is_compiled_without_a_compiler(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), "a classifier learns little in 12 steps; training.epochs=50 makes 300"),  # 174 rows in batches of 32
-        (("training.accumulation=2",), "a classifier learns little in 6 steps; training.epochs=100 makes 300"),
-        (("training.batch_size=2",), ""),
-        (("training.max_steps=3",), ""),
-        (("training.batch_size=512",), "training.batch_size is larger than the rows that are seen"),
-    ],
-)
-def test_a_run_of_few_steps_says_how_many_epochs_are_enough(
-    train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+def test_a_batch_that_is_larger_than_all_rows_is_told(
+    train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_tiny("method=head", "baselines=[]", *words)
-    found = "".join(capsys.readouterr())
-    if said:
-        assert said in found
-    else:
-        assert "steps;" not in found
-        assert "training.batch_size" not in found
+    for size, said in ((512, True), (16, False)):
+        train_tiny("method=head", "baselines=[]", f"training.batch_size={size}", folder=str(size))
+        assert ("training.batch_size is larger than the 174 rows" in capsys.readouterr().err) == said
 
 
 @pytest.mark.parametrize("rows", [33, 100, 130])
@@ -380,6 +369,7 @@ def test_the_logged_loss_is_the_mean_of_the_rows_there_are(
         "training.epochs=1",
         "baselines=[]",
         "model.dropout=0",
+        "decision.calibration=none",
     ]
     assert run(tiny_words(tiny_models["bert"], data, tmp_path / "run", *words, "method=full")) == 0
     lines = [json.loads(line) for line in Run(tmp_path / "run").history.read_text().splitlines()]

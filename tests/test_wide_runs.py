@@ -279,4 +279,4 @@ def test_scores_that_choose_a_checkpoint_can_be_broken_off(task: str) -> None:
     logits = np.zeros((2000, 300), dtype=np.float32)
     labels = np.zeros(2000, dtype=np.int64) if task == "single_label" else np.zeros((2000, 300), dtype=bool)
     with pytest.raises(InterruptedError):
-        choosing_scores(logits, Split(write_texts(["x"] * 2000), labels), look)
+        choosing_scores(logits, Split(write_texts(["x"] * 2000), labels), np.zeros(300), look)

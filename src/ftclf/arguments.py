@@ -51,7 +51,7 @@ def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> Tr
         "metric_for_best_model": metric,
         "greater_is_better": metric not in LOWER_IS_BETTER,
         "restore_callback_states_from_checkpoint": True,
-        "logging_steps": config.log_steps,
+        "logging_steps": config.log_steps or 50,
         "logging_nan_inf_filter": False,
         "report_to": config.trackers or "none",
         "disable_tqdm": True,

@@ -14,10 +14,10 @@ from ftclf.config import HEADLINES, LOWER_IS_BETTER
 from ftclf.console import warn
 from ftclf.differences import flatten, varying
 from ftclf.errors import ConfigError, RunError
-from ftclf.predictions import read_predictions
+from ftclf.predictions import probability_columns, read_predictions
 from ftclf.runs import Run, read_json
 from ftclf.significance import MARGIN, Difference, Outcome, Side, corrected, differences
-from ftclf.words import data_name
+from ftclf.words import counted, data_name
 
 # Scores that are shares and have draws: a margin of equality in points makes sense for them.
 COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1")
@@ -45,7 +45,7 @@ def comparable(runs: Sequence[Run]) -> list[Run]:
     problems = {run: problem for run in runs if (problem := _problem(run))}
     if len(problems) == len(runs):
         run, problem = next(iter(problems.items()))
-        others = f", and {len(runs) - 1} more runs are damaged too" if len(runs) > 1 else ""
+        others = f"; {counted(len(runs) - 1, 'other run')} cannot either" if len(runs) > 1 else ""
         raise RunError(f"{run.folder} cannot be compared: {problem}{others}")
     for run, problem in problems.items():
         warn(f"{run.folder} is left out: {problem}")
@@ -83,7 +83,7 @@ def _check_predictions(run: Run) -> None:
         raise RunError(
             f"{_test_predictions(run)}: not the predictions that ftclf wrote; the file is damaged"
         ) from error
-    if missing := {"row", "text", "predicted", *(f"p_{name}" for name in names)} - columns:
+    if missing := {"row", "text", *probability_columns(names)} - columns:
         raise RunError(f"{_test_predictions(run)}: no column '{min(missing)}'; the file is damaged")
 
 

@@ -51,6 +51,7 @@ TRAIN_NAMES = {
     "dataset.text_column": "text_col text_field text_key text_name text_column_name input_column feature_column",
     "dataset.label_column": "label_col label_field label_key label_name target target_column label_column_name class",
     "dataset.label_delimiter": "label_separator label_sep labels_delimiter",
+    "dataset.separator": "sep delimiter field_separator",
     "dataset.max_length": "max_seq_length max_len max_seq_len seq_len seq_length max_tokens model_max_length",
     "dataset.validation_size": "val_size eval_size validation_split val_split validation_ratio dev_size",
     "dataset.test_size": "test_split test_ratio holdout",
@@ -76,7 +77,8 @@ PREDICT_NAMES = {
     "texts=[{}]": "text sentence sentences inputs",
     "text_column": "text_col text_field text_key text_column_name column",
     "batch_size": "bs batch eval_batch_size per_device_eval_batch_size",
-    "keep=[{}]": "id_column id columns keep_columns",
+    "separator": "sep delimiter",
+    "keep=[{}]": "id_column id keep_columns",
     "overwrite": "force",
     "compile": "torch_compile",
 }
@@ -107,7 +109,6 @@ SWITCHES = {
 # What ftclf does not have, and what there is instead.
 BALANCE = "classes are not weighted; training.metric=macro_f1 keeps the checkpoint that is best over all classes"
 COUNTED = "labels are counted in the training rows; leave it out"
-TABLES = "the ending of a file says it: .csv has commas, .tsv tabs; save it as one of the two"
 ONE_GPU = "training.device=cuda takes one GPU; CUDA_VISIBLE_DEVICES=0 in front of the command chooses which"
 SCORED = "validation and test are scored in every run; leave it out"
 THRESHOLDS = "thresholds are chosen on validation, see decision.rule; for one label, decision.precision=0.9 abstains"
@@ -115,7 +116,6 @@ TRAIN_ABSENT = {
     "class_weights class_weight weighted_loss pos_weight balanced oversample oversampling focal_loss loss": BALANCE,
     "num_labels num_classes n_classes n_labels labels classes label_names": COUNTED,
     "num_workers dataloader_num_workers workers": "batches are made beside the training already; leave it out",
-    "sep separator delimiter": TABLES,
     "gpu gpus n_gpu num_gpus gpu_id gpu_ids devices nproc_per_node": ONE_GPU,
     "do_train do_eval do_predict do_test eval_on_test": SCORED,
     "threshold thresholds": THRESHOLDS,
@@ -138,7 +138,6 @@ PREDICT_ABSENT = {
     "probabilities proba return_probabilities return_all_scores scores logits": SHOWN,
     "format output_format": "the ending of output= says the format: .csv, .jsonl or .parquet",
     "max_length max_seq_length": "texts are cut as in training; leave it out",
-    "sep separator delimiter": TABLES,
 }
 EVAL_ABSENT = {
     "threshold thresholds top_k": "labels are decided as the checkpoint says, see decide=",

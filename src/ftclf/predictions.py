@@ -57,6 +57,12 @@ class Predictions:
         return np.where(known[place] == wanted, self.values[place], 0.0) if len(known) else np.zeros(len(wanted))
 
 
+def probability_columns(label_names: list[str]) -> list[str]:
+    """Return the columns that say what was predicted, by labels of this number."""
+    many = len(label_names) > WIDE
+    return ["predicted", *(["log_loss", "top_labels"] if many else (f"p_{name}" for name in label_names))]
+
+
 # ---- writing
 
 

@@ -34,6 +34,7 @@ SHOWN = 4  # of the most frequent labels, and of the rarest
 LEAST_EXAMPLES, MOST_TOKENS = 4800, 10**6  # that few rows are seen for
 MANY = 100_000  # rows that need no 3 epochs
 EVALUATIONS = 12  # of more epochs than that
+LOG_EVERY, LOGS = 50, 20  # steps between logged losses, or so many of them
 
 
 @dataclass
@@ -123,10 +124,12 @@ def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> Trainin
         training = replace(training, epochs=usual_epochs(rows, float(tokens.lengths.mean()), task))
         say(f"  training.epochs={training.epochs:g}, which is usual for {counted(rows, 'row')}")
     steps = training.max_steps or math.ceil(each * (training.epochs or 1))
-    if steps == 1 and training.max_steps is None:
-        warn("training.batch_size is larger than the rows that are seen: there is a single step")
+    if each == 1 and training.max_steps is None:
+        warn(f"training.batch_size is larger than the {counted(rows, 'row')} of train: an epoch is a single step")
     if training.eval_steps is None and steps > EVALUATIONS * each:
         training = replace(training, eval_steps=math.ceil(steps / EVALUATIONS))
+    if training.log_steps is None:
+        training = replace(training, log_steps=min(LOG_EVERY, max(1, steps // LOGS)))
     return training
 
 

@@ -195,10 +195,9 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
     training, model, settled = config.training, config.model, before.training
     if training.precision == "auto":
         training = replace(training, precision=settled.precision)
-    if training.epochs is None:
-        training = replace(training, epochs=settled.epochs)
-    if training.eval_steps is None:
-        training = replace(training, eval_steps=settled.eval_steps)
+    for name in ("epochs", "eval_steps", "log_steps"):
+        if getattr(training, name) is None:
+            training = replace(training, **{name: getattr(settled, name)})
     if model.attention == "auto":
         model = replace(model, attention=before.model.attention)
     return replace(config, training=training, model=model)

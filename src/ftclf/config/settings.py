@@ -259,7 +259,9 @@ class TrainingConfig:
     compile: bool = setting(False, "torch.compile the network: a minute or two before the first steps")
     graphs: bool = setting(True, "on a GPU: record the step of each shape of batch once, and replay it")
     keep_checkpoints: bool = setting(False, "keep the optimizer's state after the run is finished")
-    log_steps: int = setting(50, "optimizer steps between logged losses", low=1, high=10**9)
+    log_steps: int | None = setting(
+        None, "optimizer steps between logged losses; default: 50, of short runs a twentieth", low=1, high=10**9
+    )
     trackers: list[str] = setting([], "tensorboard, mlflow, wandb, trackio", choices=TRACKERS)
     extra: dict[str, Any] = setting({}, "any other field of transformers.TrainingArguments")
 
