@@ -543,4 +543,4 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     assert (code, err) == (0, "")
     assert out.startswith("reviews: ")
     # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
-    assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 7
+    assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 9
