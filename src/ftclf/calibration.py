@@ -23,7 +23,7 @@ from ftclf.config.settings import setting
 from ftclf.errors import CheckpointError, short
 from ftclf.label_sets import LabelSets
 from ftclf.metrics import Given, Labels, row_losses, sigmoid, sigmoid_of_negated, softmax
-from ftclf.platt import fit_all_labels, fit_each_label
+from ftclf.platt import SAMPLED, fit_all_labels, fit_each_label
 from ftclf.probabilities import Dense, Probabilities, Scaling, chunks_of
 
 Logits = NDArray[np.float32]
@@ -204,10 +204,14 @@ def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, l
 
 
 def fit_scaling_of_all(logits: Logits, labels: NDArray[Any], prior: NDArray[np.float64]) -> Calibration:
-    """Fit one scaling of all labels on these rows: by a temperature, or by one slope and offset with several labels."""
+    """Fit one scaling of all labels: a temperature, or one slope and offset with several labels per row.
+
+    Of more than a million logits every nth row counts: it is one number or two, and training waits for them.
+    """
+    step, names = -(-logits.size // SAMPLED), logits.shape[1]
+    logits, labels = logits[::step], labels[::step]
     if labels.ndim == 1:
         return Calibration("temperature", fit_temperature(logits, labels, prior), prior.tolist())
-    names = logits.shape[1]
     slope, offset = fit_all_labels(logits, LabelSets.of(labels, names)) or (1.0, 0.0)
     return Calibration("platt", slopes=[slope] * names, offsets=[offset] * names)
 
