@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 MANY_CUT = 0.2  # of the texts
-FEW_STEPS = 100  # for a head that starts at random
+FEW_STEPS, ENOUGH_STEPS = 100, 300  # for a head that starts at random
 
 
 @dataclass
@@ -151,7 +151,7 @@ def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
         return "the encoder stays as it is: try method=lora"
     if manifest["steps"] < FEW_STEPS:
         few = counted(manifest["steps"], "step")
-        return f"a classifier learns little in {few}: leave training.epochs and training.max_steps to ftclf"
+        return f"a classifier learns little in {few}: try training.max_steps={ENOUGH_STEPS}"
     if manifest["kept_step"] == manifest["steps"] and config.training.epochs:
         return f"the last weights were the best: try training.epochs={2 * math.ceil(config.training.epochs)}"
     return "try a larger encoder, model=distilbert or model=minilm_l12, or more rows"
