@@ -128,13 +128,14 @@ def train_tiny(tiny_models: dict[str, Path], reviews: Path, tmp_path: Path) -> T
 
 def tiny_words(model: Path, data: Path, folder: Path, *words: str) -> list[str]:
     """Return the command line of a tiny training run."""
+    epochs = [] if any(word.startswith("training.max_steps=") for word in words) else ["training.epochs=2"]
     return [
         "train",
         "dataset=files",
         f"dataset.train={data}",
         f"model.name={model}",
         f"run_dir={folder}",
-        "training.epochs=2",
+        *epochs,
         "training.learning_rate=5e-3",
         "training.precision=fp32",
         *words,

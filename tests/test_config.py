@@ -105,6 +105,7 @@ def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
     ("words", "said"),
     [
         (["decision.rule=threshold"], "decision.rule has no effect with dataset.task=single_label"),
+        (["training.max_steps=1", "training.epochs=3"], "training.epochs has no effect with training.max_steps"),
         (
             ["method.targets=attention", "method.target_modules=[query]"],
             "method.targets has no effect with method.target_m",

@@ -47,10 +47,8 @@ def test_the_length_that_follows_from_the_rows_is_said_and_kept(
     rows = read_json(Run(folder).manifest)["rows"]["train"]
     epochs = usual_epochs(rows, 8.0, "single_label")
     assert f"training.epochs={epochs:g}, which is usual for {rows} rows" in capsys.readouterr().out
-    settled = read_json(Run(folder).config)["training"]
-    steps = read_json(Run(folder).manifest)["steps"]
-    assert settled["epochs"] == epochs
-    assert settled["eval_steps"] is None or settled["eval_steps"] == -(-steps // 12)
+    assert read_json(Run(folder).config)["training"]["epochs"] == epochs
+    assert 3 <= Run(folder).history.read_text().count("validation_log_loss") // 2 <= 13
     assert run(words) == 0  # the same command finds the run that it began
     assert "finished" in capsys.readouterr().out
 

@@ -732,3 +732,31 @@ def test_a_finished_run_goes_on_with_more_epochs_in_a_folder_of_its_own(
         (third,) = tmp_path.glob("20*")
         assert read_json(Run(third).manifest)["started_from"]["epochs"] == 3
         shutil.rmtree(third)
+
+
+def test_a_run_is_trained_further_from_wherever_it_lies(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "else where"
+    home.mkdir()
+    elsewhere.mkdir()
+    write_csv(home / "rows.csv", make_rows(120))
+    shutil.copytree(tiny_models["bert"], home / "weights")
+    monkeypatch.chdir(home)
+    words = ["dataset=files", "dataset.train=rows.csv", "model.name=./weights", "method=lora", "baselines=[]"]
+    words += ["training.max_steps=3", "training.precision=fp32", "run_dir=first"]
+    assert run(["train", *words]) == 0
+    for wrong in ("training.max_steps=null", "training.max_steps=3", "training.max_steps=2"):
+        code = run(["train", "resume=first", wrong])
+        assert code == (0 if wrong.endswith("=3") else 2)
+        assert "a bug in" not in capsys.readouterr().err
+    assert run(["train", "resume=first", "training.max_steps=5"]) == 0  # beside it
+    assert "its weights are trained for 2 more steps, in a new run" in capsys.readouterr().out
+    shutil.move(home / "first", elsewhere / "moved")
+    (second,) = home.glob("20*")
+    assert read_json(Run(second).manifest)["steps"] == 2
+    monkeypatch.chdir(elsewhere)  # where no relative path of the first run leads
+    assert run(["train", f"resume={second}", "training.epochs=2", "run_dir=third"]) == 0
+    manifest = read_json(Run(Path("third")).manifest)
+    assert manifest["started_from"]["steps"] == 5
+    assert manifest["started_from"]["epochs"] == pytest.approx(5 / 3)

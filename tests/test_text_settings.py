@@ -140,6 +140,8 @@ def test_a_run_with_names_of_every_kind_trains_and_tells_them(
         ("label_column: 2020_2021", "line 3: label_column: 2020_2021 is no text to yaml; put it in quotes"),
         ("text_column: yes", "line 3: text_column: yes is no text"),
         ("columns: [a, 0x1F, b]", "columns: 0x1F is no text"),
+        ("label_column: 1e3", "label_column: 1e3 is no text"),
+        ("label_groups: {good: [yes, fine]}", "label_groups: yes is no text"),
         ("label_column: 2020-01-02", None),
         ("label_column: 2020", None),
         ("max_length: 6_4", None),
@@ -155,3 +157,22 @@ def test_a_text_in_a_yaml_file_is_refused_where_yaml_makes_another_text_of_it(
     code = run(["train", "--config-dir", str(tmp_path), "dataset=mine", "--cfg", "job"])
     assert (code == 2) == (said is not None)
     assert said is None or said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: 1\n---\nb: 2\n",
+        "name: *x\n",
+        "label_column: 2020-99-99\n",
+        "? [a]\n: 1\n",
+        "label_column: 0x_\n",
+        "name: \xff",
+    ],
+)
+def test_yaml_that_is_odd_is_no_bug(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    file = tmp_path / "dataset" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(content, encoding="latin-1")
+    assert run(["train", "--config-dir", str(tmp_path), "dataset=mine", "--cfg", "job"]) in (0, 2)
+    assert "a bug in" not in capsys.readouterr().err

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,30 +224,37 @@ def _tfidf(prepared: Prepared) -> Fitted:
 
 
 def _frozen_encoder(prepared: Prepared) -> Fitted:
+    from ftclf.model import build_classifier
+
+    @cache
+    def encoder() -> Any:
+        network = build_classifier(prepared.weights.folder, prepared.data.label_names, prepared.config.model).network
+        return network.get_encoder() if network.config.is_encoder_decoder else network.base_model
+
     train = _sample(prepared)
-    inputs = _embedded(prepared, "train", train)
-    others = {split: _embedded(prepared, split, np.arange(len(prepared.tokens[split]))) for split in SPLITS}
+    inputs = _embedded(prepared, "train", train, encoder)
+    others = {split: _embedded(prepared, split, np.arange(len(prepared.tokens[split])), encoder) for split in SPLITS}
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 
-def _embedded(prepared: Prepared, split: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _embedded(
+    prepared: Prepared, split: str, rows: NDArray[np.int64], encoder: Callable[[], Any]
+) -> NDArray[np.float32]:
     """Return the vectors of a split's rows, from disk where these texts were embedded before: by another training set.
 
     They take most of the time of all baselines.
     """
-    from ftclf.model import build_classifier
-
-    tokens, config = prepared.tokens[split], prepared.config
-    texts = hashlib.sha256(np.concatenate([tokens.lengths, tokens.ids, rows]).tobytes()).hexdigest()
-    folder = _folder_of(["embeddings", texts, *_encoder_of(prepared)])
-    if not has_entry(folder):
-        network = build_classifier(prepared.weights.folder, prepared.data.label_names, config.model).network
-        encoder = network.get_encoder() if network.config.is_encoder_decoder else network.base_model
-        with new_entry(folder) as beside:
-            np.save(beside / VECTORS, embeddings.embed(encoder, tokens, prepared.compute, rows=rows))
-    else:
+    tokens, texts = prepared.tokens[split], hashlib.sha256()
+    for array in (tokens.offsets, tokens.ids, rows):
+        texts.update(np.ascontiguousarray(array).data)
+    folder = _folder_of(["embeddings", texts.hexdigest(), *_encoder_of(prepared)])
+    if has_entry(folder):
         advance(len(rows))
-    return np.load(folder / VECTORS)  # type: ignore[no-any-return]
+        return np.load(folder / VECTORS)  # type: ignore[no-any-return]
+    found = embeddings.embed(encoder(), tokens, prepared.compute, rows=rows)
+    with new_entry(folder) as beside:
+        np.save(beside / VECTORS, found)
+    return found
 
 
 def _encoder_of(prepared: Prepared) -> list[str]:

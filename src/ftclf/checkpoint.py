@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class CheckpointInfo:
     base_origin: str
     base_sha256: str
     base_settings: str  # SHA-256 of what decides the base's network beside its weights
-    trained_texts: list[str] = setting([], "", pattern="[0-9a-f]{16}")  # a sketch of them, see data/split.py
+    trained_texts: list[str] = setting([], "")  # a sketch of them, see data/split.py
     started_in: str  # the way from the checkpoint's folder to the one in which it was trained
     device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
@@ -115,6 +116,8 @@ def _refuse_contradictions(info: CheckpointInfo) -> None:
     names, task = info.label_names, info.task
     if len(names) < 2 or len(set(names)) < len(names):
         raise TypeError(f"label_names are {short(names)}, not several different ones")
+    if not all(re.fullmatch("[0-9a-f]{16}", one) for one in info.trained_texts):
+        raise TypeError("trained_texts are not hashes of 16 hexadecimal digits")
     if task == "single_label" and info.other_decisions:
         raise TypeError("other_decisions are for several labels per row")
     parts: tuple[Calibration | Decision, ...] = (info.calibration, info.decision, *info.other_decisions.values())

@@ -95,8 +95,8 @@ def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str], h
     if config.dataset.name != "files":
         return replace(config.dataset, task=info.task)
     names = [name.removeprefix("dataset.") for name in given if name.startswith("dataset.")]
-    if not {"train", "validation", "test"} & set(names):  # the rows of training, read by other rules
-        return replace(trained, **{name: getattr(config.dataset, name) for name in names})
+    if not any(getattr(config.dataset, name) for name in ORIGIN):  # the rows of training, read by other rules
+        return replace(trained, **{name: getattr(config.dataset, name) for name in names}, task=info.task)
     free = {name: getattr(config.dataset, name) for name in (*ORIGIN, "name", "about", "terms", "source", *names)}
     dataset = replace(trained, **free, task=info.task, official_train_rows=None)
     if "label_file" not in names and dataset.label_file and not Path(dataset.label_file).is_file():

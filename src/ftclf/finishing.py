@@ -152,8 +152,8 @@ def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
     if manifest["steps"] < FEW_STEPS:
         few = counted(manifest["steps"], "step")
         return f"a classifier learns little in {few}: try training.max_steps={ENOUGH_STEPS}"
-    if manifest["kept_step"] == manifest["steps"] and config.training.epochs:
-        return f"the last weights were the best: try training.epochs={2 * math.ceil(config.training.epochs)}"
+    if manifest["kept_step"] == manifest["steps"] and config.training.max_steps is None and config.training.epochs:
+        return f"the last weights were kept: try training.epochs={2 * math.ceil(config.training.epochs)}"
     return "try a larger encoder, model=distilbert or model=minilm_l12, or more rows"
 
 

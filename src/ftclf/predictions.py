@@ -59,8 +59,9 @@ class Predictions:
 
 def probability_columns(label_names: list[str]) -> list[str]:
     """Return the columns that say what was predicted, by labels of this number."""
-    many = len(label_names) > WIDE
-    return ["predicted", *(["log_loss", "top_labels"] if many else (f"p_{name}" for name in label_names))]
+    if len(label_names) > WIDE:
+        return ["predicted", "log_loss", "top_labels", "top_probabilities"]
+    return ["predicted", *(f"p_{name}" for name in label_names)]
 
 
 # ---- writing

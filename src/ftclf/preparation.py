@@ -118,26 +118,31 @@ def _rows_per_label(data: Data) -> str:
 
 
 def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> TrainingConfig:
-    """Return the settings with the number of epochs, and how often is evaluated, where these follow from the rows."""
-    rows, each = len(tokens), math.ceil(len(tokens) / (training.batch_size * training.accumulation))
+    """Return the settings with a number of epochs that follows from the rows, unless their length is given."""
+    rows, at_once = len(tokens), training.batch_size * training.accumulation
     if training.max_steps is None and training.epochs is None:
         training = replace(training, epochs=usual_epochs(rows, float(tokens.lengths.mean()), task))
         say(f"  training.epochs={training.epochs:g}, which is usual for {counted(rows, 'row')}")
+    if rows < at_once and training.max_steps is None:
+        name = "training.batch_size" if training.accumulation == 1 else "training.batch_size * accumulation"
+        warn(f"{name} is larger than the {counted(rows, 'row')} of train: an epoch is a single step")
+    return training
+
+
+def with_intervals(training: TrainingConfig, rows: int) -> TrainingConfig:
+    """Return the settings with how often is evaluated and logged, where that is not given."""
+    each = math.ceil(rows / (training.batch_size * training.accumulation))
     steps = training.max_steps or math.ceil(each * (training.epochs or 1))
-    if each == 1 and training.max_steps is None:
-        warn(f"training.batch_size is larger than the {counted(rows, 'row')} of train: an epoch is a single step")
     if training.eval_steps is None and steps > EVALUATIONS * each:
         training = replace(training, eval_steps=math.ceil(steps / EVALUATIONS))
-    if training.log_steps is None:
-        training = replace(training, log_steps=min(LOG_EVERY, max(1, steps // LOGS)))
-    return training
+    return replace(training, log_steps=training.log_steps or min(LOG_EVERY, max(1, steps // LOGS)))
 
 
 def usual_epochs(rows: int, mean_tokens: float, task: str) -> float:
     """Return a number of epochs that suits so many training rows with so many tokens on average.
 
     3 epochs, or 4 with several labels per row. Few rows are seen more often, until there were 4,800 examples, or a
-    million tokens. Of more than 100,000 rows the epochs fall with the square root. See docs/benchmarks.md.
+    million tokens. Of more than 100,000 rows the epochs fall with the square root.
     """
     usual = 4 if task == "multi_label" else 3
     if rows > MANY:
@@ -180,7 +185,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(
         network,
-        config.training,
+        with_intervals(config.training, len(tokens["train"])),
         choosing_metric(config),
         prepared.run,
         compute=prepared.compute,
@@ -196,10 +201,13 @@ def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
     """Put the weights of a finished run into a network of the same labels, base and method."""
     from ftclf.checkpoint import load_checkpoint
 
-    found = load_checkpoint(run.checkpoint, prepared.home)
+    if not run.finished and any(prepared.run.resumable.glob("checkpoint-*")):
+        return  # it was taken away since, and the run goes on from weights of its own
+    found = load_checkpoint(run.checkpoint)
     before, config = found.info, prepared.config
     ours = {"dataset.task": config.dataset.task, "labels": prepared.data.label_names, "method": asdict(config.method)}
     theirs = {"dataset.task": before.task, "labels": before.label_names, "method": before.method}
+    ours["model"], theirs["model"] = prepared.weights.sha256, before.base_sha256
     if other := [name for name, value in ours.items() if theirs[name] != value]:
         raise ConfigError(f"start_from: {run.folder} has another {other[0]}; it is trained further with its own alone")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import uuid
@@ -22,7 +23,7 @@ from ftclf.runs import Run, read_json, write_json
 # Where a run lies and how it is called: no part of what is trained.
 APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")
 # What must be the same in the data and the base model, beside the settings.
-CONDITIONS = ("digests", "label_names", "base.sha256", "base.settings")
+CONDITIONS = ("digests", "label_names", "base.sha256", "base.settings", "started_from.run")
 # What moves the last bits alone: another machine may finish a run.
 SURROUNDINGS = ("compute.device", "compute.precision", "compute.threads", "processor", "versions")
 
@@ -52,11 +53,11 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"run_dir: {folder} is no folder; choose another name")
     _refuse_links(run)
-    if config.resume is None and not _begun(run):
-        _refuse_foreign(run)
-        return Standing(config)
-    if config.resume is None and config.overwrite:
-        return Standing(config)
+    if config.resume is None and (config.overwrite or not _begun(run)):
+        if not _begun(run):
+            _refuse_foreign(run)
+        home, of_a_folder = _origins(Run(Path(config.start_from).expanduser())) if config.start_from else (None, False)
+        return Standing(config, home=home, of_a_folder=of_a_folder)
     before = stored_config(run)
     config = _with_resolved(config, before)
     changes = _changes(flatten(asdict(before)), flatten(asdict(config)))
@@ -94,36 +95,41 @@ def stored_config(run: Run) -> TrainConfig:
 def trained_before(run: Run) -> dict[str, Any]:
     """Return what a finished run was trained for, with the runs that it started from: its id, epochs and steps."""
     manifest, training = read_json(run.manifest), stored_config(run).training
+    before = started_from(manifest) or {"epochs": 0.0, "steps": 0}
     try:
-        before = manifest.get("started_from") or {"epochs": 0.0, "steps": 0}
-        return {
-            "run": manifest["id"],
-            "epochs": before["epochs"] + (training.epochs or 0.0),
-            "steps": before["steps"] + manifest["steps"],
-        }
-    except (AttributeError, LookupError, TypeError) as error:
+        each = math.ceil(manifest["rows"]["train"] / (training.batch_size * training.accumulation))
+        epochs = manifest["steps"] / each
+        if training.max_steps is None and training.epochs is not None:
+            epochs = min(epochs, training.epochs)  # the last step may hold fewer rows
+        epochs = round(before["epochs"] + epochs, 6)
+        return {"run": manifest["id"], "epochs": epochs, "steps": before["steps"] + manifest["steps"]}
+    except (ArithmeticError, LookupError, TypeError) as error:
         raise RunError(f"start_from: {run.manifest} is of another version or damaged") from error
 
 
-def further(config: TrainConfig, run: Run) -> TrainConfig:
+def started_from(manifest: Any) -> dict[str, Any] | None:
+    """Return what a manifest says of the run whose weights its own began with."""
+    found = manifest.get("started_from") if isinstance(manifest, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def further(config: TrainConfig, before: TrainConfig, run: Run) -> TrainConfig:
     """Return the settings of a run that starts from the weights of a finished one, to end with so many epochs in all.
 
-    Raises ConfigError where there were as many.
+    The unit is what differs from before: epochs, or steps. Raises ConfigError where there were as many.
     """
-    before, training = trained_before(run), config.training
-    name = "epochs" if training.max_steps is None else "max_steps"
-    done, wanted = before["epochs" if name == "epochs" else "steps"], getattr(training, name)
+    training = config.training
+    name = "epochs" if training.max_steps in (None, before.training.max_steps) else "max_steps"
+    wanted, trained = getattr(training, name), trained_before(run)
+    done = trained["epochs" if name == "epochs" else "steps"]
     if wanted is None or wanted <= done:
-        raise ConfigError(
-            f"training.{name}: got {wanted:g}, allowed: above {done:g}, which {run.folder} is trained for"
-        )
+        got = "null" if wanted is None else f"{wanted:g}"
+        raise ConfigError(f"training.{name}: got {got}, allowed: above {done:g}, which {run.folder} is trained for")
     unit = name.removeprefix("max_").removesuffix("s")
     more = f"{wanted - done:g} more {unit}{'s' * (wanted - done != 1)}"
     say(f"{run.folder} is finished: its weights are trained for {more}, in a new run")
-    training = replace(training, **{name: wanted - done})
-    if training.max_steps and (training.eval_steps or 0) > training.max_steps:
-        training = replace(training, eval_steps=None)
-    return replace(config, training=training, start_from=os.path.relpath(run.folder))
+    left: dict[str, Any] = {"epochs": None, "max_steps": None, name: wanted - done}
+    return replace(config, training=replace(training, **left), start_from=os.path.relpath(run.folder))
 
 
 def begin(run: Run, config: TrainConfig, conditions: dict[str, Any]) -> dict[str, Any]:
@@ -195,9 +201,8 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
     training, model, settled = config.training, config.model, before.training
     if training.precision == "auto":
         training = replace(training, precision=settled.precision)
-    for name in ("epochs", "eval_steps", "log_steps"):
-        if getattr(training, name) is None:
-            training = replace(training, **{name: getattr(settled, name)})
+    if training.epochs is None:
+        training = replace(training, epochs=settled.epochs)
     if model.attention == "auto":
         model = replace(model, attention=before.model.attention)
     return replace(config, training=training, model=model)

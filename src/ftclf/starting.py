@@ -14,7 +14,7 @@ from ftclf.durable import refuse_too_little_room
 from ftclf.places import found_at, way
 from ftclf.preparation import Prepared
 from ftclf.progress import newest_checkpoint, read_progress
-from ftclf.runs import Run, clear, cut_history
+from ftclf.runs import Run, clear, cut_history, read_json
 from ftclf.weights import base_of
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
     from ftclf.compute import describe_machine
     from ftclf.manifest import versions
 
-    data, earlier = prepared.data, prepared.config.start_from
+    data = prepared.data
     return {
-        **({"started_from": resuming.trained_before(Run(found_at(earlier, prepared.home)))} if earlier else {}),
+        **_started_from(prepared),
         "dataset": data.name,
         "task": data.task,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -67,10 +67,22 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def _started_from(prepared: Prepared) -> dict[str, Any]:
+    """Return what the run was trained for whose weights this one begins with, or nothing."""
+    if prepared.config.start_from is None:
+        return {}
+    earlier = Run(found_at(prepared.config.start_from, prepared.home))
+    if not earlier.finished and prepared.run.manifest.is_file():  # it was taken away since
+        return {"started_from": resuming.started_from(read_json(prepared.run.manifest))}
+    return {"started_from": resuming.trained_before(earlier)}
+
+
 def _refuse_too_little_room(prepared: Prepared, trainer: ClassifierTrainer) -> None:
     """Refuse to begin what the disk has no room for: as many checkpoints as stand side by side, and the last one."""
-    config, run = prepared.config, prepared.run
-    evaluations = trainer.most_checkpoints if config.training.eval_steps else math.ceil(config.training.epochs or 1)
+    training, run = trainer.config, prepared.run
+    each = math.ceil(len(prepared.tokens["train"]) / (training.batch_size * training.accumulation))
+    steps = training.max_steps or each * (training.epochs or 1)
+    evaluations = math.ceil(steps / (training.eval_steps or each))
     there = sum(path.stat().st_size for path in run.resumable.rglob("*") if path.is_file())
     needed = (min(trainer.most_checkpoints, evaluations) + 1) * trainer.checkpoint_bytes()
     refuse_too_little_room(run.folder, needed - there)

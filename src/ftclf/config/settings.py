@@ -251,7 +251,9 @@ class TrainingConfig:
         low=0,
         high=0.99999,
     )
-    early_stopping: int | None = setting(None, "evaluations without a better metric before it stops", low=1, high=10**6)
+    early_stopping: int | None = setting(
+        None, "evaluations without a better metric (default: log loss) before it ends", low=1, high=10**6
+    )
     together: bool = setting(
         False, "sweeps: LoRA jobs that differ in rank, alpha, learning rate or seed train side by side"
     )

@@ -14,7 +14,7 @@ from ftclf.data.rows import Split
 from ftclf.errors import DataError
 from ftclf.label_sets import LabelSets
 
-SKETCHED = 1024  # texts of a sketch
+SKETCHED, LOOKED_UP = 4096, 30  # texts of a sketch; rows that have to fall into its range
 MOST_COPIES = 0.05  # of a cut split's rows: a text with more of them would be scored over and over
 
 
@@ -91,18 +91,21 @@ def shared_texts(train: Split, other: Split) -> int:
 
 
 def sketch(texts: Iterable[str]) -> list[str]:
-    """Return the lowest 1,024 hashes of these texts: enough to tell how many of others are among them."""
+    """Return the lowest 4,096 hashes of these texts: enough to tell how many of others are among them."""
     return [f"{one:016x}" for one in np.unique(_hashes(texts))[:SKETCHED].tolist()]
 
 
 def share_known(texts: Iterable[str], known: list[str]) -> float:
     """Return about which share of these rows has a text that a sketch was made of, but for white space and case.
 
-    A sketch holds every hash up to its highest; those of other texts that are as low are looked up in it.
+    A sketch holds every hash up to its highest; those of other texts that are as low are looked up in it. Where so few
+    are that they tell nothing, it is 0.
     """
     hashes, low = _hashes(texts), np.array([int(one, 16) for one in known], dtype=np.uint64)
     if len(low) == SKETCHED:
         hashes = hashes[hashes <= low[-1]]
+        if len(hashes) < LOOKED_UP:
+            return 0.0
     return float(np.isin(hashes, low).mean()) if len(hashes) else 0.0
 
 

@@ -240,8 +240,10 @@ _failures: list[Exception] = []
 
 
 @contextmanager
-def _run_folder(config: TrainConfig, *, sweep: bool) -> Iterator[Path]:
+def _run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = None) -> Iterator[Path]:
     """Give the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>.
+
+    Or it is a new one beside another run.
 
     Folders that are made for it and stay empty, since nothing began, are taken back; those that were there are not.
     """
@@ -251,8 +253,9 @@ def _run_folder(config: TrainConfig, *, sweep: bool) -> Iterator[Path]:
     else:
         name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
         name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-        runs = Path(os.path.normpath(Path(config.runs_dir).expanduser().absolute()))
-        parent = runs / (f"sweep-{name}" if sweep else name)
+        parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
+        if beside is not None:
+            parent = beside.resolve().parent
         made = _missing(parent)
         folder = _new_folder(parent)
         made.insert(0, folder)
@@ -288,12 +291,11 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
     others = [word for word in overrides if word != name]
     before, command = stored_config(Run(folder)), shlex.join(["ftclf", "train", *map(shown, overrides)])
     config = changed(before, others)
-    config.resume, config.overwrite = str(folder), False
-    check(config)
     lengths = [(one.training.epochs, one.training.max_steps) for one in (before, config)]
     if lengths[0] != lengths[1] and Run(folder).finished and not config.resume_allow:
-        config.resume = None
-        return _go_further(config, Run(folder), command, notes)
+        return _go_further(further(config, before, Run(folder)), folder, others, command, notes)
+    config.resume, config.overwrite = str(folder), False
+    check(config)
     find_standing(config, folder)
     _tell(notes)
     from ftclf.training import train
@@ -302,15 +304,14 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
     return 0
 
 
-def _go_further(config: TrainConfig, run: Run, command: str, notes: list[str]) -> int:
+def _go_further(config: TrainConfig, before: Path, words: list[str], command: str, notes: list[str]) -> int:
     """Train the weights of a finished run further, in a folder beside it or in another that is given."""
     from ftclf.training import train
 
-    config = further(config, run)
-    given = config.run_dir is not None and Path(config.run_dir).expanduser().absolute() != run.folder.absolute()
-    config.runs_dir, config.run_dir = os.path.relpath(run.folder.parent.parent), config.run_dir if given else None
-    config.name = None if given else run.folder.parent.name
-    with _run_folder(config, sweep=False) as folder:
+    check(config)
+    if not any(word.lstrip("+").startswith("run_dir=") for word in words):
+        config.run_dir = None
+    with _run_folder(config, sweep=False, beside=before) as folder:
         _tell(notes)
         train(config, folder, command)
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
+from omegaconf._utils import get_yaml_loader
 
 from ftclf.edge.text_settings import text_names
 from ftclf.errors import ConfigError, SmallFileError
@@ -38,9 +39,10 @@ def check_config_dir(folder: Path) -> None:
 def _of_other_type(content: bytes) -> str:
     """Return the line of a text setting that yaml takes for a number or a truth value and writes otherwise.
 
-    `label_column: 2020_2021` would be the column 20202021.
+    `label_column: 2020_2021` would be the column 20202021. The types are those that OmegaConf finds.
     """
-    texts, open_nodes, seen = text_names(), [yaml.compose(content, Loader=yaml.SafeLoader)], set()
+    texts, seen = text_names(), set()
+    open_nodes = [yaml.compose(content.decode(), Loader=get_yaml_loader())]
     while open_nodes:
         node = open_nodes.pop()
         if id(node) in seen or not isinstance(node, yaml.CollectionNode):
@@ -51,19 +53,30 @@ def _of_other_type(content: bytes) -> str:
             continue
         for key, value in node.value:
             open_nodes.append(value)
-            if key.value in texts:
-                found = value.value if isinstance(value, yaml.SequenceNode) else [value]
-                for one in filter(_rewritten, found):
+            if isinstance(key.value, str) and key.value in texts:
+                for one in filter(_rewritten, _scalars(value)):
                     line = one.start_mark.line + 1
                     return f"line {line}: {key.value}: {one.value} is no text to yaml; put it in quotes, '{one.value}'"
     return ""
 
 
+def _scalars(node: yaml.Node) -> Iterator[yaml.Node]:
+    """Yield what stands in a node: itself, or the items of its lists and groups."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from (key, *_scalars(value))
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _scalars(one)
+    else:
+        yield node
+
+
 def _rewritten(node: yaml.Node) -> bool:
-    """Return whether a scalar is a number, a truth value or a date that does not read as it is written."""
-    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith((":int", ":float", ":bool", ":timestamp")):
+    """Return whether a scalar is a number or a truth value that does not read as it is written."""
+    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith((":int", ":float", ":bool")):
         return False
-    return bool(str(yaml.safe_load(node.value)) != node.value)
+    return bool(str(yaml.load(node.value, Loader=get_yaml_loader())) != node.value)
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:
@@ -102,6 +115,6 @@ def _problem(content: bytes) -> str:
                 return f"lists and groups more than {DEPTH} deep; no setting is"
             if sum(sizes) > MOST_VALUES:
                 return f"more than {MOST_VALUES:,} values when its aliases are written out; no config has as many"
-    except yaml.YAMLError:
+        return _of_other_type(content)
+    except (yaml.YAMLError, ValueError):
         return ""
-    return _of_other_type(content)

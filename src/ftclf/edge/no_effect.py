@@ -38,7 +38,7 @@ def refused(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
 
 def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
     """Yield a line for each given setting that others make useless."""
-    data, decision = config.dataset, config.decision
+    data, decision, training = config.dataset, config.decision, config.training
     single = data.task == "single_label"
     cases = {
         **{f"decision.{name}": ("dataset.task=single_label", single) for name in OF_SEVERAL},
@@ -47,6 +47,7 @@ def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
         "dataset.first_label_id": ("no dataset.label_file", not data.label_file),
         "dataset.validation_size": ("dataset.validation", bool(data.validation)),
         "dataset.test_size": ("dataset.test", bool(data.test)),
+        "training.epochs": ("training.max_steps", training.max_steps is not None),
     }
     if not single:
         cases["decision.k"] = (f"decision.rule={decision.rule}", decision.rule != "top_k")
