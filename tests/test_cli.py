@@ -544,3 +544,14 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     assert out.startswith("reviews: ")
     # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
     assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 9
+
+
+@pytest.mark.parametrize(
+    "words", ["{}", "train {}", "eval {}", "predict {} x", "report {}", "compare {}", "merge {} --output y"]
+)
+def test_a_name_that_is_too_long_for_a_file_is_a_mistake_of_the_user(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words.format("x" * 300).split()) == 2
+    (line,) = lines(capsys)
+    assert len(line) < 250

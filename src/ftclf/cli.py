@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -13,8 +14,9 @@ from typing import NoReturn
 
 from ftclf import __version__
 from ftclf.console import READER_GONE, emit, one_line
-from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean
+from ftclf.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean, short
 from ftclf.habits import command_instead, pasteable
+from ftclf.places import exists
 from ftclf.stopping import Stopped, stoppable, stopped
 
 
@@ -240,7 +242,7 @@ def _other_command(word: str, rest: list[str]) -> str:
     """Return what to type instead of a word that is no command, as the end of a line."""
     if (answer := command_instead(word, rest)) is not None:
         return f"; {answer}"
-    if "=" in word or word.startswith("-") or (Path(word).suffix and Path(word).exists()):
+    if "=" in word or word.startswith("-") or (Path(word).suffix and exists(word)):
         return f"; the command stands first: ftclf train {' '.join(map(pasteable, [word, *rest]))}"
     return f", allowed: {', '.join(COMMANDS)}.{did_you_mean(word, COMMANDS)}"
 
@@ -267,9 +269,10 @@ def report(error: Exception) -> int:
             _complain(f"error: {line}")
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"error: {where}{error.strerror}")
-        return 5
+        too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
+        name = short(error.filename) if too_long else error.filename
+        _complain(f"error: {name}: {error.strerror}" if name else f"error: {error.strerror}")
+        return 2 if too_long else 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
         _complain(
             "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "

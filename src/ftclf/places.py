@@ -30,6 +30,14 @@ def home_of(folder: Path, stored: str) -> Path | None:
     return home if stored and home.is_dir() else None
 
 
+def exists(word: str) -> bool:
+    """Return whether a word of a command line is the path of something."""
+    try:
+        return bool(word.strip()) and Path(word).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # a text that is too long, or holds what no path does
+        return False
+
+
 def found_at(path: str, home: Path | None) -> Path:
     """Return where a path lies: here, or in the folder that a run was started in, if it is there alone."""
     here = Path(path).expanduser()

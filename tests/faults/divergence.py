@@ -24,7 +24,7 @@ def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]
     exploding = (
         ["training.learning_rate=9.9", "training.warmup=0", "training.max_grad_norm=0"],
         ["training.learning_rate=9", "training.optimizer=sgd", "training.max_grad_norm=0", "training.warmup=0"],
-        ["training.extra.adam_epsilon=0", "training.warmup=0"],
+        ["training.learning_rate=9.9", "training.warmup=0", "training.schedule=constant", "training.optimizer=rmsprop"],
     )
     for number, words in enumerate(exploding):
         yield seed, lambda n=number, w=words: _exploded(world, str(n), w)

@@ -34,7 +34,7 @@ training.learning_rate {a:1} {'a':
 training.learning_rate null
 training.epochs 0 0.0
 training.epochs -1 -1.0
-training.epochs 1001 1001.0
+training.epochs 100001 100001.0
 training.epochs nan
 training.epochs few
 training.max_steps 0
@@ -166,7 +166,7 @@ INSIDE = """
 training.learning_rate=1e-300
 training.learning_rate=10
 training.epochs=1e-9
-training.epochs=1000
+training.epochs=100000
 training.batch_size=1
 training.batch_size=65536
 training.accumulation=65536

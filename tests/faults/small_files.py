@@ -222,9 +222,13 @@ def _beside(ended: Ended) -> str:
 
 
 def _copied(source: Path, folder: Path, *without: str) -> Path:
-    """Copy a folder by links; whoever changes a file in it removes it first."""
-    shutil.copytree(source, folder, copy_function=os.link, ignore=shutil.ignore_patterns(*without))
+    """Copy a folder by links, all but what is written in place; whoever changes another file in it removes it first."""
+    shutil.copytree(source, folder, copy_function=_linked_or_copied, ignore=shutil.ignore_patterns(*without))
     return folder
+
+
+def _linked_or_copied(source: str, target: str) -> None:
+    (shutil.copyfile if Path(source).name == "files.json" else os.link)(source, target)
 
 
 def _damaged(path: Path, make: Make) -> None:

@@ -53,6 +53,8 @@ class World:
         named = [f"dataset.train={self.root / 'data.csv'}", f"model.name={self.root / 'models' / 'bert'}"]
         words = ["train", "dataset=files", *named, f"run_dir={folder}", *COMMON, *VARIANTS[variant], *more]
         last = {word.partition("=")[0]: word for word in words}  # a later one takes an earlier one's place
+        if "training.max_steps" in last:
+            del last["training.epochs"]
         return list(last.values())
 
     def reference(self, variant: str) -> Reference:

@@ -17,6 +17,7 @@ from ftclf.edge.quoting import quoted
 from ftclf.errors import ConfigError
 from ftclf.habits import ABSENT, NAMES, SWITCHES, pasteable
 from ftclf.listing import GROUPS, list_groups
+from ftclf.places import exists
 
 OPTION = re.compile(r"--[A-Za-z][\w.-]*(=.*)?|-[A-Za-z]{1,3}", re.DOTALL)
 SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@:-]*=")
@@ -66,7 +67,7 @@ def _sorted(command: str, words: list[str]) -> tuple[list[str], list[str], list[
 def _is_setting(command: str, word: str) -> bool:
     if command == "train":  # it takes no texts
         return "=" in word or word.startswith("~")
-    return bool(SETTING.match(word)) and not Path(word).exists()
+    return bool(SETTING.match(word)) and not exists(word)
 
 
 def _as_setting(command: str, word: str, rest: list[str]) -> str | None:
@@ -127,6 +128,8 @@ def _data_of_train(nameless: list[str], settings: list[str]) -> list[str]:
 
 
 def _is_data(word: str) -> bool:
+    if not exists(word):
+        return bool(ROWS.fullmatch(word))
     path = Path(word).expanduser()
     if path.is_dir():
         return not _is_run(path) and not _is_model(path) and any(child.is_dir() for child in path.iterdir())
@@ -182,7 +185,7 @@ def _run_and_data(nameless: list[str], settings: list[str]) -> list[str]:
             taken.append(f"split={word}")
         elif "dataset" in given:
             raise ConfigError(f"{word}: dataset={given['dataset']} names rows too; drop one of the two")
-        elif ROWS.fullmatch(word) or Path(word).expanduser().exists():
+        elif ROWS.fullmatch(word) or exists(word):
             taken += ["dataset=files", f"dataset.{given.get('split', 'test')}={quoted(word)}"]
         else:
             _refuse(f"{word}: no such file; ftclf eval RUN FILE scores the rows of a file")
@@ -194,7 +197,7 @@ def _run_and_data(nameless: list[str], settings: list[str]) -> list[str]:
 def _run_and_texts(nameless: list[str], settings: list[str]) -> list[str]:
     """Return `RUN [FILE]` or `RUN [TEXT ...]` as settings."""
     taken, rest = _run("predict", nameless, settings)
-    files = [word for word in rest if ROWS.fullmatch(word) or _exists(word)]
+    files = [word for word in rest if ROWS.fullmatch(word) or exists(word)]
     if rest and "input" in _keys(settings):
         _refuse(f"input: given, and so is {rest[0]}; drop one of the two")
     if len(files) > 1 or (files and len(rest) > 1):
@@ -209,8 +212,8 @@ def _run(command: str, nameless: list[str], settings: list[str]) -> tuple[list[s
     if not nameless or "checkpoint" in _keys(settings):
         return [], nameless
     run, rest = nameless[0], nameless[1:]
-    if (ROWS.fullmatch(run) and not _in_run(run)) or (re.search(r"\s", run) and not _exists(run)):
-        right = next((word for word in rest if _exists(word)), "RUN")
+    if (ROWS.fullmatch(run) and not _in_run(run)) or (re.search(r"\s", run) and not exists(run)):
+        right = next((word for word in rest if exists(word)), "RUN")
         _refuse(
             f"checkpoint: no folder {run}; the run stands first: ftclf {command} {pasteable(right)} {pasteable(run)}"
         )
@@ -220,16 +223,9 @@ def _run(command: str, nameless: list[str], settings: list[str]) -> tuple[list[s
 def _in_run(word: str) -> bool:
     """Return whether a file is one of those that runs and checkpoints are made of."""
     folder = Path(word).expanduser().parent
-    return any(
+    return exists(word) and any(
         (above / name).is_file() for above in (folder, folder.parent) for name in ("ftclf.json", "manifest.json")
     )
-
-
-def _exists(word: str) -> bool:
-    try:
-        return bool(word.strip()) and Path(word).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # a text that is too long, or holds what no path does
-        return False
 
 
 def _refuse(message: str) -> NoReturn:
