@@ -226,7 +226,7 @@ def _run(words: list[str]) -> int:
         print(f"ftclf {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        raise UserError(f"ftclf: no command '{words[0]}'{_other_command(words[0], words[1:])}")
+        raise UserError(f"ftclf: no command '{short(words[0])}'{_other_command(words[0], words[1:])}")
     return COMMANDS[words[0]].run(words[1:])
 
 
