@@ -13,7 +13,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from ftclf import calibration, decisions, intervals, label_sets, platt, ranking
-from ftclf.calibration import Calibration, calibration_metrics, fit_calibration, fit_temperature
+from ftclf.calibration import SPREAD, USUAL, Calibration, calibration_metrics, fit_calibration, fit_temperature
 from ftclf.config import DecisionConfig
 from ftclf.confusion import confusion
 from ftclf.decisions import Decision, best_micro_thresholds, best_single_threshold, choose_decision, decide_all
@@ -309,10 +309,9 @@ def test_rules_give_what_a_stable_order_of_the_labels_gives(size: tuple[int, int
 
 
 def plain_loss(logits: Array, labels: Array, temperature: float) -> float:
-    logs, error = log_softmax(logits.astype(np.float64) / temperature, axis=1), 1 / (len(labels) + 2)
-    right = logs[np.arange(len(labels)), labels]
-    wrong = (logs.sum(axis=1) - right) / (logs.shape[1] - 1)
-    return -float(((1 - error) * right + error * wrong).mean())
+    logs = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    unusual = np.log(temperature / USUAL) ** 2 / (2 * SPREAD**2)
+    return -float(logs[np.arange(len(labels)), labels].mean()) + unusual / len(labels)
 
 
 @WILD

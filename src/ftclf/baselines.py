@@ -129,6 +129,7 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
         label_names=data.label_names,
         min_positives=wanted.min_positives,
         prior=prepared.prior,
+        usual=1.0,  # linear models on few rows claim no more than they know
     )
     scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
     decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()

@@ -31,6 +31,9 @@ SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "pl
 STEEPEST = 1e9  # of slopes and offsets; a fit on a million rows that are perfectly apart stays below 1e6
 BINS = 15
 ENOUGH_ROWS, FOLDS = 2000, 10  # rows that a scaling is fitted on unasked; parts of fewer that it is tried on
+# Of the temperature that a network needs which saw few rows many times, and of its logarithm: chosen on validation of
+# 100 to 500 rows of GoEmotions, BBC News and the DBpedia sample.
+USUAL, SPREAD = 4.0, 0.5
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures
 MOST_STEPS, NEAR = 100, 1e-9  # of the search for it, and the share by which the last step moves it at most
 MOST_DRAWN = 2**20  # claims: the error by chance of more is computed, not drawn
@@ -156,24 +159,26 @@ def fit_calibration(
     label_names: list[str],
     min_positives: int,
     prior: NDArray[np.float64] | None = None,
+    usual: float = USUAL,
 ) -> Calibration:
     """Fit a scaling on these rows (validation).
 
     `labels` are ids (rows,) or truth values (rows, labels). `prior` are the log shares of the labels in train, where
-    each row has one. `auto` is temperature or platt, or none where few rows show
-    by cross-validation that it would not help. A label with fewer than `min_positives` rows with or without it is
-    scaled as all labels together: its own scaling would be noise.
+    each row has one, `usual` is the temperature that few rows are mixed with. `auto` is temperature or platt, or none
+    where few rows show by cross-validation that it would not help. A label with fewer than `min_positives` rows with or
+    without it is scaled as all labels together: its own scaling would be noise.
     """
     if method == "auto" and len(labels) < ENOUGH_ROWS:
-        usual = "temperature" if labels.ndim == 1 else "platt"
-        fit = partial(fit_calibration, method=usual, label_names=label_names, min_positives=min_positives, prior=prior)
+        wanted = "temperature" if labels.ndim == 1 else "platt"
+        fit = partial(fit_calibration, method=wanted, label_names=label_names, min_positives=min_positives, prior=prior)
+        fit = partial(fit, usual=usual)
         if not _helps(fit, logits, labels):
             return Calibration()
     if method == "none":
         return Calibration()
     if labels.ndim == 1:
         shares = [] if prior is None else prior.tolist()
-        return Calibration("temperature", temperature=fit_temperature(logits, labels, prior), prior=shares)
+        return Calibration("temperature", temperature=fit_temperature(logits, labels, prior, usual), prior=shares)
     targets = LabelSets.of(labels)
     few = np.minimum(targets.per_label, len(targets) - targets.per_label) < min_positives
     guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
@@ -216,21 +221,23 @@ def fit_scaling_of_all(logits: Logits, labels: NDArray[Any], prior: NDArray[np.f
     return Calibration("platt", slopes=[slope] * names, offsets=[offset] * names)
 
 
-def fit_temperature(logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64] | None = None) -> float:
-    """Return the temperature with the least log loss, between 0.05 and 20.
+def fit_temperature(
+    logits: Logits, labels: NDArray[np.int64], prior: NDArray[np.float64] | None = None, usual: float = USUAL
+) -> float:
+    """Return the temperature that is most probable after these rows, between 0.05 and 20.
 
-    Targets are smoothed by one wrong answer in n + 2, as Platt (1999) does: where every row is right, the log loss
-    itself would fall without end as the temperature does.
+    Before them its logarithm is normally distributed around that of a usual one: ten rows that happen to be all right
+    would ask for a temperature of 0, and ten that happen to be wrong for one that makes all rows alike.
     """
-    error, rows = 1 / (len(labels) + 2), np.arange(len(labels))
-    prior, labels_there = np.zeros(logits.shape[1]) if prior is None else prior, logits.shape[1]
-    right = logits[rows, labels].astype(np.float64) - prior[labels]
-    others = logits.sum(axis=1, dtype=np.float64) - prior.sum() - right
-    wanted = (1 - error) * right + error * others / (labels_there - 1)
+    rows, weight = np.arange(len(labels)), 1 / (SPREAD**2 * len(labels))
+    prior = np.zeros(logits.shape[1]) if prior is None else prior
+    wanted = logits[rows, labels].astype(np.float64) - prior[labels]
     low, high, sharpness = 1 / HOTTEST, 1 / COLDEST, 1.0  # of the inverse of the temperature the loss is convex
     for _ in range(MOST_STEPS):
         expected, spread = _moments(logits, sharpness, prior)
-        slope, curve = float((expected - wanted).mean()), float(spread.mean())
+        off = np.log(sharpness * usual)
+        slope = float((expected - wanted).mean() + weight * off / sharpness)
+        curve = float(spread.mean() + weight * (1 - off) / sharpness**2)
         low, high = (low, sharpness) if slope > 0 else (sharpness, high)
         step = sharpness - slope / curve if curve > 0 else sharpness
         if not low < step < high:  # a bound that was not tried yet, or the middle
