@@ -37,7 +37,7 @@ def cut_missing(splits: dict[str, Split], config: DatasetConfig, notes: list[str
 
 
 def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
-    """Cut `share` of the rows off: rows of one text stay together, each class keeps its share.
+    """Cut `share` of the rows off: rows of one text stay together, each class keeps its share as far as it can.
 
     A class of a single text, and a text of very many rows, stay whole in the first part. Returns (rest, cut), rows in
     their order.
@@ -133,12 +133,19 @@ def _rarest(labels: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _draw_groups(label_of_group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Return the places of the groups that are cut off, one at least.
+
+    Each class gives its share, rounded up or down by chance, but a class of one group nothing. Rounding up alone would
+    fill what is cut with rare classes: scores on it would not be those of the data.
+    """
     random = np.random.default_rng(seed)
-    taken: list[NDArray[np.int64]] = []
-    order = np.argsort(label_of_group, kind="stable")
-    starts = np.flatnonzero(np.diff(label_of_group[order])) + 1
-    for together in np.split(order, starts):
-        groups = random.permutation(together)
-        count = max(1, round(share * len(groups))) if len(groups) > 1 else 0
-        taken.append(groups[:count])
-    return np.concatenate(taken)
+    order = random.permutation(len(label_of_group))
+    order = order[np.argsort(label_of_group[order], kind="stable")]
+    _, place, count = np.unique(label_of_group[order], return_inverse=True, return_counts=True)
+    order = order[count[place] > 1]
+    if not len(order):
+        return order
+    every = max(share, 1 / len(order))
+    ticks = np.floor(np.arange(len(order) + 1) * every + random.random())  # systematic sampling
+    taken: NDArray[np.int64] = order[np.diff(ticks) > 0]
+    return taken
