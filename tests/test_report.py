@@ -353,7 +353,7 @@ def test_a_run_on_a_users_file_is_titled_by_it(
 ) -> None:
     run = train_tiny("training.max_steps=1", "training.threads=1", "baselines=[]")
     said = capsys.readouterr().out
-    assert "\nreviews: 174 train, 18 validation, 48 test rows, 3 labels\n" in f"\n{said}"
+    assert "\nreviews: 173 train, 19 validation, 48 test rows, 3 labels\n" in f"\n{said}"
     assert " on cpu, 1 thread, " in said
     assert Page(run.report.read_text(encoding="utf-8")).texts["h1"][0].startswith("reviews · ")
     assert " on reviews, lora\n" in (run.checkpoint / "README.md").read_text(encoding="utf-8")

@@ -303,7 +303,7 @@ def test_jobs_run_side_by_side_in_processes(sweep_words: list[str], tmp_path: Pa
 def test_compare_shows_what_differs_best_first(
     train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_tiny("training.max_steps=1", folder="runs/weak")
+    train_tiny("training.epochs=0.2", folder="runs/weak")
     train_tiny("training.epochs=6", "method=full", folder="runs/strong")
     capsys.readouterr()
     table, plot = tmp_path / "table.csv", tmp_path / "steps.png"
@@ -314,7 +314,7 @@ def test_compare_shows_what_differs_best_first(
         rows = list(csv.DictReader(file))
     assert [row["run"] for row in rows] == ["strong", "weak"]
     assert float(rows[0]["validation accuracy"]) > float(rows[1]["validation accuracy"])
-    assert {"training.epochs", "training.max_steps"} <= set(rows[0])
+    assert "training.epochs" in rows[0]
     assert run([*words, "--plot", "training.epochs", "--output", str(plot)]) == 0
     assert plot.is_file()
     assert run([*words, "--plot", "training.epoch", "--output", str(plot)]) == 2

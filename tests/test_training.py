@@ -351,7 +351,7 @@ def test_a_batch_that_is_larger_than_all_rows_is_told(
 ) -> None:
     for size, said in ((512, True), (16, False)):
         train_tiny("method=head", "baselines=[]", f"training.batch_size={size}", folder=str(size))
-        assert ("training.batch_size is larger than the 174 rows" in capsys.readouterr().err) == said
+        assert ("training.batch_size is larger than the 173 rows" in capsys.readouterr().err) == said
 
 
 @pytest.mark.parametrize("rows", [33, 100, 130])

@@ -17,7 +17,7 @@ from faults.world import Check, Outcome, World, outcome
 
 NAME = "damages to the cache: rows, labels, tokens, baselines; files missing, empty, cut, one bit"
 GOAL = "the entry is named and made anew, and the run ends with the bits of one that found it whole"
-SHORT, LONG = 12, 120
+SHORT, LONG = 8, 120
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:

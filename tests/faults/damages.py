@@ -12,7 +12,7 @@ from faults.world import Check, World, checkpoint_steps, outcome
 
 NAME = "damages to a checkpoint: files missing, empty, cut, one bit, from another step"
 GOAL = "resume falls back with a warning to the same bits; eval and predict: exit 3 and one line"
-SHORT, LONG = 30, 200
+SHORT, LONG = 16, 200
 WAYS = ("missing", "empty", "cut", "one bit", "of another step")
 
 

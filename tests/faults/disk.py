@@ -15,7 +15,7 @@ from faults.world import Check, World, checkpoint_steps, outcome
 
 NAME = "full disk at many sizes, full cache, read-only folder, folder removed while running"
 GOAL = "exit 5 and one line; what stood before stays; the same command goes on to the same bits when it is mended"
-SHORT, LONG = 12, 40
+SHORT, LONG = 8, 40
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:

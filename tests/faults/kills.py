@@ -11,7 +11,7 @@ from faults.world import VARIANTS, Check, World, checkpoint_steps, last_step, ou
 
 NAME = "SIGKILL at random times, up to three a run, then the same command again"
 GOAL = "all finish with the weights, metrics and history of the undisturbed run; no checkpoint is lost"
-SHORT, LONG = 20, 200
+SHORT, LONG = 12, 200
 
 
 def checks(world: World, seed: int, *, long: bool) -> Iterator[tuple[int, Check]]:

@@ -43,7 +43,7 @@ def _stop(world: World, seed: int, task: str, which: signal.Signals) -> str:
         if code not in (0, CODES[which]) or waited > LIMIT:
             return f"{which.name} ended with {code} after {waited:.2f} s: {trial.said()}"
     finished = (folder / "metrics.json").exists()
-    return "" if finished == (code == 0) else f"ended with {code}, finished: {finished}"
+    return "ended with 0, unfinished" if code == 0 and not finished else ""  # it may come when all is written
 
 
 @functools.cache

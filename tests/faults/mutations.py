@@ -21,7 +21,7 @@ from ftclf.errors import DataError
 
 NAME = "mutated files: bytes flipped, cut, spliced, repeated, put in"
 GOAL = "the rows that an independent reader sees, or one line and exit 2; no traceback, none over 10 s"
-SHORT, LONG = 200, 2000
+SHORT, LONG = 120, 2000
 LIMIT = 10.0  # seconds of this thread: the machine may be busy with others
 CONFIG = DatasetConfig(name="files")
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet")

@@ -252,7 +252,7 @@ dataset.task=multi_label decision.calibration=isotonic
 """
 MAY_DIVERGE = "learning_rate=10|head_rate=1000|weight_decay=10|neftune|alpha=10000|adam_beta"
 GROUP = 12  # command lines in one process
-FEW = 24  # of them in the short form
+FEW = 12  # of them in the short form
 SHORT = (
     "method=full",
     "training.max_steps=3",

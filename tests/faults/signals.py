@@ -13,7 +13,7 @@ from faults.world import VARIANTS, Check, World, checkpoint_steps, last_step, ou
 
 NAME = "SIGTERM, SIGINT, SIGHUP and SIGUSR1 over import, load, tokenise, train, evaluate, save, report"
 GOAL = "exit 143, 130, 143 or 143 and one line, nothing unfinished is marked finished, and the same bits after a resume"
-SHORT, LONG = 25, 200
+SHORT, LONG = 15, 200
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143, signal.SIGUSR1: 143}
 FRESH = 7  # every seventh in an interpreter of its own, while it imports
 
