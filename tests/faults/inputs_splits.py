@@ -63,9 +63,11 @@ SPLITS = [
     refused(
         "a class that leaves with its texts",
         "d.csv",
-        HEAD + "a,x\ne,x\nc,y\nf,y\n" + 2 * "a,z\nc,z\n",  # all of z are cut off, under x and y
+        HEAD + "a,x\ne,x\nc,y\nf,y\n" + 2 * "a,z\nc,z\n",  # all of z may be cut off, under x and y
         "no row of z in train",
         validation="v.csv",
+        test_size=0.5,
+        split_seed=7,
         **{"v.csv": HEAD + "g,x\n"},
     ),
     refused("two rows", "d.csv", HEAD + "a,x\nb,y\n", "gives test no rows to hold every class"),
