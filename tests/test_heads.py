@@ -11,9 +11,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from conftest import TOPICS, make_rows, tiny_words, write_csv
+from ftclf.calibration import label_prior
 from ftclf.cli import run
 from ftclf.config import LoraConfig, ModelConfig
-from ftclf.losses import log_odds, start_at
+from ftclf.losses import start_at
 from ftclf.method import apply_method
 from ftclf.model import build_classifier
 from ftclf.runs import Run, read_json
@@ -123,5 +124,5 @@ def test_several_labels_start_at_their_log_odds_where_the_output_is_new_alone(ex
         found = build_classifier(expert, names, ModelConfig(name="m"))
         network: Any = found.network
         before = network.classifier.bias.tolist()
-        start_at(found, log_odds(targets))
+        start_at(found, label_prior(targets.sum(axis=0), len(targets), "multi_label"))
         assert (network.classifier.bias.tolist() != before) == starts

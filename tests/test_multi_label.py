@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from conftest import TOPICS, make_rows, tiny_words
+from ftclf.calibration import label_prior
 from ftclf.cli import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import load_data
 from ftclf.durable import seal
 from ftclf.errors import DataError
-from ftclf.losses import BinaryCrossEntropy, log_odds, start_at
+from ftclf.losses import BinaryCrossEntropy, start_at
 from ftclf.runs import Run, read_json
 
 NAMES = list(TOPICS)
@@ -125,7 +126,7 @@ def test_the_output_starts_at_the_labels_log_odds(tiny_models: dict[str, Path]) 
     for model in ("bert", "roberta"):
         classifier = build_classifier(tiny_models[model], ["a", "b"], ModelConfig(name=model))
         network: Any = classifier.network
-        start_at(classifier, log_odds(targets))
+        start_at(classifier, label_prior(targets.sum(axis=0), len(targets), "multi_label"))
         output = network.classifier if model == "bert" else network.classifier.out_proj
         assert output.bias.tolist() == pytest.approx([np.log(3.5 / 1.5), np.log(1.5 / 3.5)])
         assert isinstance(output, torch.nn.Linear)

@@ -727,6 +727,13 @@ def test_a_finished_run_goes_on_with_more_epochs_in_a_folder_of_its_own(
         earlier = read_json(first.manifest)
         assert manifest["started_from"] == {"run": earlier["id"], "epochs": 1, "steps": earlier["steps"]}
         assert manifest["steps"] == 2 * earlier["steps"]
+        # What the first run was allowed to replace is no permission for this one.
+        config = read_json(first.config)
+        write_text(first.config, json.dumps({**config, "overwrite": True}))
+        kept = weights(second)
+        assert run(["train", f"resume={first.folder}", "training.epochs=4", f"run_dir={second.folder}"]) == 2
+        assert "holds a finished run with other settings" in capsys.readouterr().err
+        assert weights(second) == kept
         # Once more, beside it, and from there it is counted on.
         assert run(["train", f"resume={second.folder}", "training.epochs=4"]) == 0
         (third,) = tmp_path.glob("20*")

@@ -79,16 +79,11 @@ def verdict(metrics: dict[str, Any], task: str) -> str:
     """Return `beats TF-IDF by 4.1 points [2.9, 5.3]`, of the baseline that does best; '' without any."""
     if not metrics.get("baselines"):
         return ""
-    name, difference = _strongest(metrics, task)
+    name, difference = strongest(metrics, task)
     return against(difference, HEADLINES[task][0], baseline_name(name))
 
 
-def beaten(metrics: dict[str, Any], task: str) -> bool:
-    """Return whether a baseline is better than the model, beyond chance."""
-    return _strongest(metrics, task)[1][2] < 0
-
-
-def _strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
+def strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
     """Return the baseline that does best, and by how much the model is better, with the interval."""
     found, score = metrics["baselines"], HEADLINES[task][0]
     name = min(found, key=lambda name: found[name]["difference"][score][0])

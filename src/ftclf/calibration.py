@@ -146,9 +146,14 @@ def _by_steps(steps: list[list[list[float]]], logits: Logits, labels: slice) -> 
     return np.stack(columns, axis=1)
 
 
-def log_shares(rows_per_label: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the log of each label's share of the rows, as if each had half a row more: never of nothing."""
-    return np.log((rows_per_label + 0.5) / (rows_per_label.sum() + 0.5 * len(rows_per_label)))  # type: ignore[no-any-return]
+def label_prior(rows_per_label: NDArray[np.int64], rows: int, task: str) -> NDArray[np.float64]:
+    """Return what train says of each label alone: the log of its share, or its log odds where rows have several labels.
+
+    As if each label had half a row more, and with several half a row without it: never the log of nothing.
+    """
+    with_label = rows_per_label + 0.5
+    without = rows - rows_per_label + 0.5 if task == "multi_label" else rows + 0.5 * len(rows_per_label)
+    return np.log(with_label / without)
 
 
 def fit_calibration(
@@ -170,8 +175,13 @@ def fit_calibration(
     """
     if method == "auto" and len(labels) < ENOUGH_ROWS:
         wanted = "temperature" if labels.ndim == 1 else "platt"
-        fit = partial(fit_calibration, method=wanted, label_names=label_names, min_positives=min_positives, prior=prior)
-        fit = partial(fit, usual=usual)
+        settings: dict[str, Any] = {
+            "label_names": label_names,
+            "min_positives": min_positives,
+            "prior": prior,
+            "usual": usual,
+        }
+        fit = partial(fit_calibration, method=wanted, **settings)
         if not _helps(fit, logits, labels):
             return Calibration()
     if method == "none":

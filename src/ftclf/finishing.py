@@ -118,7 +118,7 @@ def write_card(
 
 def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Write the manifest and, last, the metrics; print the score."""
-    from ftclf.baselines import beaten, verdict
+    from ftclf.baselines import strongest, verdict
     from ftclf.evaluation import headline
 
     config, run, data = prepared.config, prepared.run, prepared.data
@@ -130,16 +130,14 @@ def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]
     _clear_up(config, run)
     say(f"test {headline(metrics['test'], data.task)}")
     if metrics["baselines"]:
-        found = verdict(metrics, data.task)
-        if beaten(metrics, data.task):
-            warn(f"{found}; {_what_may_help(prepared, manifest)}")
-        else:
-            say(found)
+        _, (_, low, high) = strongest(metrics, data.task)
+        may_help = "" if low > 0 else f"; {_what_may_help(prepared, manifest)}"
+        (warn if high < 0 else say)(verdict(metrics, data.task) + may_help)
     say(f"run folder: {run.folder}")
 
 
 def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
-    """Return what to try first where a baseline is better."""
+    """Return what to try first where a baseline is better, or not told apart."""
     from ftclf.model import longest_text, outline
 
     config, rows = prepared.config, manifest["rows"]["train"]

@@ -64,14 +64,8 @@ def _known(labels: Tensor) -> Tensor:
     return labels != IGNORED
 
 
-def log_odds(targets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the log odds of each label on these rows, as if it were on half a row more, and half a row without it."""
-    share = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
-    return np.log(share / (1 - share))  # type: ignore[no-any-return]
-
-
 def start_at(classifier: Classifier, bias: NDArray[np.float64]) -> None:
-    """Set an output's bias that starts at random to what train says of each label alone: log odds, or log shares.
+    """Set an output's bias that starts at random to what train says of each label alone, see `label_prior`.
 
     Rare labels otherwise spend most of an epoch on learning that they are rare. (Lin et al. 2017, section 4.1)
     """

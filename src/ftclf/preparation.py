@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.calibration import log_shares
+from ftclf.calibration import label_prior
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.console import say, warn
 from ftclf.data import Data
@@ -53,8 +53,9 @@ class Prepared:
 
     @property
     def prior(self) -> NDArray[np.float64]:
-        """Log of each label's share of the training rows."""
-        return log_shares(self.data.splits["train"].rows_per_label(len(self.data.label_names)))
+        """What train says of each label alone, shape (labels,), see `label_prior`."""
+        train = self.data.splits["train"]
+        return label_prior(train.rows_per_label(len(self.data.label_names)), len(train), self.data.task)
 
 
 def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
@@ -131,9 +132,8 @@ def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> Trainin
 
 def with_intervals(training: TrainingConfig, rows: int) -> TrainingConfig:
     """Return the settings with how often is evaluated and logged, where that is not given."""
-    each = math.ceil(rows / (training.batch_size * training.accumulation))
-    steps = training.max_steps or math.ceil(each * (training.epochs or 1))
-    if training.eval_steps is None and steps > EVALUATIONS * each:
+    steps = training.steps(rows)
+    if training.eval_steps is None and steps > EVALUATIONS * training.steps_per_epoch(rows):
         training = replace(training, eval_steps=math.ceil(steps / EVALUATIONS))
     return replace(training, log_steps=training.log_steps or min(LOG_EVERY, max(1, steps // LOGS)))
 
@@ -156,7 +156,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
 
     from ftclf.dropout import use_byte_dropout
     from ftclf.heap import set_aside
-    from ftclf.losses import log_odds, start_at
+    from ftclf.losses import start_at
     from ftclf.method import apply_method, count_parameters, faster_parameters
     from ftclf.model import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.trainer import ClassifierTrainer, TokenRows
@@ -171,7 +171,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        start_at(classifier, log_odds(data.splits["train"].labels) if data.task == "multi_label" else prepared.prior)
+        start_at(classifier, prepared.prior)
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import uuid
@@ -97,8 +96,7 @@ def trained_before(run: Run) -> dict[str, Any]:
     manifest, training = read_json(run.manifest), stored_config(run).training
     before = started_from(manifest) or {"epochs": 0.0, "steps": 0}
     try:
-        each = math.ceil(manifest["rows"]["train"] / (training.batch_size * training.accumulation))
-        epochs = manifest["steps"] / each
+        epochs = manifest["steps"] / training.steps_per_epoch(manifest["rows"]["train"])
         if training.max_steps is None and training.epochs is not None:
             epochs = min(epochs, training.epochs)  # the last step may hold fewer rows
         epochs = round(before["epochs"] + epochs, 6)

@@ -210,9 +210,8 @@ class ClassifierTrainer(RecordingTrainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Keep the latest weights unless their log loss is worse than the lowest by its standard error.
 
-        Scores of a few rows of validation are mostly chance, and the highest of many is the luckiest. What is certain
-        is that the learning rate falls to 0, and that late weights are better on average. After a third of the steps in
-        which none are kept, training ends.
+        Scores of a few rows of validation are mostly chance, and the best of many is the luckiest; late weights, at low
+        learning rates, are better on average. After a third of the steps in which none are kept, training ends.
         """
         if self.config.metric:
             return super()._determine_best_metric(metrics, trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,14 @@ class TrainingConfig:
     )
     trackers: list[str] = setting([], "tensorboard, mlflow, wandb, trackio", choices=TRACKERS)
     extra: dict[str, Any] = setting({}, "any other field of transformers.TrainingArguments")
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Return how many optimizer steps so many training rows are."""
+        return math.ceil(rows / (self.batch_size * self.accumulation))
+
+    def steps(self, rows: int) -> int:
+        """Return how many optimizer steps are made; with neither steps nor epochs given those of one epoch."""
+        return self.max_steps or math.ceil(self.steps_per_epoch(rows) * (self.epochs or 1))
 
 
 CALIBRATIONS = ("auto", "none", "temperature", "platt", "isotonic")

@@ -243,9 +243,8 @@ _failures: list[Exception] = []
 def _run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = None) -> Iterator[Path]:
     """Give the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>.
 
-    Or it is a new one beside another run.
-
-    Folders that are made for it and stay empty, since nothing began, are taken back; those that were there are not.
+    The new one of a run that trains another further stands `beside` that. Folders that are made for it and stay empty,
+    since nothing began, are taken back; those that were there are not.
     """
     if config.run_dir:
         folder = Path(config.run_dir).expanduser().absolute()
@@ -308,9 +307,11 @@ def _go_further(config: TrainConfig, before: Path, words: list[str], command: st
     """Train the weights of a finished run further, in a folder beside it or in another that is given."""
     from ftclf.training import train
 
-    check(config)
-    if not any(word.lstrip("+").startswith("run_dir=") for word in words):
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    if "run_dir" not in given:
         config.run_dir = None
+    config.overwrite = config.overwrite and "overwrite" in given  # the first run may have been told to replace another
+    check(config)
     with _run_folder(config, sweep=False, beside=before) as folder:
         _tell(notes)
         train(config, folder, command)
