@@ -19,7 +19,7 @@ ensure_venv() {
   fi
   with_news "installing" "${install[@]}" --constraint constraints.txt --editable ".[$extras]"
   without_their_tests .venv/lib/python*/site-packages
-  with_news "importing for the first time" .venv/bin/python -c "import ftclf.edge.preloaded"
+  with_news "importing for the first time" .venv/bin/python -c "import ftclf.cli.sweep_server"
   touch ".venv/.ftclf-$1-$sum"
   echo "installed: $(megabytes) MB in .venv"
 }

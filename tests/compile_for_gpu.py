@@ -19,11 +19,11 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from ftclf.gpu.blocks import PackedEncoder
-from ftclf.gpu.packed import RATES, SEEDS, first_position, joined, pack
-from ftclf.gpu.updates import KernelUpdate
-from ftclf.gpu.weights import LowPrecisionWeights
-from ftclf.losses import IGNORED
+from ftclf.fast.gpu.blocks import PackedEncoder
+from ftclf.fast.gpu.packed import RATES, SEEDS, first_position, joined, pack
+from ftclf.fast.gpu.updates import KernelUpdate
+from ftclf.fast.gpu.weights import LowPrecisionWeights
+from ftclf.train.losses import IGNORED
 from test_gpu_blocks import classifier, made_tokens
 
 launched: Counter[str] = Counter()

@@ -18,8 +18,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels for a GPU run in Python
 
-from ftclf.cli import run
-from ftclf.runs import Run
+from ftclf.cli.main import run
+from ftclf.storage.run_folder import Run
 
 TOPICS = {
     "food": ["soup", "bread", "cheese", "tasty", "kitchen", "salt", "oven", "dinner", "pepper", "apple"],

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, BertModel, DistilBertConfig, DistilBertModel
 
 from ftclf.config import ModelConfig, PinConfig
-from ftclf.weights import find_weights
+from ftclf.model.base_weights import find_weights
 
 NAMES = {
     "attention.self.query": "attention.q_lin",

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from conftest import tiny_words
-from ftclf.checkpoint import load_checkpoint
-from ftclf.cli import run
-from ftclf.compute import Compute
+from ftclf.checkpoint.format import load_checkpoint
+from ftclf.cli.main import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig, ModelConfig
-from ftclf.method import apply_method, target_modules
-from ftclf.model import build_classifier, load_tokenizer, longest_text, outline, settle_padding
-from ftclf.probe import able_compute, left_as_it_was, make_probe
-from ftclf.runs import Run, read_json
+from ftclf.model.compute import Compute
+from ftclf.model.method import apply_method, target_modules
+from ftclf.model.network import build_classifier, load_tokenizer, longest_text, outline, settle_padding
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.train.probe import able_compute, left_as_it_was, make_probe
 from many_models import MANY, make_many
 
 LABELS = ["food", "space", "sport"]
@@ -185,7 +185,7 @@ def test_where_auto_chose_bf16_a_network_that_knows_float32_alone_trains_in_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("ftclf.compute.bf16_is_fast", lambda device: True)
+    monkeypatch.setattr("ftclf.model.compute.bf16_is_fast", lambda device: True)
     assert run(words(many["deberta"], reviews, tmp_path / "run", "method=head", "training.precision=auto")) == 0
     assert "warning: training.precision: fp32, since deberta (deberta) cannot be" in capsys.readouterr().err
     assert read_json(Run(tmp_path / "run").config)["training"]["precision"] == "fp32"
@@ -226,7 +226,7 @@ def test_the_linear_layers_of_gpt2_get_adapters_that_merge_into_the_same_logits(
 def test_an_embedding_that_a_decoder_shares_is_not_stepped_by_rows(many: dict[str, Path]) -> None:
     import torch
 
-    from ftclf.embedding_rows import train_by_rows
+    from ftclf.fast.cpu.embedding_rows import train_by_rows
 
     network = classifier(many["bart"]).network
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)

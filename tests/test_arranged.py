@@ -18,13 +18,13 @@ import pytest
 from transformers import Trainer
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf.cli import run
-from ftclf.edge.jobs import Lane, _train
-from ftclf.fused.shared import SharedBlocks
-from ftclf.runs import Run, read_json
-from ftclf.stopping import asked
-from ftclf.together import train_side_by_side
-from ftclf.trainer import ProgressCallback
+from ftclf.cli.main import run
+from ftclf.cli.sweep_jobs import Lane, _train
+from ftclf.fast.cpu.shared import SharedBlocks
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.signals import asked
+from ftclf.train.together import train_side_by_side
+from ftclf.train.trainer import ProgressCallback
 
 Words = Callable[..., list[str]]
 
@@ -149,7 +149,7 @@ def test_hidden_labels_of_a_data_set_of_the_hub_are_one_line(
 def test_layers_that_are_not_known_by_name_are_one_line(
     words: Words, ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules["ftclf.method"].LAYERS, "bert")
+    monkeypatch.delitem(sys.modules["ftclf.model.method"].LAYERS, "bert")
     ends(words("method.targets=attention"), 2, "method.targets: 'attention' is not known for bert; use all_linear or")
 
 
@@ -208,7 +208,7 @@ def test_a_signal_that_a_library_swallows_is_what_a_run_ends_with_though_its_pag
             os.kill(os.getpid(), signal.SIGTERM)
         raise KeyError("what is missing since the signal came")
 
-    monkeypatch.setattr("ftclf.report.render", render)
+    monkeypatch.setattr("ftclf.report.page.render", render)
     ends(words(), 143, "stopped by SIGTERM")
 
 
@@ -222,7 +222,7 @@ def together(words: Words, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def here(*lanes: Lane) -> None:
         train_side_by_side({number: partial(_train, job) for lane in lanes for number, job in lane.jobs.items()})
 
-    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
+    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
     return [*words("training.together=true", "training.seed=0,1", "training.max_steps=4"), "-m"]
 
 

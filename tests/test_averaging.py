@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import TrainTiny
-from ftclf.averaging import DENSE, EVERY, AverageWeights
-from ftclf.runs import read_json
+from ftclf.storage.run_folder import read_json
+from ftclf.train.averaging import DENSE, EVERY, AverageWeights
 
 
 def test_the_mean_follows_the_weights_and_leaves_them_alone() -> None:

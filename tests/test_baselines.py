@@ -9,9 +9,9 @@ import pytest
 from scipy.sparse import issparse
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf import baselines
-from ftclf.cli import run
-from ftclf.runs import Run, read_json
+from ftclf.cli.main import run
+from ftclf.score import baselines
+from ftclf.storage.run_folder import Run, read_json
 
 
 def test_every_run_stands_beside_its_baselines(trained: Run) -> None:

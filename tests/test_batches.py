@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftclf.batches import TrainBatches, eval_batches
+from ftclf.model.batches import TrainBatches, eval_batches
 
 KINDS = ("by_tokens", "by_length", "random")
 LENGTHS = st.lists(st.integers(1, 128), min_size=1, max_size=300).map(np.array)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ftclf.averaging import AverageWeights
-from ftclf.block_weights import BlockWeights, train_blocks_apart
-from ftclf.fused import fuse, passes
+from ftclf.fast.cpu import fuse, passes
+from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
+from ftclf.train.averaging import AverageWeights
 from test_fused import batch, classifier
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])

@@ -14,12 +14,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf import baselines, compute
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data import load_data
-from ftclf.runs import Run, read_json
-from ftclf.tokens import cached_tokens, tokenise
+from ftclf.model import compute
+from ftclf.model.tokens import cached_tokens, tokenise
+from ftclf.score import baselines
+from ftclf.storage.run_folder import Run, read_json
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss
 
 from conftest import tiny_words
-from ftclf.calibration import (
+from ftclf.cli.main import run
+from ftclf.score.calibration import (
     BINS,
     brier_score,
     calibration_metrics,
@@ -23,9 +24,8 @@ from ftclf.calibration import (
     fit_temperature,
     reliability_bins,
 )
-from ftclf.cli import run
-from ftclf.metrics import one_hot, sigmoid, softmax
-from ftclf.runs import Run, read_json
+from ftclf.score.metrics import one_hot, sigmoid, softmax
+from ftclf.storage.run_folder import Run, read_json
 
 NAMES = ["a", "b", "c"]
 

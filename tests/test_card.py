@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf.card import _cell
-from ftclf.cli import run
-from ftclf.runs import Run, read_json
+from ftclf.cli.main import run
+from ftclf.report.card import _cell
+from ftclf.storage.run_folder import Run, read_json
 
 
 def test_the_card_has_the_scores_and_two_examples_a_label(trained: Run) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from conftest import TrainTiny, tiny_words
-from ftclf.calibration import Calibration
-from ftclf.checkpoint import load_checkpoint, prove_reload, read_info
-from ftclf.cli import run
-from ftclf.durable import FILES, seal
-from ftclf.errors import CheckpointError
-from ftclf.runs import Run, read_json
+from ftclf.checkpoint.format import load_checkpoint, prove_reload, read_info
+from ftclf.cli.main import run
+from ftclf.score.calibration import Calibration
+from ftclf.storage.durable import FILES, seal
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.errors import CheckpointError
 
 METHODS = [
     ("full",),
@@ -61,9 +61,9 @@ def test_a_missing_weight_is_found_before_the_run_is_called_finished(
     train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Break the saving: the proof must see it. Here the pooler, which starts at random, is left out of the adapter."""
-    import ftclf.method
+    import ftclf.model.method
 
-    monkeypatch.setattr(ftclf.method, "head_modules", lambda classifier: ["classifier"])
+    monkeypatch.setattr(ftclf.model.method, "head_modules", lambda classifier: ["classifier"])
     with pytest.raises(AssertionError):
         train_tiny("method=lora", model="bert_no_pooler")
 

@@ -16,10 +16,10 @@ from hydra.core.config_store import ConfigStore
 
 from conftest import tiny_words, write_csv
 from ftclf import __version__
-from ftclf.cli import COMMANDS, run
-from ftclf.edge.explain import setting_names
-from ftclf.listing import GROUPS
-from ftclf.runs import Run
+from ftclf.cli.hydra_errors import setting_names
+from ftclf.cli.ls import GROUPS
+from ftclf.cli.main import COMMANDS, run
+from ftclf.storage.run_folder import Run
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -121,7 +121,7 @@ def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
 def test_a_run_that_never_began_takes_back_the_folders_that_it_made_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ftclf.training
+    import ftclf.train.run
 
     monkeypatch.chdir(tmp_path)
     words = ["train", "dataset=files", "dataset.train=nope.csv"]
@@ -129,7 +129,7 @@ def test_a_run_that_never_began_takes_back_the_folders_that_it_made_and_no_other
     for more in (["run_dir=there/run"], ["run_dir=new/run"], ["runs_dir=there"], ["runs_dir=new"]):
         assert run([*words, *more]) == 2
         assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["there"]
-    monkeypatch.setattr(ftclf.training, "load_data", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(ftclf.train.run, "load_data", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert run(["train", "runs_dir=new"]) == 143
     assert not Path("new").exists()
 
@@ -437,7 +437,7 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
 def test_a_process_that_leaves_waits_for_its_threads_and_calls_what_is_registered() -> None:
     probe = """
 import atexit, threading, time
-from ftclf.leaving import leave
+from ftclf.system.process_exit import leave
 atexit.register(print, "registered")
 threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
 leave(3)
@@ -485,7 +485,7 @@ sys.platform = {platform!r}
 try:
     main()
 finally:
-    print({{"fcntl", "resource", "ftclf.cli"}} & set(sys.modules))
+    print({{"fcntl", "resource", "ftclf.cli.main"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "set()\n")
@@ -497,7 +497,7 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
     code, _, err, seconds = fresh("--help")
     assert (code, err) == (0, "")
     assert seconds < 0.7
-    probe = "import sys; from ftclf.cli import run; run(['--help']); sys.exit('hydra' in sys.modules)"
+    probe = "import sys; from ftclf.cli.main import run; run(['--help']); sys.exit('hydra' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
 
 
@@ -507,7 +507,7 @@ def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
     assert code == 2
     assert err.count("\n") == 1
     assert seconds < 2
-    probe = "import sys; from ftclf.cli import run; run(['train', 'a.b=1']); sys.exit('torch' in sys.modules)"
+    probe = "import sys; from ftclf.cli.main import run; run(['train', 'a.b=1']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
 
 
@@ -515,11 +515,12 @@ def test_a_typo_is_answered_within_two_seconds_and_without_torch() -> None:
 def test_training_imports_nothing_for_data_frames_other_metrics_optimisers_or_gpus_that_are_not_there() -> None:
     probe = """
 import sys
-from ftclf.libraries import quiet_libraries
+from ftclf.system.imports import quiet_libraries
 quiet_libraries()
 import numpy as np
-import ftclf.trainer, peft
-ftclf.trainer.choosing_scores(np.eye(2, dtype=np.float32), ftclf.trainer.Split([], np.arange(2)), np.zeros(2))
+import ftclf.train.trainer, peft
+trainer = ftclf.train.trainer
+trainer.choosing_scores(np.eye(2, dtype=np.float32), trainer.Split([], np.arange(2)), np.zeros(2))
 print(*{"datasets", "pandas", "sklearn", "scipy", "triton"} & set(sys.modules))
 """
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -529,7 +530,7 @@ print(*{"datasets", "pandas", "sklearn", "scipy", "triton"} & set(sys.modules))
 
 @pytest.mark.slow
 def test_the_server_of_a_sweep_imports_nothing_for_data_frames_or_other_models() -> None:
-    probe = "import sys, ftclf.edge.preloaded; print(*{'datasets', 'pandas', 'sklearn'} & set(sys.modules))"
+    probe = "import sys, ftclf.cli.sweep_server; print(*{'datasets', 'pandas', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ftclf.cli import COMMANDS, run
-from ftclf.completion import OPTIONS, SCRIPTS, candidates
+from ftclf.cli.completion import OPTIONS, SCRIPTS, candidates
+from ftclf.cli.main import COMMANDS, run
 
 # What stands on the line, and what a tab makes of it in `typed_folder`.
 COMPLETED = [
@@ -136,7 +136,7 @@ def test_candidates_are_answered_without_hydra_or_torch_and_at_once() -> None:
     probe = """
 import sys, time
 start = time.perf_counter()
-from ftclf.cli import run
+from ftclf.cli.main import run
 run(["completion", "--candidates", "train", "dataset=db"])
 print(time.perf_counter() - start < 0.5, {"hydra", "omegaconf", "numpy", "torch"} & set(sys.modules))
 """

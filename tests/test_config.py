@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig, LoraConfig, ModelConfig, PinConfig, TrainConfig, TrainingConfig, check
-from ftclf.errors import ConfigError
+from ftclf.system.errors import ConfigError
 
 
 def valid(**training: object) -> TrainConfig:
@@ -121,8 +121,8 @@ def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
     ],
 )
 def test_a_setting_that_others_make_useless_is_told(words: list[str], said: str) -> None:
-    from ftclf.edge.compose import checked_jobs, given_settings, parse, register
-    from ftclf.edge.no_effect import ignored
+    from ftclf.cli.compose import checked_jobs, given_settings, parse, register
+    from ftclf.cli.no_effect import ignored
 
     register()
     args = parse(["dataset=files", "dataset.train=x.csv", *words])

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_rows, write_csv
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import Split, load_data, load_split
-from ftclf.data.rows import RawRows
+from ftclf.data.dataset import RawRows
 from ftclf.data.sources import from_hub_splits, read_source
 from ftclf.data.split import cut_split, group_by_text
-from ftclf.data.texts import write_texts
-from ftclf.errors import DataError
+from ftclf.data.text_store import write_texts
+from ftclf.system.errors import DataError
 
 FEW = list(enumerate(make_rows(60)))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from ftclf.config import DecisionConfig
-from ftclf.decisions import (
+from ftclf.score.decisions import (
     Decision,
     best_expected_threshold,
     best_micro_thresholds,

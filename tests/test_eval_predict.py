@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf.checkpoint import load_checkpoint
-from ftclf.cli import run
-from ftclf.compute import Compute
+from ftclf.checkpoint.format import load_checkpoint
+from ftclf.cli.main import run
 from ftclf.data import share_known, sketch
-from ftclf.runs import Run, read_json
-from ftclf.scoring import compute_logits, scoring_network
-from ftclf.tokens import tokenise
+from ftclf.model.compute import Compute
+from ftclf.model.tokens import tokenise
+from ftclf.score.logits import compute_logits, scoring_network
+from ftclf.storage.run_folder import Run, read_json
 
 
 def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_text_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tra
 
 
 def test_no_text_is_lost_between_chunks(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftclf.predict.CHUNK", 7)
+    monkeypatch.setattr("ftclf.checkpoint.predict.CHUNK", 7)
     texts = [text for text, _ in make_rows(30, seed=6)]
     source = write_csv(tmp_path / "in.csv", [(text, "?") for text in texts])
     for ending in ("jsonl", "parquet"):
@@ -204,7 +204,7 @@ def test_no_text_gives_a_table_without_rows(trained: Run, tmp_path: Path) -> Non
 def test_a_mistake_far_down_the_input_leaves_no_output(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ftclf.predict.CHUNK", 7)
+    monkeypatch.setattr("ftclf.checkpoint.predict.CHUNK", 7)
     source = tmp_path / "in.csv"
     source.write_text("text\n" + "some words\n" * 20 + '"half" a quote\n')
     out = tmp_path / "out.csv"

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
-from ftclf.fused import can_fuse, fuse, kernels, linear, passes
-from ftclf.fused.copies import can_pack
-from ftclf.fused.sections import RandomMasks, Section
+from ftclf.fast.cpu import can_fuse, fuse, kernels, linear, passes
+from ftclf.fast.cpu.copies import can_pack
+from ftclf.fast.cpu.sections import RandomMasks, Section
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
 BERT = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}

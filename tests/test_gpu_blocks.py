@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import MODELS
-from ftclf.gpu.packed import (
+from ftclf.fast.gpu.packed import (
     BOUNDS,
     LONGEST,
     RATES,
@@ -31,9 +31,9 @@ from ftclf.gpu.packed import (
     rounded_texts,
     rounded_tokens,
 )
-from ftclf.gpu.products import Product
-from ftclf.losses import IGNORED
-from ftclf.tokens import Tokens
+from ftclf.fast.gpu.products import Product
+from ftclf.model.tokens import Tokens
+from ftclf.train.losses import IGNORED
 
 pytest.importorskip("triton", reason="needs triton")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter
@@ -127,7 +127,7 @@ def test_packed_batches_have_few_sizes() -> None:
 
 @pytest.mark.parametrize(("lengths", "heads", "width"), [([3, 1, 16, 0, 7], 2, 16), ([20, 33, 64, 0], 3, 32)])
 def test_attention_is_that_of_torch_within_each_text(lengths: list[int], heads: int, width: int) -> None:
-    from ftclf.gpu.attention import attend
+    from ftclf.fast.gpu.attention import attend
 
     torch.manual_seed(0)
     bounds = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32, device=DEVICE)
@@ -143,7 +143,7 @@ def test_attention_is_that_of_torch_within_each_text(lengths: list[int], heads: 
 
 
 def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the_same_draw() -> None:
-    from ftclf.gpu.attention import attend
+    from ftclf.fast.gpu.attention import attend
 
     torch.manual_seed(0)
     bounds = torch.tensor([0, 9, 23], dtype=torch.int32, device=DEVICE)
@@ -155,7 +155,7 @@ def test_dropout_of_attention_keeps_expectations_and_its_gradient_is_that_of_the
 
 
 def test_what_a_training_drops_is_the_same_beside_others() -> None:
-    from ftclf.gpu.dropout import dropout
+    from ftclf.fast.gpu.dropout import dropout
 
     x = torch.ones(3, 10, 48, device=DEVICE)
     y = x.clone().requires_grad_()
@@ -190,7 +190,7 @@ def refuse_wrong_slope(compute: Any, x: Tensor, g: Tensor) -> None:
 
 
 def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
-    from ftclf.gpu.elementwise import add_norm
+    from ftclf.fast.gpu.elementwise import add_norm
 
     torch.manual_seed(0)
     h, x, bias, weight, shift = random(9, 24), random(9, 24), random(24), random(24), random(24)
@@ -209,7 +209,7 @@ def test_dropout_sum_and_norm_in_one_are_those_of_torch() -> None:
 
 @pytest.mark.parametrize("width", [24, 768])
 def test_bias_and_gelu_in_one_are_those_of_torch(width: int) -> None:
-    from ftclf.gpu.elementwise import gelu
+    from ftclf.fast.gpu.elementwise import gelu
 
     torch.manual_seed(0)
     h, bias, g = random(9, width), random(width), torch.randn(9, width, device=DEVICE)
@@ -222,7 +222,7 @@ def test_bias_and_gelu_in_one_are_those_of_torch(width: int) -> None:
 def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_models: dict[str, Path]) -> None:
     import peft
 
-    from ftclf.gpu.trial import can_pack
+    from ftclf.fast.gpu.trial import can_pack
 
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["key"], modules_to_save=["query", "classifier"])
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
@@ -231,7 +231,7 @@ def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_mo
 def test_what_learns_before_the_blocks_is_seen(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     import peft
 
-    from ftclf.fused import trains_before_blocks
+    from ftclf.fast.cpu import trains_before_blocks
 
     assert trains_before_blocks(classifier(tiny_models["bert"], False))
     for folder in (tiny_models["bert"], small_electra(tmp_path)):
@@ -252,9 +252,9 @@ def test_what_learns_before_the_blocks_is_seen(tiny_models: dict[str, Path], tmp
 def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     model: str, adapted: bool | str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    from ftclf.gpu.blocks import PackedEncoder
-    from ftclf.gpu.trial import can_pack
-    from ftclf.gpu.weights import LowPrecisionWeights
+    from ftclf.fast.gpu.blocks import PackedEncoder
+    from ftclf.fast.gpu.trial import can_pack
+    from ftclf.fast.gpu.weights import LowPrecisionWeights
 
     folder = small_electra(tmp_path) if model == "electra" else tiny_models[model]
     network = classifier(folder, adapted).to(DEVICE).eval()
@@ -286,11 +286,11 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
 def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
     model: str, adapted: bool | str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftclf.gpu.blocks import PackedEncoder
-    from ftclf.gpu.weights import LowPrecisionWeights
+    from ftclf.fast.gpu.blocks import PackedEncoder
+    from ftclf.fast.gpu.weights import LowPrecisionWeights
 
-    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
-    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
     networks = [classifier(tiny_models[model], adapted, rank).to(DEVICE).train() for rank in (2, 5)]
     for number, network in enumerate(networks):
         with torch.no_grad():
@@ -333,14 +333,14 @@ def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
 def test_packed_batches_are_scored_as_padded_ones(
     adapted: bool, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftclf.gpu.scoring import batches_on_gpu
+    from ftclf.fast.gpu.scoring import batches_on_gpu
 
     network = classifier(tiny_models["bert"], adapted).to(DEVICE).eval()
     tokens = made_tokens([5, 29, 2, 17, 9, 3, 11, 11], network.config.pad_token_id)
     found = []
     for packed in (False, True):
-        monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_, packed=packed: packed)
-        monkeypatch.setattr("ftclf.gpu.scoring.AT_ONCE", 2)
+        monkeypatch.setattr("ftclf.fast.gpu.scoring.packs", lambda *_, packed=packed: packed)
+        monkeypatch.setattr("ftclf.fast.gpu.scoring.AT_ONCE", 2)
         logits = torch.zeros(len(tokens), 3)
         with (
             torch.inference_mode(),
@@ -359,9 +359,9 @@ def test_packed_batches_are_scored_as_padded_ones(
 def test_a_gpu_scores_packed_what_it_scores_padded(
     model: str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftclf.compute import Compute
-    from ftclf.gpu.trial import packs
-    from ftclf.scoring import compute_logits, scoring_network
+    from ftclf.fast.gpu.trial import packs
+    from ftclf.model.compute import Compute
+    from ftclf.score.logits import compute_logits, scoring_network
 
     compute = Compute("cuda", "bf16", 2)
     network = scoring_network(classifier(tiny_models[model], True), compute)
@@ -369,7 +369,7 @@ def test_a_gpu_scores_packed_what_it_scores_padded(
     exact = compute_logits(classifier(tiny_models[model], True).to("cuda"), tokens, Compute("cuda", "fp32", 2), 8)
     found = [compute_logits(network, tokens, compute, 8)]
     assert packs(network, "cuda", torch.bfloat16)
-    monkeypatch.setattr("ftclf.gpu.scoring.packs", lambda *_: False)
+    monkeypatch.setattr("ftclf.fast.gpu.scoring.packs", lambda *_: False)
     found.append(compute_logits(network, tokens, compute, 8))
     packed, padded = (float(np.abs(one - exact).mean()) for one in found)
     assert packed < 1.2 * padded
@@ -386,8 +386,8 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
     limit: float, chunk: int, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With weights that have a copy, weights without, one without a gradient, and sizes that no chunk divides."""
-    from ftclf.gpu.updates import KernelUpdate, Layout, TorchUpdate
-    from ftclf.gpu.weights import LowPrecisionWeights
+    from ftclf.fast.gpu.updates import KernelUpdate, Layout, TorchUpdate
+    from ftclf.fast.gpu.weights import LowPrecisionWeights
 
     monkeypatch.setattr(Layout, "CHUNK", chunk)
     monkeypatch.setattr(Layout, "MANY", many)
@@ -449,8 +449,8 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
 
 
 def test_trainings_of_several_ranks_step_together_as_each_does_alone() -> None:
-    from ftclf.gpu.updates import KernelUpdate
-    from ftclf.gpu.weights import LowPrecisionWeights
+    from ftclf.fast.gpu.updates import KernelUpdate
+    from ftclf.fast.gpu.weights import LowPrecisionWeights
 
     ranks, limit, eps = (2, 5, 3), 0.5, torch.finfo(LOW).eps
 
@@ -540,8 +540,8 @@ def test_products_of_adapters_are_those_of_torch(
     trainings: int, layers: int, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where sums over tokens are made in one piece, and in some."""
-    from ftclf.gpu import adapters
-    from ftclf.gpu.dropout import dropout
+    from ftclf.fast.gpu import adapters
+    from ftclf.fast.gpu.dropout import dropout
 
     monkeypatch.setattr(adapters, "SUMMED", 64)
     torch.manual_seed(0)
@@ -592,7 +592,7 @@ def test_products_of_adapters_are_those_of_torch(
 
 
 def test_copies_of_weights_give_what_autocast_gives() -> None:
-    from ftclf.gpu.weights import LowPrecisionWeights
+    from ftclf.fast.gpu.weights import LowPrecisionWeights
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 3)).to(DEVICE)

@@ -13,14 +13,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import write_csv
-from ftclf.cli import COMMANDS, run
-from ftclf.edge.compose import checked_jobs, parse, register
-from ftclf.edge.explain import settings_of
-from ftclf.edge.typed import settled
-from ftclf.errors import RunError
-from ftclf.habits import ABSENT, NAMES, OTHER_COMMANDS, SWITCHES, SYNONYMS, instead
-from ftclf.listing import GROUPS
-from ftclf.runs import Run, checkpoint_of, find_runs, run_to_resume
+from ftclf.cli.compose import checked_jobs, parse, register
+from ftclf.cli.hydra_errors import settings_of
+from ftclf.cli.ls import GROUPS
+from ftclf.cli.main import COMMANDS, run
+from ftclf.cli.typed_words import settled
+from ftclf.config.did_you_mean import ABSENT, NAMES, OTHER_COMMANDS, SWITCHES, SYNONYMS, instead
+from ftclf.storage.run_folder import Run, checkpoint_of, find_runs, run_to_resume
+from ftclf.system.errors import RunError
 
 # What is typed, and the line that it stands for. RUN, FOLDER (of rows) and MODEL are folders.
 DONE = [

@@ -11,13 +11,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from conftest import TOPICS, make_rows, tiny_words, write_csv
-from ftclf.calibration import label_prior
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import LoraConfig, ModelConfig
-from ftclf.losses import start_at
-from ftclf.method import apply_method
-from ftclf.model import build_classifier
-from ftclf.runs import Run, read_json
+from ftclf.model.method import apply_method
+from ftclf.model.network import build_classifier
+from ftclf.score.calibration import label_prior
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.train.losses import start_at
 from many_models import make_many
 
 NAMES = list(TOPICS)  # food, space, sport

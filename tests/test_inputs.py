@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import TrainTiny, make_rows, write_csv
-from ftclf.cli import run
-from ftclf.spreadsheets import harmless
+from ftclf.cli.main import run
+from ftclf.storage.csv_safety import harmless
 
 
 def test_a_number_in_a_text_is_no_formula() -> None:

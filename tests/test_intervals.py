@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from ftclf.data.label_sets import LabelSets
 from ftclf.data.split import strata
-from ftclf.intervals import _draws, _within, draw_scores, interval_of, ranking_intervals
-from ftclf.label_sets import LabelSets
-from ftclf.metrics import one_hot
-from ftclf.probabilities import Probabilities
-from ftclf.ranking import rank_label, ranks_of_labels
+from ftclf.score.bootstrap import _draws, _within, draw_scores, interval_of, ranking_intervals
+from ftclf.score.metrics import one_hot
+from ftclf.score.probabilities import Probabilities
+from ftclf.score.ranking import rank_label, ranks_of_labels
 
 CONFUSION = np.array([[0.8, 0.15, 0.05], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6]])  # true label to predicted label
 SIZES = np.array([300, 120, 40])

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data import load_data
 from ftclf.data.label_lists import parse_list
 from ftclf.data.sources import read_source
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 NAMES = ["sport", "food", "travel"]
 

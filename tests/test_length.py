@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf.cli import run
-from ftclf.preparation import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
-from ftclf.runs import Run, read_json
-from ftclf.trainer import ClassifierTrainer
+from ftclf.cli.main import run
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.train.prepare import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
+from ftclf.train.trainer import ClassifierTrainer
 
 
 @given(

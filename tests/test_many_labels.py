@@ -14,17 +14,18 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from ftclf import calibration, decisions, intervals, label_sets, platt, ranking
-from ftclf.calibration import SPREAD, USUAL, Calibration, calibration_metrics, fit_calibration, fit_temperature
 from ftclf.config import DecisionConfig
-from ftclf.confusion import confusion
-from ftclf.decisions import Decision, best_micro_thresholds, best_single_threshold, choose_decision, decide_all
-from ftclf.intervals import draw_several, ranking_intervals, wilson
-from ftclf.label_sets import LabelSets
-from ftclf.metrics import multi_label_metrics, row_losses, single_label_metrics
-from ftclf.probabilities import Probabilities
-from ftclf.ranking import ranks_of_labels
-from ftclf.selective import confidence
+from ftclf.data import label_sets
+from ftclf.data.label_sets import LabelSets
+from ftclf.score import bootstrap, calibration, decisions, platt, ranking
+from ftclf.score.abstention import confidence
+from ftclf.score.bootstrap import draw_several, ranking_intervals, wilson
+from ftclf.score.calibration import SPREAD, USUAL, Calibration, calibration_metrics, fit_calibration, fit_temperature
+from ftclf.score.confusion import confusion
+from ftclf.score.decisions import Decision, best_micro_thresholds, best_single_threshold, choose_decision, decide_all
+from ftclf.score.metrics import multi_label_metrics, row_losses, single_label_metrics
+from ftclf.score.probabilities import Probabilities
+from ftclf.score.ranking import ranks_of_labels
 
 Array = np.ndarray
 
@@ -40,13 +41,13 @@ def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if request.param == "in parts":
         for module, names in (
             (label_sets, ("CELLS", "MOST_IDS")),
-            (intervals, ("MOST_PICKS", "MOST_WEIGHTS", "LARGE")),
+            (bootstrap, ("MOST_PICKS", "MOST_WEIGHTS", "LARGE")),
             (ranking, ("MOST_SUMS",)),
             (platt, ("SAMPLED", "LABELS_AT_A_TIME")),
         ):
             for name in names:
                 monkeypatch.setattr(module, name, 7)
-        monkeypatch.setattr("ftclf.probabilities.LABELS_AT_A_TIME", 2)
+        monkeypatch.setattr("ftclf.score.probabilities.LABELS_AT_A_TIME", 2)
 
 
 def case(seed: int, rows: int, labels: int, task: str) -> tuple[Array, Array, Array, Array]:
@@ -69,8 +70,8 @@ def case(seed: int, rows: int, labels: int, task: str) -> tuple[Array, Array, Ar
 def plain_draws(stratum: Array, draws: int, seed: int) -> Iterator[Array]:
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
-    for start in range(0, draws, intervals.CHUNK):
-        count = min(intervals.CHUNK, draws - start)
+    for start in range(0, draws, bootstrap.CHUNK):
+        count = min(bootstrap.CHUNK, draws - start)
         sizes = random.dirichlet([len(rows) for rows in groups], count) * len(stratum)
         weights = np.zeros((count, len(stratum)))
         for rows, size in zip(groups, sizes.T, strict=True):
@@ -147,7 +148,7 @@ def test_draws_and_intervals_are_those_of_plain_tables(size: tuple[int, int, int
     for name, values in expected.items():
         assert result.scores[name] == pytest.approx(values, abs=1e-12)
         assert result.observed[name] == pytest.approx(whole[name][0], abs=1e-12)
-        trials = None if name in intervals.LOSSES else len(targets)
+        trials = None if name in bootstrap.LOSSES else len(targets)
         assert headline[name] == pytest.approx(plain_interval(values, whole[name][0], trials), abs=2e-6), name
     for label in range(targets.shape[1]):
         given, true, hits = (table[:, label].sum() for table in (chosen, targets, chosen & targets))

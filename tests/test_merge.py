@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import TrainTiny
-from ftclf.checkpoint import CheckpointError
-from ftclf.cli import run
-from ftclf.runs import Run, read_json
+from ftclf.checkpoint.format import CheckpointError
+from ftclf.cli.main import run
+from ftclf.storage.run_folder import Run, read_json
 
 TEXTS = ["the rocket left the orbit", "bread and cheese with salt", "a goal for the new team", "very old"]
 
@@ -138,9 +138,8 @@ def test_whole_weights_beside_an_adapter_are_not_taken_for_it(
 def test_a_merged_run_that_gives_other_logits_is_not_left_behind(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ftclf import scoring
 
-    monkeypatch.setattr(scoring, "merged", lambda network: network.unload())
+    monkeypatch.setattr("ftclf.score.logits.merged", lambda network: network.unload())
     assert run(["merge", str(trained.folder), "--output", str(tmp_path / "merged")]) == CheckpointError.exit_code
     assert "gives other logits" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from ftclf.confusion import confusion, most_confused
-from ftclf.label_sets import LabelSets
-from ftclf.metrics import (
+from ftclf.data.label_sets import LabelSets
+from ftclf.score.confusion import confusion, most_confused
+from ftclf.score.metrics import (
     multi_label_metrics,
     one_hot,
     per_class_metrics,
@@ -18,8 +18,8 @@ from ftclf.metrics import (
     single_label_metrics,
     softmax,
 )
-from ftclf.probabilities import Probabilities
-from ftclf.ranking import ranks_of_labels
+from ftclf.score.probabilities import Probabilities
+from ftclf.score.ranking import ranks_of_labels
 
 
 @settings(deadline=None, max_examples=60)

@@ -14,15 +14,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from conftest import COMMON, make_rows, tiny_words
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig, ModelConfig, PinConfig
 from ftclf.data import Split
-from ftclf.data.texts import write_texts
-from ftclf.errors import ConfigError, WeightsError
-from ftclf.method import apply_method, count_parameters, head_modules, target_modules
-from ftclf.model import build_classifier, load_tokenizer
-from ftclf.tokens import cached_tokens, tokenise
-from ftclf.weights import find_weights
+from ftclf.data.text_store import write_texts
+from ftclf.model.base_weights import find_weights
+from ftclf.model.method import apply_method, count_parameters, head_modules, target_modules
+from ftclf.model.network import build_classifier, load_tokenizer
+from ftclf.model.tokens import cached_tokens, tokenise
+from ftclf.system.errors import ConfigError, WeightsError
 
 LABELS = ["food", "space", "sport"]
 
@@ -206,7 +206,7 @@ def test_what_the_hubs_cache_lacks_is_one_line_and_memory_that_runs_out_is_not_t
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("ftclf.weights.reach_hub", lambda *_, **__: True)
+    monkeypatch.setattr("ftclf.model.base_weights.reach_hub", lambda *_, **__: True)
     assert run([*tiny_words(tiny_models["bert"], reviews, tmp_path / "run"), "model.name=org/none"]) == 2
     assert "error: model.name: cannot get org/none from the hub (" in capsys.readouterr().err
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from conftest import TOPICS, make_rows, tiny_words
-from ftclf.calibration import label_prior
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import load_data
-from ftclf.durable import seal
-from ftclf.errors import DataError
-from ftclf.losses import BinaryCrossEntropy, start_at
-from ftclf.runs import Run, read_json
+from ftclf.score.calibration import label_prior
+from ftclf.storage.durable import seal
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.errors import DataError
+from ftclf.train.losses import BinaryCrossEntropy, start_at
 
 NAMES = list(TOPICS)
 
@@ -120,7 +120,7 @@ def test_the_output_starts_at_the_labels_log_odds(tiny_models: dict[str, Path]) 
     import torch
 
     from ftclf.config import ModelConfig
-    from ftclf.model import build_classifier
+    from ftclf.model.network import build_classifier
 
     targets = np.array([[True, False], [True, False], [True, True], [False, False]])
     for model in ("bert", "roberta"):

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from conftest import TOPICS, make_rows, write_csv
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data import load_data
 from ftclf.data.read import read_rows
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 ROWS = make_rows(60)
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from ftclf import phases
-from ftclf.compute import bf16_is_fast, choose_attention, choose_device, container_quota, usable_cores
-from ftclf.console import clock, printable
-from ftclf.dropout import ByteDropout, use_byte_dropout
-from ftclf.errors import ConfigError
-from ftclf.phases import TrainingPhase
-from ftclf.plots import plot_confusion, plot_history, plot_setting
-from ftclf.runs import append_json_line, read_json, write_json, write_text
+from ftclf.fast.cpu.dropout import ByteDropout, use_byte_dropout
+from ftclf.model.compute import bf16_is_fast, choose_attention, choose_device, container_quota, usable_cores
+from ftclf.report.plots import plot_confusion, plot_history, plot_setting
+from ftclf.storage.run_folder import append_json_line, read_json, write_json, write_text
+from ftclf.system import progress_bar
+from ftclf.system.console import clock, printable
+from ftclf.system.errors import ConfigError
+from ftclf.system.progress_bar import TrainingPhase
 
 
 def test_byte_dropout_keeps_the_mean_and_the_rate() -> None:
@@ -145,13 +145,13 @@ def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.C
 def test_a_phase_that_is_one_long_call_says_that_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(phases, "Phase", functools.partial(phases.Phase, soon=0.05))
-    with phases.phase("reading"):
+    monkeypatch.setattr(progress_bar, "Phase", functools.partial(progress_bar.Phase, soon=0.05))
+    with progress_bar.phase("reading"):
         time.sleep(0.2)
-        with phases.phase("tokenising", 40):
-            phases.advance(10)
+        with progress_bar.phase("tokenising", 40):
+            progress_bar.advance(10)
             time.sleep(0.2)
-        phases.advance(7)
+        progress_bar.advance(7)
         time.sleep(0.2)
     said = capsys.readouterr().out
     assert "reading: 0:00" in said
@@ -161,7 +161,7 @@ def test_a_phase_that_is_one_long_call_says_that_it_goes_on(
     assert "reading: 7 done, 0:0" in said
     time.sleep(0.1)
     assert not capsys.readouterr().out
-    phases.advance()  # of none
+    progress_bar.advance()  # of none
 
 
 def test_times_and_control_characters_are_readable() -> None:
@@ -173,7 +173,7 @@ def test_times_and_control_characters_are_readable() -> None:
 def test_memory_that_steps_kept_goes_back_before_something_else_comes() -> None:
     probe = """
 import resource
-from ftclf.heap import hand_back_memory, keep_memory
+from ftclf.system.memory import hand_back_memory, keep_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
 keep_memory()

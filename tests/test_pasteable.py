@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ftclf.edge.explain import SCHEMAS, settings_of
-from ftclf.habits import NAMES, SWITCHES, pasteable
+from ftclf.cli.hydra_errors import SCHEMAS, settings_of
+from ftclf.config.did_you_mean import NAMES, SWITCHES, pasteable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

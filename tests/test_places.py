@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import make_rows, write_csv
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import ModelConfig
-from ftclf.errors import WeightsError
-from ftclf.places import home_of, way
-from ftclf.weights import find_weights
+from ftclf.model.base_weights import find_weights
+from ftclf.storage.run_paths import home_of, way
+from ftclf.system.errors import WeightsError
 
 WORDS = ["dataset=files", "dataset.train=data/rows.csv", "dataset.test=data/test.csv", "model.name=models/bert"]
 WORDS += ["training.max_steps=4", "training.eval_steps=2", "training.learning_rate=5e-3", "training.precision=fp32"]

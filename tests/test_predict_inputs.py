@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf.cli import run
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data import fitted_layout
 from ftclf.data.streams import LineSource, read_stream
-from ftclf.errors import DataError
-from ftclf.runs import Run, read_json
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.errors import DataError
 
 LABELS = {"grün": "food", "süß": "space", "heiß": "sport"}
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftclf.config import DatasetConfig
+from ftclf.data.dataset import Row
 from ftclf.data.read import read_folders, read_names, read_rows
-from ftclf.data.rows import Row
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 ROWS = [
     ("a plain text", "x"),

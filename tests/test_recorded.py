@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import TrainTiny, tiny_words
-from ftclf.cli import run
+from ftclf.cli.main import run
+from ftclf.cli.sweep_jobs import Lane, _train
 from ftclf.config import TrainingConfig
-from ftclf.edge.jobs import Lane, _train
-from ftclf.errors import DivergedError
-from ftclf.gpu.recorded import Launched, RecordedSteps, can_record
-from ftclf.gpu.shapes import filled_up, rounded_up
-from ftclf.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.runs import Run
-from ftclf.together import train_side_by_side
-from ftclf.trainer import ClassifierTrainer
+from ftclf.fast.gpu.recorded import Launched, RecordedSteps, can_record
+from ftclf.fast.gpu.shapes import filled_up, rounded_up
+from ftclf.storage.run_folder import Run
+from ftclf.system.errors import DivergedError
+from ftclf.train.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.train.together import train_side_by_side
+from ftclf.train.trainer import ClassifierTrainer
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -106,19 +106,19 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU trains so itself")
     pytest.importorskip("triton", reason="needs triton")
-    monkeypatch.setattr("ftclf.recording.can_record", lambda *_: True)
+    monkeypatch.setattr("ftclf.train.gpu_trainer.can_record", lambda *_: True)
     monkeypatch.setattr(
-        "ftclf.recording.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
+        "ftclf.train.gpu_trainer.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
     )
-    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
-    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
-    monkeypatch.setattr("ftclf.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
+    monkeypatch.setattr("ftclf.fast.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
     monkeypatch.setattr("torch.cuda.Stream", lambda: None)
-    monkeypatch.setattr("ftclf.recording.computing_in", nullcontext)
-    monkeypatch.setattr("ftclf.gpu.members.RecordedSteps", OnCPU)
-    monkeypatch.setattr("ftclf.trainer.train_by_rows", lambda *_: None)
-    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: True)
-    monkeypatch.setattr("ftclf.compute.Compute.place", lambda self, network, *_, **__: network)
+    monkeypatch.setattr("ftclf.train.gpu_trainer.computing_in", nullcontext)
+    monkeypatch.setattr("ftclf.fast.gpu.members.RecordedSteps", OnCPU)
+    monkeypatch.setattr("ftclf.train.trainer.train_by_rows", lambda *_: None)
+    monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
+    monkeypatch.setattr("ftclf.model.compute.Compute.place", lambda self, network, *_, **__: network)
 
 
 SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_length")
@@ -130,7 +130,7 @@ def test_steps_made_as_for_a_gpu_train_what_others_train(
     words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     few = ("training.batch_size=2", "training.max_steps=2", "training.log_steps=1", "baselines=[]", *words)
-    monkeypatch.setattr("ftclf.dropout.use_byte_dropout", without_dropout)
+    monkeypatch.setattr("ftclf.fast.cpu.dropout.use_byte_dropout", without_dropout)
     usual = lines(train_tiny(*few, folder="usual"))
     request.getfixturevalue("as_on_a_gpu")
     padded = lines(train_tiny(*few, "model.attention=eager", folder="padded"))
@@ -163,14 +163,14 @@ def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
-    monkeypatch.setattr("ftclf.dropout.use_byte_dropout", lambda _: None)
-    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
+    monkeypatch.setattr("ftclf.fast.cpu.dropout.use_byte_dropout", lambda _: None)
+    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
     words = ["training.batch_size=1", "training.log_steps=1", "baselines=[]", "model.attention=sdpa"]
     words += ["training.learning_rate=1e-3", "training.max_steps=3", "method.target_modules=[query]"]
     words += ["dataset.task=multi_label"]
     sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
     with monkeypatch.context() as signalled:
-        signalled.setattr("ftclf.resumable.asked", lambda: 15)
+        signalled.setattr("ftclf.train.stoppable.asked", lambda: 15)
         assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 143
     for number in (0, 1):
         stopped = Run(tmp_path / f"sweep/{number}")
@@ -259,7 +259,7 @@ def test_a_learning_rate_that_is_too_large_is_told_with_its_step(
 
 @gpu
 def test_a_run_that_was_stopped_goes_on(train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftclf.stopping import Stopped
+    from ftclf.system.signals import Stopped
 
     whole = lines(train_tiny(*WORDS, folder="whole"))
     save = ClassifierTrainer._save_checkpoint
@@ -282,7 +282,7 @@ def test_a_run_that_was_stopped_goes_on(train_tiny: TrainTiny, monkeypatch: pyte
 def test_jobs_that_step_together_give_what_each_gives_alone(
     tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)
+    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
     words = ["training.learning_rate=1e-3", *WORDS]
     sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
     assert run([sweep[0], "method.r=2,4", "training.seed=0,1", *sweep[1:]]) == 0

@@ -21,21 +21,21 @@ import numpy as np
 import pytest
 
 from conftest import TrainTiny
-from ftclf.artefacts import write_evaluation
-from ftclf.checkpoint import read_info, write_info
-from ftclf.cli import run as run_command
+from ftclf.checkpoint.format import read_info, write_info
+from ftclf.cli.main import run as run_command
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.config.settings import BASELINES
 from ftclf.data import Split
-from ftclf.data.texts import write_texts
-from ftclf.evaluation import score, settle
-from ftclf.intervals import wilson
-from ftclf.report import HERE, render, write_report
+from ftclf.data.text_store import write_texts
+from ftclf.report.evaluation_files import write_evaluation
 from ftclf.report.material import read_material
+from ftclf.report.page import HERE, render, write_report
 from ftclf.report.scores import sentence
 from ftclf.report.slices import slices
-from ftclf.runs import Run, read_json, write_json
-from ftclf.words import HIDDEN, against, cut, interval, shown
+from ftclf.score.bootstrap import wilson
+from ftclf.score.evaluation import score, settle
+from ftclf.storage.run_folder import Run, read_json, write_json
+from ftclf.system.text import HIDDEN, against, cut, interval, shown
 
 VOID = {"meta", "link", "input", "br", "path", "rect", "circle"}
 HOSTILE = [
@@ -99,7 +99,7 @@ def page_of(run: Run) -> Page:
 @pytest.fixture
 def make_run(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Make a finished run of any labels from random logits, by the functions that training calls."""
-    monkeypatch.setattr("ftclf.plots.plot_confusion", lambda *_, **__: None)
+    monkeypatch.setattr("ftclf.report.plots.plot_confusion", lambda *_, **__: None)
 
     def make(
         names: list[str],
@@ -509,7 +509,8 @@ def test_an_overwritten_run_loses_its_report(train_tiny: TrainTiny) -> None:
 
 def test_a_report_is_written_without_torch(whole: Run) -> None:
     probe = (
-        "import sys; from pathlib import Path; from ftclf.report import write_report; from ftclf.runs import Run; "
+        "import sys; from pathlib import Path; from ftclf.report.page import write_report; "
+        "from ftclf.storage.run_folder import Run; "
         f"run = Run(Path({str(whole.folder)!r})); write_report([run], run.report); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", probe]).returncode == 0

@@ -23,13 +23,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf import durable, stopping
-from ftclf.cli import attempt, guarded, run
-from ftclf.errors import ResourceError, RunError
-from ftclf.progress import newest_checkpoint
-from ftclf.resumable import ResumableTrainer
-from ftclf.runs import Run, read_json, write_text
-from ftclf.trainer import ClassifierTrainer, ProgressCallback
+from ftclf.cli.main import attempt, guarded, run
+from ftclf.storage import durable
+from ftclf.storage.run_folder import Run, read_json, write_text
+from ftclf.system import signals
+from ftclf.system.errors import ResourceError, RunError
+from ftclf.train.checkpoints import newest_checkpoint
+from ftclf.train.stoppable import ResumableTrainer
+from ftclf.train.trainer import ClassifierTrainer, ProgressCallback
 
 Words = Callable[..., list[str]]
 
@@ -143,7 +144,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     """transformers would add a step to a run whose last one is in the middle of an epoch, or that stopped early."""
     settings = ("training.max_steps=8", "baselines=[]")
     whole = train_tiny(*settings, folder="whole")
-    monkeypatch.setattr("ftclf.training.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.train.run.save_checkpoint", lambda *_: interrupt())
     assert run(words(*settings, folder="broken")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -155,7 +156,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
 @pytest.fixture
 def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with three checkpoints that was killed after its last step."""
-    monkeypatch.setattr("ftclf.training.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.train.run.save_checkpoint", lambda *_: interrupt())
     assert run(words("training.epochs=3", "method=full")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -518,8 +519,8 @@ def look(event, _):
         os._exit(99)
 
 sys.addaudithook(look)
-from ftclf.cli import run
-from ftclf.trainer import ProgressCallback
+from ftclf.cli.main import run
+from ftclf.train.trainer import ProgressCallback
 
 def end_of_step(self, args, state, control, **_):
     if state.global_step == 2:
@@ -569,7 +570,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_a_second_signal_ends_at_once() -> None:
     child = os.fork()
     if not child:
-        with stopping.stoppable(), stopping.stop_later():
+        with signals.stoppable(), signals.stop_later():
             os.kill(os.getpid(), signal.SIGUSR1)
             os.kill(os.getpid(), signal.SIGINT)
             os._exit(0)
@@ -583,16 +584,16 @@ def test_a_signal_within_a_callback_that_can_raise_nothing_is_obeyed_right_after
         pass
 
     def stopped_within() -> None:
-        with stopping.stoppable():
+        with signals.stoppable():
             thing = Thing()
             _watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
             del thing
-            time.sleep(stopping.GRACE / 2)
+            time.sleep(signals.GRACE / 2)
 
     began, hook = time.monotonic(), sys.unraisablehook
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(signals.Stopped):
         stopped_within()
-    assert time.monotonic() - began < stopping.GRACE / 4
+    assert time.monotonic() - began < signals.GRACE / 4
     assert capsys.readouterr().err == ""
     assert sys.unraisablehook is hook
 
@@ -602,11 +603,11 @@ def test_a_signal_waits_where_it_is_told_to_and_handlers_are_put_back() -> None:
     told: list[int] = []
 
     def work() -> None:
-        with stopping.stoppable(), stopping.stop_later(told.append):
+        with signals.stoppable(), signals.stop_later(told.append):
             os.kill(os.getpid(), signal.SIGTERM)
             told.append(0)  # reached
 
-    with pytest.raises(stopping.Stopped) as caught:
+    with pytest.raises(signals.Stopped) as caught:
         work()
     assert told == [signal.SIGTERM, 0]
     assert caught.value.exit_code == 143
@@ -621,7 +622,7 @@ def test_a_finished_run_whose_report_cannot_be_written_is_finished(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = Run(tmp_path / "run")
-    monkeypatch.setattr("ftclf.report.render", unrenderable)
+    monkeypatch.setattr("ftclf.report.page.render", unrenderable)
     assert run(words("training.max_steps=2")) == 0
     again = f"once that is mended: ftclf report {done.folder}"
     assert f"warning: {done.report} could not be written (KeyError: 'rows'); {again}" in capsys.readouterr().err
@@ -636,7 +637,7 @@ def test_a_diverged_run_whose_report_cannot_be_written_still_says_that_it_diverg
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ResumableTrainer, "training_step", lambda *_: torch.tensor(float("nan")))
-    monkeypatch.setattr("ftclf.report._rendered", unrenderable)
+    monkeypatch.setattr("ftclf.report.page._rendered", unrenderable)
     assert run(words()) == 4
     error = capsys.readouterr().err
     assert "report.html could not be written (KeyError: 'rows')\n" in error
@@ -677,7 +678,7 @@ def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(tmp_path: Path, mon
         return made
 
     monkeypatch.setattr(tempfile, "mkstemp", signalled)
-    with pytest.raises(stopping.Stopped), stopping.stoppable():
+    with pytest.raises(signals.Stopped), signals.stoppable():
         write_text(tmp_path / "a.txt", "whole")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
@@ -696,7 +697,9 @@ def full(*_: Any, **__: Any) -> None:
     raise OSError("4096 requested and 0 written")  # numpy's words, without a number
 
 
-@pytest.mark.parametrize("place", ["ftclf.data.kept.np.save", "ftclf.tokens.np.save", "ftclf.baselines.np.savez"])
+@pytest.mark.parametrize(
+    "place", ["ftclf.data.cache.np.save", "ftclf.model.tokens.np.save", "ftclf.score.baselines.np.savez"]
+)
 def test_a_cache_that_is_full_is_one_line(
     words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, place: str
 ) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftclf.cli import run
-from ftclf.durable import seal
-from ftclf.runs import Run, read_json
-from ftclf.selective import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.cli.main import run
+from ftclf.score.abstention import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.storage.durable import seal
+from ftclf.storage.run_folder import Run, read_json
 
 
 def test_confidence_is_the_probability_of_the_answer() -> None:
@@ -91,9 +91,9 @@ def test_the_confidence_for_a_precision_is_chosen_on_validation(
 def test_every_rule_of_the_checkpoint_abstains(trained: Run) -> None:
     from dataclasses import replace
 
-    from ftclf.checkpoint import read_info
+    from ftclf.checkpoint.format import read_info
     from ftclf.config import DecisionConfig
-    from ftclf.evaluation import settle
+    from ftclf.score.evaluation import settle
 
     random = np.random.default_rng(0)
     info = replace(read_info(trained.checkpoint), task="multi_label")

@@ -8,10 +8,10 @@ from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from ftclf import intervals
-from ftclf.comparison import on_front
-from ftclf.metrics import one_hot
-from ftclf.significance import Difference, Outcome, Side, corrected, difference, mcnemar_exact, mean_difference
+from ftclf.report.leaderboard import on_front
+from ftclf.score import bootstrap
+from ftclf.score.metrics import one_hot
+from ftclf.score.significance import Difference, Outcome, Side, corrected, difference, mcnemar_exact, mean_difference
 
 ROWS, LABELS = 3000, 4
 
@@ -145,8 +145,8 @@ def test_two_groups_of_seeds_of_one_config_are_called_different_in_5_of_100_pair
 ) -> None:
     """150 pairs of two seeds a side, the fewest there can be; 5 % and three times its own scatter are 10 %."""
     random, wrong = np.random.default_rng(0), 0
-    drawn = list(intervals._draws(side("a", 0.6).outcomes[0].truth.rarest(), intervals.DRAWS, 0))
-    monkeypatch.setattr(intervals, "_draws", lambda *_: drawn)  # all have the same targets, and so the same draws
+    drawn = list(bootstrap._draws(side("a", 0.6).outcomes[0].truth.rarest(), bootstrap.DRAWS, 0))
+    monkeypatch.setattr(bootstrap, "_draws", lambda *_: drawn)  # all have the same targets, and so the same draws
     for seed in range(150):
         a, b = (side(n, *(0.6 + 0.005 * random.standard_normal(2)), seed=2 * seed + k) for k, n in enumerate("ab"))
         wrong += difference(a, b, score="accuracy", margin=0).verdict in ("better", "worse")

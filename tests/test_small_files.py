@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from conftest import TrainTiny
-from ftclf.cli import run
-from ftclf.errors import SmallFileError
-from ftclf.runs import Run
-from ftclf.small_files import check_model_files, check_safetensors, read_json_lines, read_small, read_small_json
+from ftclf.cli.main import run
+from ftclf.storage.run_folder import Run
+from ftclf.storage.small_files import check_model_files, check_safetensors, read_json_lines, read_small, read_small_json
+from ftclf.system.errors import SmallFileError
 
 Make = Callable[[Path], object]
 

@@ -15,98 +15,26 @@ from pathlib import Path
 import pytest
 
 from ftclf import __version__
-from ftclf.cli import COMMANDS
+from ftclf.cli.ls import GROUPS, list_groups
+from ftclf.cli.main import COMMANDS
 from ftclf.config import config_folder
-from ftclf.listing import GROUPS, list_groups
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A module imports only from modules above it.
-LAYERS = [
-    "habits",
-    "errors",
-    "small_files",
+# Ground first: a room imports only from itself and from rooms before it.
+ROOMS = (
+    "system",
     "config",
-    "stopping",
-    "leaving",
-    "console",
-    "phases",
-    "libraries",
-    "words",
-    "tables",
-    "spreadsheets",
-    "durable",
-    "locking",
-    "runs",
-    "places",
-    "differences",
-    "resuming",
-    "progress",
-    "hub",
-    "cache",
-    "label_sets",
+    "storage",
     "data",
-    "weights",
-    "heads",
     "model",
-    "tokens",
-    "batches",
-    "method",
-    "dropout",
-    "heap",
-    "turns",
-    "adamw",
-    "fused",
-    "block_weights",
-    "losses",
-    "embedding_rows",
-    "averaging",
-    "walks",
-    "compute",
-    "gpu",
-    "arguments",
-    "scoring",
-    "probabilities",
-    "ranking",
-    "probe",
-    "metrics",
-    "platt",
-    "calibration",
-    "decisions",
-    "selective",
-    "intervals",
-    "confusion",
-    "plots",
-    "manifest",
-    "checkpoint",
-    "evaluation",
-    "predictions",
-    "artefacts",
-    "significance",
-    "comparison",
-    "resumable",
-    "recording",
-    "trainer",
-    "preparation",
-    "starting",
-    "embeddings",
-    "baselines",
-    "card",
+    "fast",
+    "score",
     "report",
-    "finishing",
-    "training",
-    "together",
-    "eval",
-    "inputs",
-    "predict",
-    "merge",
-    "compare",
-    "listing",
-    "edge",
-    "completion",
+    "checkpoint",
+    "train",
     "cli",
-    "__main__",
-]
+)
 
 
 def imports(path: Path) -> set[str]:
@@ -124,32 +52,31 @@ def modules() -> list[Path]:
     return sorted((ROOT / "src" / "ftclf").rglob("*.py"))
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(ROOT / "src" / "ftclf").parts[0].removesuffix(".py")
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "src" / "ftclf").parts[0]
 
 
-def test_a_module_imports_only_from_modules_above_it() -> None:
-    for path in modules():
-        name = layer(path)
-        if name == "__init__":
-            continue
-        for imported in imports(path):
-            if imported.startswith("ftclf."):
-                other = imported.split(".")[1]
-                # the commands' edge reports through cli, which in turn calls it
-                if (name, other) == ("edge", "cli"):
-                    continue
-                assert LAYERS.index(other) <= LAYERS.index(name), f"{name} imports {other}"
+def test_a_room_imports_only_from_rooms_before_it() -> None:
+    against = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules()
+        if room(path) in ROOMS
+        for name in imports(path)
+        if name.startswith("ftclf.") and ROOMS.index(name.split(".")[1]) > ROOMS.index(room(path))
+    ]
+    assert not against, "\n".join(against)
 
 
-def test_only_the_edge_knows_hydra() -> None:
+def test_only_the_command_line_knows_hydra() -> None:
     for path in modules():
         known = {name.split(".")[0] for name in imports(path)}
-        assert layer(path) == "edge" or not known & {"hydra", "omegaconf"}, path
+        assert room(path) == "cli" or not known & {"hydra", "omegaconf"}, path
 
 
 def test_what_checks_configs_and_reads_files_imports_no_torch() -> None:
-    probe = "import sys; import ftclf.edge.commands, ftclf.data, ftclf.runs; sys.exit('torch' in sys.modules)"
+    probe = (
+        "import sys; import ftclf.cli.commands, ftclf.data, ftclf.storage.run_folder; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
@@ -161,7 +88,7 @@ def test_pickles_and_remote_code_are_nowhere_asked_for() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from ftclf.edge.compose import checked_jobs, parse, register
+    from ftclf.cli.compose import checked_jobs, parse, register
 
     register()
     for name, about in list_groups()[group]:
@@ -181,8 +108,8 @@ def test_every_command_line_of_the_readme_is_valid(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each `ftclf train` line composes and passes the checks; each other line names a command that exists."""
-    from ftclf.edge.compose import checked_jobs, parse, register
-    from ftclf.edge.typed import settled
+    from ftclf.cli.compose import checked_jobs, parse, register
+    from ftclf.cli.typed_words import settled
 
     register()
     text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,19 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import TrainTiny, tiny_words
-from ftclf.calibration import Calibration
-from ftclf.cli import run
-from ftclf.comparison import by_config, compare_runs, leaderboard, read_outcome, seed_means, setting_differences
+from ftclf.cli.main import run
+from ftclf.cli.sweep_jobs import Job
 from ftclf.data import Data, Split
-from ftclf.data.texts import write_texts
-from ftclf.decisions import Decision
-from ftclf.edge.jobs import Job
-from ftclf.evaluation import score
-from ftclf.locking import taken
-from ftclf.metrics import one_hot
-from ftclf.predictions import write_predictions
-from ftclf.resuming import stored_config as read_config
-from ftclf.runs import Run, read_json, write_json
+from ftclf.data.text_store import write_texts
+from ftclf.report.leaderboard import by_config, compare_runs, leaderboard, read_outcome, seed_means, setting_differences
+from ftclf.score.calibration import Calibration
+from ftclf.score.decisions import Decision
+from ftclf.score.evaluation import score
+from ftclf.score.metrics import one_hot
+from ftclf.score.predictions import write_predictions
+from ftclf.storage.lock import taken
+from ftclf.storage.run_folder import Run, read_json, write_json
+from ftclf.train.resume import stored_config as read_config
 
 SHORT = ("training.max_steps=2",)
 MakeRun = Callable[..., Run]
@@ -163,8 +163,8 @@ def test_one_setting_trains_under_several_seeds_and_says_how_they_scatter(
 def test_two_runs_never_share_a_folder_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import datetime, timedelta
 
+    from ftclf.cli import commands
     from ftclf.config import TrainConfig
-    from ftclf.edge import commands
 
     times = [datetime(2026, 1, 1) + timedelta(microseconds=tick) for tick in (0, 0, 0, 1)]  # the clock stands still
     monkeypatch.setattr(commands, "datetime", SimpleNamespace(now=lambda: times.pop(0)))

@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import make_rows, tiny_words, write_csv
-from ftclf.cli import run
-from ftclf.edge.compose import checked_jobs, parse, register
-from ftclf.edge.quoting import in_quotes, without_quotes
-from ftclf.edge.text_settings import as_typed, pieces, shown
-from ftclf.runs import Run, read_json
+from ftclf.cli.compose import checked_jobs, parse, register
+from ftclf.cli.main import run
+from ftclf.cli.quoting import in_quotes, without_quotes
+from ftclf.cli.text_settings import as_typed, pieces, shown
+from ftclf.storage.run_folder import Run, read_json
 
 TEXTS = [
     *("2024_11_30", "1e3", "2020_2021", "true", "null", "007", "0x10", "1_000", "inf", "nan", "None", "off", "+1"),

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from conftest import tiny_words
-from ftclf.cli import run
+from ftclf.cli.main import run
+from ftclf.cli.sweep_jobs import Job, Lane, _train, lanes_of
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
-from ftclf.edge.jobs import Job, Lane, _train, lanes_of
-from ftclf.errors import DivergedError, SweepError
-from ftclf.runs import Run
-from ftclf.together import groups_of, train_side_by_side
-from ftclf.trainer import ClassifierTrainer
-from ftclf.turns import Relay
+from ftclf.storage.run_folder import Run
+from ftclf.system.errors import DivergedError, SweepError
+from ftclf.train.together import groups_of, train_side_by_side
+from ftclf.train.trainer import ClassifierTrainer
+from ftclf.train.turns import Relay
 
 SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
 
@@ -71,7 +71,7 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
             train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()})
 
     monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
-    monkeypatch.setattr("ftclf.edge.commands.train_apart", here)  # a process of their own would not see the failure
+    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)  # a process of their own would not see the failure
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", *SWEEP)
     assert run([words[0], "training.seed=0,1,2", *words[1:]]) == 1
     assert [Run(tmp_path / "sweep" / str(number)).finished for number in range(3)] == [True, False, True]
@@ -79,7 +79,7 @@ def test_a_job_that_fails_leaves_the_others_to_finish(
 
 
 def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: False)
+    monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 3, 5, 7})
 
     def lanes(count: int, ranks: Sequence[int] = (), **changes: object) -> list[tuple[list[int], list[int], int]]:
@@ -95,7 +95,7 @@ def test_jobs_are_dealt_out_to_processes_with_cores_of_their_own(monkeypatch: py
     assert lanes(2, training__threads=3) == [([0, 1], [], 0)]
     ends = lanes(6, (4, 4, 8, 8, 32, 32), training__threads=2)
     assert [sum((4, 4, 8, 8, 32, 32)[number] for number in numbers) for numbers, *_ in ends] == [44, 44]
-    monkeypatch.setattr("ftclf.libraries.may_have_gpu", lambda: True)
+    monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
     assert lanes(2) == [([0, 1], [], 0)]
 
 

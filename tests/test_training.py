@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf.cli import run
-from ftclf.runs import Run, read_json
-from ftclf.scoring import compute_logits
+from ftclf.cli.main import run
+from ftclf.score.logits import compute_logits
+from ftclf.storage.run_folder import Run, read_json
 
 
 def test_the_run_folder_holds_everything(trained: Run) -> None:
@@ -58,8 +58,8 @@ def test_an_evaluation_begins_without_the_memory_that_steps_keep(
         calls.append("scored")
         return compute_logits(*words, **named)
 
-    monkeypatch.setattr("ftclf.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
-    monkeypatch.setattr("ftclf.trainer.compute_logits", scored)
+    monkeypatch.setattr("ftclf.train.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
+    monkeypatch.setattr("ftclf.train.trainer.compute_logits", scored)
     train_tiny("training.max_steps=2", "baselines=[]")
     assert calls == ["handed back", "scored"]
 
@@ -178,7 +178,7 @@ def test_half_precision_on_a_cpu_is_refused(
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "run", "training.device=cpu")
     assert run([*words, "training.precision=fp16"]) == 2
     assert "auto, bf16, fp32" in capsys.readouterr().err
-    monkeypatch.setattr("ftclf.compute.choose_device", lambda wanted: "cpu")  # what auto comes to without a GPU
+    monkeypatch.setattr("ftclf.model.compute.choose_device", lambda wanted: "cpu")  # what auto comes to without a GPU
     assert run([*words[:-1], "training.precision=fp16"]) == 2
     assert "fp16 does nothing on a CPU" in capsys.readouterr().err
 

@@ -24,13 +24,13 @@ Agree = Callable[..., bool]
 @pytest.fixture
 def agree(monkeypatch: pytest.MonkeyPatch) -> Agree:
     """Ask anew, of small batches, which the interpreter can compute in time."""
-    from ftclf.gpu.trial import kernels_agree
+    from ftclf.fast.gpu.trial import kernels_agree
 
-    monkeypatch.setattr("ftclf.gpu.trial._wrong", {})
-    monkeypatch.setattr("ftclf.gpu.trial.MOST_ATTENDED", 6)
-    monkeypatch.setattr("ftclf.gpu.packed.TOKENS", 8)
-    monkeypatch.setattr("ftclf.gpu.packed.TEXTS", 4)
-    monkeypatch.setattr("ftclf.gpu.updates.Layout.CHUNK", 1 << 15)
+    monkeypatch.setattr("ftclf.fast.gpu.trial._wrong", {})
+    monkeypatch.setattr("ftclf.fast.gpu.trial.MOST_ATTENDED", 6)
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
+    monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
+    monkeypatch.setattr("ftclf.fast.gpu.updates.Layout.CHUNK", 1 << 15)
     return lambda network, training, dtype=torch.float32: kernels_agree(network, DEVICE, dtype, training=training)
 
 
@@ -70,7 +70,7 @@ def test_kernels_that_do_not_run_are_told_in_a_line(
     def without_compiler(*_: Any) -> None:
         raise RuntimeError("Failed to find C compiler.\nSet CC")
 
-    monkeypatch.setattr("ftclf.gpu.attention.attend", without_compiler)
+    monkeypatch.setattr("ftclf.fast.gpu.attention.attend", without_compiler)
     network = classifier(tiny_models["bert"], False).to(DEVICE)
     for _ in range(2):
         assert not agree(network, training=True)
@@ -115,8 +115,8 @@ def test_kernels_that_give_something_else_are_told_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module, name = kernel.split(".")
-    own = getattr(__import__(f"ftclf.gpu.{module}", fromlist=[name]), name)
-    monkeypatch.setattr(f"ftclf.gpu.{kernel}", broken(own))
+    own = getattr(__import__(f"ftclf.fast.gpu.{module}", fromlist=[name]), name)
+    monkeypatch.setattr(f"ftclf.fast.gpu.{kernel}", broken(own))
     assert not agree(classifier(tiny_models["bert"], False).to(DEVICE), training=True)
     error = capsys.readouterr().err
     assert "batches are padded, which is slower" in error

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from conftest import TrainTiny
-from ftclf.trainer import ClassifierTrainer
-from ftclf.walks import spare_walks
+from ftclf.model.module_walks import spare_walks
+from ftclf.train.trainer import ClassifierTrainer
 
 
 def network() -> torch.nn.Sequential:

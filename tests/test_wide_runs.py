@@ -16,24 +16,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftclf.artefacts import write_evaluation
-from ftclf.calibration import Calibration
-from ftclf.card import MOST_LABELS, examples
-from ftclf.cli import run as run_command
-from ftclf.comparison import read_outcome
+from ftclf.cli.main import run as run_command
 from ftclf.config import DecisionConfig
-from ftclf.confusion import SHOWN, worst_labels
 from ftclf.data import Data, Split
-from ftclf.data.texts import write_texts
-from ftclf.decisions import Decision
-from ftclf.evaluation import Evaluation, choosing_scores, score, settle
-from ftclf.label_sets import WIDE
-from ftclf.plots import plot_confusion, plot_history, plot_setting
-from ftclf.predictions import TOP, read_predictions
+from ftclf.data.label_sets import WIDE
+from ftclf.data.text_store import write_texts
+from ftclf.report.card import MOST_LABELS, examples
 from ftclf.report.charts import nice_axis
+from ftclf.report.evaluation_files import write_evaluation
+from ftclf.report.leaderboard import read_outcome
 from ftclf.report.material import read_material
-from ftclf.runs import Run, write_json
-from ftclf.words import counted, data_name, short_names
+from ftclf.report.plots import plot_confusion, plot_history, plot_setting
+from ftclf.score.calibration import Calibration
+from ftclf.score.confusion import SHOWN, worst_labels
+from ftclf.score.decisions import Decision
+from ftclf.score.evaluation import Evaluation, choosing_scores, score, settle
+from ftclf.score.predictions import TOP, read_predictions
+from ftclf.storage.run_folder import Run, write_json
+from ftclf.system.text import counted, data_name, short_names
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ["single_label", "multi_label"]
@@ -42,7 +42,7 @@ TASKS = ["single_label", "multi_label"]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are drawn without pictures, which take longer than all the rest."""
-    monkeypatch.setattr("ftclf.plots.plot_confusion", lambda *_, **__: None)
+    monkeypatch.setattr("ftclf.report.plots.plot_confusion", lambda *_, **__: None)
 
 
 def make(folder: Path, labels: int, task: str, *, rows: int = 400, seed: int = 0) -> tuple[Run, Evaluation]:
@@ -224,7 +224,7 @@ def test_no_axis_of_scores_begins_below_0(values: list[float]) -> None:
 def test_no_drawn_axis_of_scores_begins_below_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bottoms: list[float] = []
     monkeypatch.setattr(
-        "ftclf.plots._save", lambda figure, _: bottoms.extend(axis.get_ylim()[0] for axis in figure.axes)
+        "ftclf.report.plots._save", lambda figure, _: bottoms.extend(axis.get_ylim()[0] for axis in figure.axes)
     )
     history = [{"step": step, "loss": 0.01 * step, "validation_accuracy": 0.002 * step} for step in range(5)]
     plot_history(tmp_path / "h.png", history, "accuracy")

@@ -112,9 +112,9 @@ def measured(task: Task, bench: Bench, where: dict[str, Any]) -> list[Row]:
 
 def described(command: str) -> dict[str, Any]:
     """Return what the figures depend on, asked for in another process: torch would make this one large."""
-    probe = "import json; from ftclf.compute import describe_machine as d; print(json.dumps(d()))"
+    probe = "import json; from ftclf.model.compute import describe_machine as d; print(json.dumps(d()))"
     from ftclf import __version__
-    from ftclf.manifest import git_commit, versions
+    from ftclf.train.manifest import git_commit, versions
 
     return {
         "command": command,

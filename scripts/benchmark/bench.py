@@ -71,8 +71,8 @@ class Bench:
         """Return the folder of the weights that ftclf would take, for the peers to load the same."""
         if self.given:
             return self.given
-        from ftclf.edge.compose import checked_jobs, parse, register
-        from ftclf.weights import find_weights
+        from ftclf.cli.compose import checked_jobs, parse, register
+        from ftclf.model.base_weights import find_weights
 
         register()
         (job,) = checked_jobs("train", parse(["model=minilm"]))

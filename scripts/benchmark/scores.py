@@ -13,7 +13,7 @@ from benchmark.record import Figure, spread
 from benchmark.training import CLOCK, seconds_of
 
 if TYPE_CHECKING:
-    from ftclf.significance import Outcome
+    from ftclf.score.significance import Outcome
 
 SEEDS = (0, 1, 2)
 SCORE_ROWS, EPOCHS = 6_000, 3
@@ -28,8 +28,8 @@ def by_ftclf(*words: str) -> Trained:
     """Return what trains with ftclf on the rows, fully, and scores all test rows."""
 
     def train(bench: Bench, rows: Rows, seed: int) -> tuple[Done, Outcome]:
-        from ftclf.comparison import read_outcome
-        from ftclf.runs import Run
+        from ftclf.report.leaderboard import read_outcome
+        from ftclf.storage.run_folder import Run
 
         run = bench.fresh("run")
         own = ("dataset=go_emotions", "method=full", f"training.epochs={EPOCHS}", f"training.seed={seed}", *words)
@@ -51,8 +51,8 @@ def after_the_same_epochs(ours: Trained, theirs: Trained) -> Callable[[Bench], l
     """Return the measurement of the points of accuracy and of macro F1 by which the first is better on test."""
 
     def measure(bench: Bench) -> list[Figure]:
-        from ftclf.significance import Side as Compared
-        from ftclf.significance import difference
+        from ftclf.score.significance import Side as Compared
+        from ftclf.score.significance import difference
 
         rows = bench.rows(SCORE_ROWS, 1_000, None)
         pairs = [(ours(bench, rows, seed), theirs(bench, rows, seed)) for seed in SEEDS]
@@ -80,8 +80,8 @@ def _outcome(path: Path) -> Outcome:
     """Return what the Trainer did on the test rows, as ftclf's own statistics read it."""
     import numpy as np
 
-    from ftclf.metrics import one_hot, row_losses, softmax
-    from ftclf.significance import Outcome
+    from ftclf.score.metrics import one_hot, row_losses, softmax
+    from ftclf.score.significance import Outcome
 
     found = np.load(path)
     logits, targets = found["logits"], one_hot(found["labels"], LABELS)

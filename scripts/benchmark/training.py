@@ -14,7 +14,7 @@ from benchmark.bench import FEW_ROWS, Bench, Side
 from benchmark.material import LABELS, dbpedia, many_short
 from benchmark.process import Done, FailedError, Training
 from benchmark.record import Figure, adjacent_ratios, spread
-from ftclf.runs import read_json
+from ftclf.storage.run_folder import read_json
 
 CLOCK: dict[str, str] = {}  # the clock without options
 TRAIN_ONLY = {"BENCH_TRAIN_ONLY": "1"}

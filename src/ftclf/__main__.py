@@ -15,8 +15,8 @@ def main() -> None:
         print(f"error: ftclf runs on Linux and macOS, not on {sys.platform}; on Windows use WSL", file=sys.stderr)
         sys.exit(2)
     _open_what_is_closed()
-    from ftclf.cli import run
-    from ftclf.leaving import leave
+    from ftclf.cli.main import run
+    from ftclf.system.process_exit import leave
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks is spelt out

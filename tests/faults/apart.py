@@ -11,7 +11,7 @@ from pathlib import Path
 
 PROGRAM = """
 import contextlib, io, json, sys, time
-from ftclf.cli import run
+from ftclf.cli.main import run
 for words in json.load(sys.stdin):
     out, err, start = io.StringIO(), io.StringIO(), time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -43,7 +43,7 @@ def _lines(world: World, model: Path, folder: Path, method: str) -> list[list[st
 
 def _too_long(world: World, model: Path, place: Path) -> list[str]:
     """Return a training whose texts are a token longer than the network reads; one without a limit learns nothing."""
-    from ftclf.model import longest_text, outline
+    from ftclf.model.network import longest_text, outline
 
     longest = longest_text(outline(model)) or math.inf
     return world.words("head", place / "run", f"model.name={model}", f"dataset.max_length={min(longest, 8191) + 1}")

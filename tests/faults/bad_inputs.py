@@ -12,7 +12,7 @@ from faults import inputs_splits as splits
 from faults.inputs import Case, refused
 from faults.processes import Trial, in_this_process, run
 from faults.world import Check, World
-from ftclf.cli import run as command
+from ftclf.cli.main import run as command
 
 NAME = "bad inputs: csv, tsv, json, jsonl, parquet, labels, splits"
 GOAL = "exit 2 and one line with file, row and column, in 5 s, nothing written; or the documented rows"

@@ -67,7 +67,7 @@ def fork_at_second_save(base: str, long: bool) -> None:
 
     In the short form a call dies, and fails in one of the ways, which take turns.
     """
-    from ftclf.resumable import ResumableTrainer
+    from ftclf.train.stoppable import ResumableTrainer
 
     save: Any = ResumableTrainer._save_checkpoint
     saves = 0
@@ -89,7 +89,7 @@ def fork_at_second_save(base: str, long: bool) -> None:
 
 def _broken(save: Any, trainer: Any, folder: Path, call: int, number: int) -> bool:
     """Save in a child whose file call `call` is broken; return whether there was such a call."""
-    from ftclf.runs import Run
+    from ftclf.storage.run_folder import Run
 
     shutil.copytree(trainer.run.folder, folder, ignore=shutil.ignore_patterns(".lock"))
     child = os.fork()

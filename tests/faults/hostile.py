@@ -242,6 +242,6 @@ def _unharmed(what: str, ended: tuple[int, str], mark: Path, allowed: tuple[int,
 
 def sealed(folder: Path) -> None:
     """List the files of a folder as if ftclf had written them."""
-    from ftclf.durable import seal
+    from ftclf.storage.durable import seal
 
     seal(folder)

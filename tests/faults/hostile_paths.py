@@ -9,7 +9,7 @@ from pathlib import Path
 from faults.apart import one_line, run_apart
 from faults.processes import run
 from faults.world import Check, World
-from ftclf.edge.quoting import quoted
+from ftclf.cli.quoting import quoted
 
 # Of a run: it becomes a folder's name.
 NAMES = ["..", ".", "", "/tmp", "../x", "a/b", "a\\b/..", "~", "~root", "-rf", ".hidden", "a\nb", "a\x00b", "x" * 300]

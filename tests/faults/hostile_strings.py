@@ -11,7 +11,7 @@ from pathlib import Path
 from faults.apart import one_line, run_apart
 from faults.processes import run
 from faults.world import Check, World
-from ftclf.edge.quoting import quoted
+from ftclf.cli.quoting import quoted
 
 STRINGS = [
     "<script>alert(1)</script>",

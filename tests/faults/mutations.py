@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from faults import strict
 from faults.processes import in_this_process
 from faults.world import Check, World
-from ftclf.cli import guarded, run
+from ftclf.cli.main import guarded, run
 from ftclf.config import DatasetConfig
 from ftclf.data.read import read_rows
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 NAME = "mutated files: bytes flipped, cut, spliced, repeated, put in"
 GOAL = "the rows that an independent reader sees, or one line and exit 2; no traceback, none over 10 s"

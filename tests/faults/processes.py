@@ -113,7 +113,7 @@ def _work(words: list[str], output: Path, before: Callable[..., None] | None, ar
     os.setpgrp()
     for number, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    from ftclf.cli import run as command
+    from ftclf.cli.main import run as command
 
     if before is not None:
         before(*args)

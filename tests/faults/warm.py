@@ -14,22 +14,22 @@ from hydra._internal import core_plugins
 from matplotlib import pyplot
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-import ftclf.cli
-import ftclf.edge.commands
-import ftclf.eval
-import ftclf.fused.encoder
-import ftclf.manifest
-import ftclf.method
-import ftclf.predict
-import ftclf.report.gather
-import ftclf.trainer
-import ftclf.training
+import ftclf.checkpoint.eval
+import ftclf.checkpoint.predict
+import ftclf.cli.commands
+import ftclf.cli.main
+import ftclf.fast.cpu.encoder
+import ftclf.model.method
+import ftclf.report.sections
+import ftclf.train.manifest
+import ftclf.train.run
+import ftclf.train.trainer
 
 get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns
 for package in (core_plugins, hydra_plugins):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         __import__(module.name)
 with contextlib.redirect_stdout(io.StringIO()):
-    ftclf.cli.run(["train", "--help"])  # composes what every other command is compared with
+    ftclf.cli.main.run(["train", "--help"])  # composes what every other command is compared with
 pyplot.subplots()[0].savefig(io.BytesIO())
 pyplot.close("all")

@@ -11,8 +11,8 @@ from typing import Any
 
 from conftest import make_models, make_rows, write_csv
 from faults.processes import Trial
-from ftclf.libraries import quiet_libraries
-from ftclf.progress import read_progress
+from ftclf.system.imports import quiet_libraries
+from ftclf.train.checkpoints import read_progress
 
 # Each as different from the others as the code that saves and resumes can see.
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -123,7 +123,7 @@ def validated_steps(folder: Path) -> list[int]:
 
 def checkpoint_steps(folder: Path) -> list[int]:
     """Return the steps of a run's whole checkpoints."""
-    from ftclf.durable import damage
+    from ftclf.storage.durable import damage
 
     found = (folder / "resumable").glob("checkpoint-*")
     whole = (read_progress(path) for path in found if damage(path) is None)

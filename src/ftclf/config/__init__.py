@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config.check import check
+from ftclf.config.from_json import restore
 from ftclf.config.settings import (
     CHOOSING_METRICS,
     HEADLINES,
@@ -26,8 +27,7 @@ from ftclf.config.settings import (
     TrainingConfig,
     choosing_metric,
 )
-from ftclf.config.stored import restore
-from ftclf.errors import ConfigError
+from ftclf.system.errors import ConfigError
 
 __all__ = [
     "CHOOSING_METRICS",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftclf.config import DatasetConfig
 from ftclf.data.label_lists import PLAIN, Layout, as_bit, at_places, list_of
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 LONGEST = 80  # characters of somebody's data in a message
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ftclf.errors import DataError
+from ftclf.system.errors import DataError
 
 LONGEST = 10_000  # characters of a list that is written as text
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftclf.config import DatasetConfig
-from ftclf.console import warn
-from ftclf.data.lines import check_file, first_line, is_utf8
-from ftclf.data.tables import file_format
+from ftclf.data.row_files import file_format
+from ftclf.data.text_file import check_file, first_line, is_utf8
+from ftclf.system.console import warn
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import checked_labels, checked_slice, checked_text, is_chosen, repeated, some
+from ftclf.data.dataset import Row
+from ftclf.data.foreign_formats import guessed_columns, header_like_a_row, separated_otherwise
 from ftclf.data.label_lists import PLAIN, Layout, find_layout
-from ftclf.data.lines import check_file, check_text, lines_of, whole_text
-from ftclf.data.other_formats import guessed_columns, header_like_a_row, separated_otherwise
-from ftclf.data.rows import Row
-from ftclf.data.tables import Cells, Table, open_table
-from ftclf.errors import DataError, did_you_mean
+from ftclf.data.row_files import Cells, Table, open_table
+from ftclf.data.text_file import check_file, check_text, lines_of, whole_text
+from ftclf.system.errors import DataError, did_you_mean
 
 
 def read_rows(

@@ -15,12 +15,12 @@ from typing import Any, assert_never
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import checked_labels, checked_slice, checked_text
+from ftclf.data.dataset import RawRows, Row
 from ftclf.data.label_lists import PLAIN, find_layout
-from ftclf.data.lines import check_file
 from ftclf.data.read import read_folders, read_label_folders, read_names, read_rows
-from ftclf.data.rows import RawRows, Row
-from ftclf.errors import DataError
-from ftclf.hub import reach_hub
+from ftclf.data.text_file import check_file
+from ftclf.system.errors import DataError
+from ftclf.system.hub import reach_hub
 
 SPLITS = ("train", "validation", "test")
 NO_MATTER_FOR_ROWS = ("about", "terms", "max_length", "epochs")

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import excerpt
-from ftclf.data.rows import Split
-from ftclf.errors import DataError
-from ftclf.label_sets import LabelSets
+from ftclf.data.dataset import Split
+from ftclf.data.label_sets import LabelSets
+from ftclf.system.errors import DataError
 
 SKETCHED, LOOKED_UP = 4096, 30  # texts of a sketch; rows that have to fall into its range
 MOST_COPIES = 0.05  # of a cut split's rows: a text with more of them would be scored over and over

@@ -12,8 +12,8 @@ from typing import Any
 
 from ftclf.config import DatasetConfig
 from ftclf.data.cells import checked_slice, checked_text, repeated, some
-from ftclf.data.tables import parsed_line
-from ftclf.errors import DataError
+from ftclf.data.row_files import parsed_line
+from ftclf.system.errors import DataError
 
 TextRow = tuple[str, list[str]]  # a text, and the cells of the columns that are kept
 BLOCK = 2**16  # bytes that are read at a time

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from ftclf.words import MINUS, shown
+from ftclf.system.text import MINUS, shown
 
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 42

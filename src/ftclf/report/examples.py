@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ftclf.predictions import Predictions
 from ftclf.report.material import Material
-from ftclf.words import cut
+from ftclf.score.predictions import Predictions
+from ftclf.system.text import cut
 
 PAIR_TEXTS = 2
 ERRORS = 10

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ftclf.confusion import Counts, as_counts, confusion
-from ftclf.errors import RunError
-from ftclf.label_sets import WIDE
-from ftclf.predictions import Predictions, read_predictions
-from ftclf.runs import Run, read_history, read_json
-from ftclf.words import data_name
+from ftclf.data.label_sets import WIDE
+from ftclf.score.confusion import Counts, as_counts, confusion
+from ftclf.score.predictions import Predictions, read_predictions
+from ftclf.storage.run_folder import Run, read_history, read_json
+from ftclf.system.errors import RunError
+from ftclf.system.text import data_name
 
 
 @dataclass

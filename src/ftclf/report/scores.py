@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftclf.baselines import verdict as against_baseline
 from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.report.charts import Chart, Line, nice_axis, share_axis, step_axis
 from ftclf.report.material import Material
-from ftclf.words import (
+from ftclf.score.baselines import verdict as against_baseline
+from ftclf.system.text import (
     baseline_name,
     count,
     counted,

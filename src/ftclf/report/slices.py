@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.intervals import draw_scores, wilson
-from ftclf.label_sets import LabelSets
-from ftclf.predictions import Predictions
+from ftclf.data.label_sets import LabelSets
 from ftclf.report.material import Material
 from ftclf.report.scores import scored
+from ftclf.score.bootstrap import draw_scores, wilson
+from ftclf.score.predictions import Predictions
 
 DRAWS = 300  # enough for a table, and a third of the time
 MOST_VALUES = 20  # of one column

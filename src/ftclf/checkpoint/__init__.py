@@ -1,0 +1,1 @@
+"""What starts from a saved model: its format, evaluation, predictions and merging."""

@@ -1,0 +1,107 @@
+"""`ftclf eval`: a saved checkpoint on a split, by the function that training calls."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftclf.config import HEADLINES, DatasetConfig, EvalConfig, check
+from ftclf.data import fitted_layout, load_split, share_known
+from ftclf.storage.run_folder import checkpoint_of, write_json
+from ftclf.storage.run_paths import home_of, with_found_paths
+from ftclf.system.console import say, warn
+from ftclf.system.errors import RunError
+from ftclf.system.progress_bar import phase
+from ftclf.system.text import counted, data_name
+
+if TYPE_CHECKING:
+    from ftclf.checkpoint.format import CheckpointInfo
+
+
+MANY_KNOWN = 0.05  # of the rows: short texts are written twice now and then
+# Where the rows of a checkpoint came from: none of it is of another file.
+ORIGIN = ("train", "validation", "test", "folder", "hub", "hub_config", "hub_revision", "package", "package_folder")
+
+
+def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> float:
+    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps.
+
+    `given` names the settings of the command line: with dataset=files the others are those of training.
+    """
+    check(config)
+    folder = checkpoint_of(Path(config.checkpoint).expanduser())
+    output = Path(config.output).expanduser() if config.output else None
+    if output is not None and output.exists() and not output.is_dir():
+        raise RunError(f"output: {output} is no folder; choose another name")
+    if output is not None and (output / "metrics.json").exists():
+        raise RunError(f"output: {output} holds metrics already; choose another folder")
+    from ftclf.checkpoint.format import decide_by, load_checkpoint, read_info
+    from ftclf.model.compute import scoring_compute
+    from ftclf.model.tokens import cached_tokens
+    from ftclf.report.evaluation_files import write_evaluation
+    from ftclf.score.evaluation import headline, score
+    from ftclf.score.logits import compute_logits, scoring_network
+    from ftclf.system.imports import quiet_libraries
+
+    info = read_info(folder)
+    decide_by(info, config.decide)
+    dataset = _dataset(config, info, given, home_of(folder, info.started_in))
+    data = load_split(dataset, config.split, info.label_names)
+    quiet_libraries()
+    compute = scoring_compute(info.device, info.precision, info.threads)
+    checkpoint = load_checkpoint(folder)
+    split = data.splits[config.split]
+    tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
+    network = scoring_network(checkpoint.network, compute)
+    batch_size = config.batch_size or info.eval_batch_size
+    with phase("evaluation", len(split)):
+        logits = compute_logits(network, tokens, compute, batch_size, checkpoint=folder)
+    evaluation = score(logits, split, info)
+    for note in data.notes:
+        say(f"  note: {note}")
+    same = data.digest(config.split) == info.digests.get(config.split)
+    trained_on = share_known(split.texts, info.trained_texts) if config.split != "train" else 0.0
+    if trained_on >= MANY_KNOWN:
+        warn(
+            f"about {trained_on:.0%} of these rows have texts that the checkpoint was trained on, easy ones for it; "
+            f"a file of other rows goes into dataset.{config.split}"
+        )
+    if config.dataset is None and not same:
+        warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
+    scored = dataset.train if same else getattr(dataset, config.split) or dataset.train
+    name = data_name(info.data_name if same else data.name, scored)
+    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({counted(len(split), 'row')} of {name})")
+    if output is not None:
+        write_evaluation(
+            evaluation,
+            split,
+            info.label_names,
+            config.split,
+            predictions=output / "predictions",
+            plots=output / "plots",
+        )
+        write_json(output / "metrics.json", {config.split: evaluation.metrics})
+        say(f"evaluation folder: {output}")
+    return float(evaluation.metrics[HEADLINES[info.task][0]])
+
+
+def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str], home: Path | None) -> DatasetConfig:
+    """Return the settings of the rows to score: those of training for files that are named alone."""
+    trained = with_found_paths(info.dataset, home)
+    if config.dataset is None:
+        return trained
+    if config.dataset.name != "files":
+        return replace(config.dataset, task=info.task)
+    names = [name.removeprefix("dataset.") for name in given if name.startswith("dataset.")]
+    if not any(getattr(config.dataset, name) for name in ORIGIN):  # the rows of training, read by other rules
+        return replace(trained, **{name: getattr(config.dataset, name) for name in names}, task=info.task)
+    free = {name: getattr(config.dataset, name) for name in (*ORIGIN, "name", "about", "terms", "source", *names)}
+    dataset = replace(trained, **free, task=info.task, official_train_rows=None)
+    if "label_file" not in names and dataset.label_file and not Path(dataset.label_file).is_file():
+        dataset = replace(dataset, label_file=None)
+    path = getattr(dataset, config.split)
+    if path is None or not Path(path).expanduser().is_file():
+        return dataset
+    return fitted_layout(Path(path).expanduser(), dataset, names)

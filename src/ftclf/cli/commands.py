@@ -1,0 +1,364 @@
+"""train, eval and predict: folders, Hydra's main, sweeps and what is left when they end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ftclf.cli.compose import (
+    changed,
+    checked_hydra,
+    checked_jobs,
+    chooses_sweeper,
+    composed,
+    given_settings,
+    only_shows,
+    overrides_of_jobs,
+    parse,
+    register,
+    to_dataclass,
+)
+from ftclf.cli.help import help_lines
+from ftclf.cli.hydra_errors import explain
+from ftclf.cli.no_effect import ignored
+from ftclf.cli.quoting import quoted, without_quotes
+from ftclf.cli.sweep_jobs import Job, Lane, lanes_of, train_apart
+from ftclf.cli.text_settings import shown
+from ftclf.cli.typed_words import settled
+from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.storage.lock import is_taken
+from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
+from ftclf.system.console import one_line, printable
+from ftclf.system.errors import ConfigError, RunError, SweepError
+from ftclf.system.text import counted
+from ftclf.train.resume import find_standing, further, stored_config
+
+# Where launchers of several processes say how many there are; SLURM's is that of one srun.
+PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def refuse_several_processes() -> None:
+    """Raise ConfigError where a launcher has started this command more than once: each would do all of it."""
+    for name in PROCESSES:
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 1:
+            raise ConfigError(
+                f"{name}: got {os.environ[name]}, allowed: 1; ftclf works in one process on one device, so start it "
+                "without torchrun, accelerate launch, mpirun or srun -n"
+            )
+
+
+def run_train(words: list[str]) -> int:
+    """Train one run, or each job of a sweep, or go on with a run."""
+    refuse_several_processes()
+    register()
+    words, notes = settled("train", words)
+    args = parse(words)
+    if only_shows(args):
+        return _show("train", args, words)
+    if any(word.lstrip("+").startswith("resume=") for word in args.overrides):
+        return _resume(args.overrides, notes)
+    jobs = checked_jobs("train", args)
+    if any(job.resume for job in jobs):
+        raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
+    given = given_settings(args)
+    _tell([*notes, *dict.fromkeys(line for job in jobs for line in ignored(job, given))])
+    if any(job.training.seeds > 1 for job in jobs):
+        words = _one_job_a_seed(words, args, jobs)
+        args = parse(words)
+        jobs = checked_jobs("train", args)
+    if args.multirun:
+        with _run_folder(jobs[0], sweep=True) as folder:
+            return _sweep(words, args, jobs, folder)
+    with _run_folder(jobs[0], sweep=False) as folder:
+        find_standing(jobs[0], folder)
+        return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
+
+
+def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
+    together, chosen = jobs[0].training.together, chooses_sweeper(args.overrides)
+    if together and chosen:
+        raise ConfigError("training.together: got true, allowed without hydra/sweeper: it takes all jobs at once")
+    if not chosen:
+        for number, job in enumerate(jobs):
+            find_standing(job, folder / str(number))
+    print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
+    if together:
+        _train_groups(jobs, [list(map(shown, words)) for words in overrides_of_jobs("train", args)], folder)
+    else:
+        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
+    number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
+    return _finish_sweep(folder, number, HEADLINES[jobs[0].dataset.task][0])
+
+
+def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
+    """Train the jobs of a sweep group by group, those of a group side by side."""
+    from ftclf.train.together import groups_of
+
+    for group in groups_of(jobs):
+        for number in group:
+            print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
+        own = {number: Job(jobs[number], folder / str(number), overrides[number]) for number in group}
+        train_apart(*lanes_of(own))
+
+
+def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
+    """Return the command line of the sweep that `training.seeds` stands for."""
+    first = jobs[0].training
+    if len({(job.training.seed, job.training.seeds) for job in jobs}) > 1:
+        raise ConfigError("training.seeds: the sweep has seeds of its own (training.seed); drop one of the two")
+    others = [word for word in words if not word.lstrip("+").startswith("training.seed=")]
+    seeds = ",".join(str(first.seed + number) for number in range(first.seeds))
+    return [*([] if args.multirun else ["-m"]), *others, f"training.seed={seeds}"]
+
+
+def run_eval(words: list[str]) -> int:
+    """Score a checkpoint."""
+    if (checked := _checked("eval", words)) is not None:
+        from ftclf.checkpoint.eval import evaluate_checkpoint
+
+        evaluate_checkpoint(*checked)
+    return 0
+
+
+def run_predict(words: list[str]) -> int:
+    """Label texts."""
+    if (checked := _checked("predict", words)) is not None:
+        from ftclf.checkpoint.predict import predict
+
+        predict(checked[0])
+    return 0
+
+
+def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
+    """Return the config of a command and the names of the settings that its line gives; None where it only shows."""
+    refuse_several_processes()
+    register()
+    words, notes = settled(command, words)
+    if command == "eval" and not any(word.startswith("dataset=") for word in words):
+        words += ["dataset=files"] if any(word.startswith("dataset.") for word in words) else []
+    args = parse(words, command)
+    if args.multirun:
+        raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
+    if only_shows(args):
+        _show(command, args, words)
+        return None
+    (config,) = checked_jobs(command, args)
+    _tell(notes)
+    return config, given_settings(args)
+
+
+def _tell(notes: list[str]) -> None:
+    """Say which names were completed, once the line is known to be right."""
+    for note in notes:
+        print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
+
+
+def _show(command: str, args: Any, words: list[str]) -> int:
+    """Print the help, or let Hydra print what it is asked for."""
+    if args.help:
+        print(printable("\n".join(help_lines(command, composed(command, args)))))
+        return 0
+    if args.shell_completion and "COMP_LINE" not in os.environ:
+        raise ConfigError("--shell-completion: allowed: in a completion script, as ftclf completion bash prints it")
+    checked_hydra(command, args)
+    with _broken_pipes_raised():
+        return _hand_to_hydra(command, words)
+
+
+@contextmanager
+def _broken_pipes_raised() -> Iterator[None]:
+    """Let a reader who is gone end what Hydra prints by way of a log: it would print a traceback for every line."""
+    usual = logging.Handler.handleError
+
+    def handle(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if isinstance(error := sys.exc_info()[1], BrokenPipeError):
+            raise error
+        usual(handler, record)
+
+    logging.Handler.handleError = handle  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        logging.Handler.handleError = usual  # type: ignore[method-assign]
+
+
+# ---- the task that Hydra calls: module-level, so that launchers can pickle it
+
+
+def train_task(cfg: DictConfig) -> float:
+    """Train in the folder that Hydra made. A job of a sweep that fails leaves its reason there and returns NaN."""
+    register()
+    job = HydraConfig.get()
+    folder, overrides = Path(job.runtime.output_dir), list(map(shown, job.overrides.task))
+    sweeping = job.mode == RunMode.MULTIRUN
+    config = to_dataclass(cfg, "train")
+    if sweeping:
+        print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
+        train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
+        run = Run(folder)
+        with suppress(RunError, LookupError, TypeError, ValueError):
+            return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan
+        return math.nan
+
+    def work() -> float:
+        from ftclf.train.run import train
+
+        return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
+
+    return _attempt(work)
+
+
+def _attempt(work: Callable[[], float | None]) -> float:
+    """Do the work of the task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
+    from ftclf.cli.main import attempt
+
+    result = attempt(work, _failures.append)
+    return float("nan") if result is None else result
+
+
+_failures: list[Exception] = []
+
+
+# ---- folders
+
+
+@contextmanager
+def _run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = None) -> Iterator[Path]:
+    """Give the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>.
+
+    The new one of a run that trains another further stands `beside` that. Folders that are made for it and stay empty,
+    since nothing began, are taken back; those that were there are not.
+    """
+    if config.run_dir:
+        folder = Path(config.run_dir).expanduser().absolute()
+        made = _missing(folder)
+    else:
+        name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
+        name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
+        parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
+        if beside is not None:
+            parent = beside.resolve().parent
+        made = _missing(parent)
+        folder = _new_folder(parent)
+        made.insert(0, folder)
+    try:
+        yield folder
+    finally:
+        for path in made:
+            with suppress(OSError):  # it holds something, or is gone
+                path.rmdir()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _new_folder(parent: Path) -> Path:
+    """Make a folder that is no other process's, named by the time."""
+    while True:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        with suppress(FileExistsError, FileNotFoundError):  # another made it, or took the parent back
+            folder.mkdir()
+            return folder
+
+
+def _resume(overrides: list[str], notes: list[str]) -> int:
+    """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
+    name, *more = [word for word in overrides if word.lstrip("+").startswith("resume=")]
+    if more:
+        raise ConfigError("resume: given twice; name one run")
+    folder = run_to_resume(Path(without_quotes(name.partition("=")[2]) or "").expanduser()).folder
+    others = [word for word in overrides if word != name]
+    before, command = stored_config(Run(folder)), shlex.join(["ftclf", "train", *map(shown, overrides)])
+    config = changed(before, others)
+    lengths = [(one.training.epochs, one.training.max_steps) for one in (before, config)]
+    if lengths[0] != lengths[1] and Run(folder).finished and not config.resume_allow:
+        return _go_further(further(config, before, Run(folder)), folder, others, command, notes)
+    config.resume, config.overwrite = str(folder), False
+    check(config)
+    find_standing(config, folder)
+    _tell(notes)
+    from ftclf.train.run import train
+
+    train(config, folder, command)
+    return 0
+
+
+def _go_further(config: TrainConfig, before: Path, words: list[str], command: str, notes: list[str]) -> int:
+    """Train the weights of a finished run further, in a folder beside it or in another that is given."""
+    from ftclf.train.run import train
+
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    if "run_dir" not in given:
+        config.run_dir = None
+    config.overwrite = config.overwrite and "overwrite" in given  # the first run may have been told to replace another
+    check(config)
+    with _run_folder(config, sweep=False, beside=before) as folder:
+        _tell(notes)
+        train(config, folder, command)
+    return 0
+
+
+def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
+    """Print the table of a sweep's jobs and name those that failed."""
+    from ftclf.cli.compare import compare, plot_if_one_setting_varies
+    from ftclf.report.page import page_or_warning, write_reports
+
+    failures = list(find_failures(folder))
+    done = [path.parent for path in folder.glob("*/metrics.json")]
+    print()
+    if done:
+        compare([folder], metric)
+        plot_if_one_setting_varies(find_runs([folder]), metric, folder)
+        file = folder / "report.html"
+        with page_or_warning(file, again=shlex.join(["ftclf", "report", str(folder), "--output", str(file)])):
+            print(printable(f"report: {write_reports([folder], file, overwrite=True)}"))
+    lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
+    taken = [path.name for path in folder.glob("[0-9]*") if is_taken(path)]
+    lines += [f"job {name}: another process trains it in this folder; wait for it" for name in taken]
+    missing = jobs - len(done) - len(failures) - len(taken)
+    if missing > 0:
+        lines.append(f"{counted(missing, 'job')} left neither a result nor a reason: killed")
+    if lines:
+        raise SweepError("\n".join([f"sweep: {jobs - len(done)} of {counted(jobs, 'job')} failed", *lines]))
+    return 0
+
+
+# ---- Hydra itself
+
+
+def _hand_to_hydra(command: str, words: list[str]) -> int:
+    """Call Hydra's main with a command line of its own; its --cfg, --info and completion work as they do."""
+    register()
+    GlobalHydra.instance().clear()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra's text and exit code
+    argv = sys.argv
+    sys.argv = [f"ftclf {command}", *words]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(train_task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, "", command)) from error
+    finally:
+        sys.argv = argv
+    if _failures:
+        raise _failures.pop()
+    return 0

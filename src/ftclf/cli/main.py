@@ -1,0 +1,301 @@
+"""The table of commands, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ftclf import __version__
+from ftclf.config.did_you_mean import command_instead, pasteable
+from ftclf.storage.run_paths import exists
+from ftclf.system.console import READER_GONE, emit, one_line
+from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean, short
+from ftclf.system.signals import Stopped, stoppable, stopped
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb: what `ftclf --help` says of it and the function that gets the rest of the line."""
+
+    about: str
+    run: Callable[[list[str]], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; --help lists what there is")
+
+
+def train_command(words: list[str]) -> int:
+    from ftclf.cli.commands import run_train
+
+    return run_train(words)
+
+
+def eval_command(words: list[str]) -> int:
+    from ftclf.cli.commands import run_eval
+
+    return run_eval(words)
+
+
+def predict_command(words: list[str]) -> int:
+    from ftclf.cli.commands import run_predict
+
+    return run_predict(words)
+
+
+def compare_command(words: list[str]) -> int:
+    """Print tables over finished runs: scores, best first, means over seeds, and what differs beyond chance."""
+    from ftclf.cli.compare import compare
+    from ftclf.score.significance import MARGIN
+
+    parser = Parser("ftclf compare", description=COMMANDS["compare"].about)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
+    parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
+    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
+    parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
+    parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
+    parser.add_argument(
+        "--equal-within",
+        metavar="SHARE",
+        type=float,
+        default=MARGIN,
+        help="a smaller difference is none (default 0.01)",
+    )
+    parser.add_argument(
+        "--flips", metavar="FILE", type=Path, help="csv of the rows that one of two runs alone got right"
+    )
+    options = parser.parse_args(words)
+    compare(
+        options.runs,
+        options.sort,
+        csv_file=options.csv,
+        plot=options.plot,
+        plot_file=options.output,
+        margin=options.equal_within,
+        flips_file=options.flips,
+    )
+    return 0
+
+
+def report_command(words: list[str]) -> int:
+    """Write one HTML file about finished runs."""
+    from ftclf.report.page import write_reports
+    from ftclf.system.console import say
+
+    parser = Parser("ftclf report", description=COMMANDS["report"].about)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: report.html in the run's folder; of several runs: here"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is something else than a report")
+    options = parser.parse_args(words)
+    say(f"report: {write_reports(options.runs, options.output, overwrite=options.overwrite)}")
+    return 0
+
+
+def merge_command(words: list[str]) -> int:
+    """Write a LoRA checkpoint as whole weights."""
+    from ftclf.checkpoint.merge import merge
+
+    parser = Parser("ftclf merge", description=COMMANDS["merge"].about)
+    parser.add_argument("checkpoint", type=Path, help="folder of a run that LoRA trained, or of its checkpoint")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", required=True, help="a folder that is not there yet")
+    options = parser.parse_args(words)
+    merge(options.checkpoint, options.output)
+    return 0
+
+
+def ls_command(words: list[str]) -> int:
+    """List what can be chosen in each group, one line each."""
+    from ftclf.cli.ls import list_groups
+
+    groups = list_groups()
+    parser = Parser("ftclf ls", description=COMMANDS["ls"].about)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(groups)}; default: all")
+    words = parser.parse_args(words).groups
+    for word in words:
+        if word not in groups:
+            raise ConfigError(f"ls: no group '{word}', allowed: {', '.join(groups)}.{did_you_mean(word, groups)}")
+    for group in words or groups:
+        print(f"{group}=")
+        width = max(len(name) for name, _ in groups[group])
+        for name, about in groups[group]:
+            print(f"  {name:<{width}}  {about}")
+    return 0
+
+
+def completion_command(words: list[str]) -> int:
+    """Print the completion script of a shell, or, for that script, what may be typed next."""
+    from ftclf.cli.completion import SCRIPTS, candidates
+
+    if words[:1] == ["--candidates"]:
+        print("".join(f"{candidate}\n" for candidate in candidates(words[1:])), end="")
+        return 0
+    parser = Parser("ftclf completion", description=COMMANDS["completion"].about)
+    parser.add_argument("shell", nargs="*", metavar="SHELL", help=f"{', '.join(SCRIPTS)}; default: bash")
+    words = parser.parse_args(words).shell or ["bash"]
+    if len(words) > 1 or words[0] not in SCRIPTS:
+        allowed = ", ".join(SCRIPTS)
+        raise ConfigError(f"completion: got '{' '.join(words)}', allowed: {allowed}.{did_you_mean(words[0], SCRIPTS)}")
+    print(SCRIPTS[words[0]])
+    return 0
+
+
+COMMANDS = {
+    "train": Command("fine-tune a model: dataset, model and method from configs; -m for sweeps", train_command),
+    "eval": Command("score a checkpoint on a split", eval_command),
+    "predict": Command("label texts from a file or stdin", predict_command),
+    "compare": Command("one table over many runs, best first", compare_command),
+    "report": Command("one HTML file about a run, or about several", report_command),
+    "merge": Command("a LoRA checkpoint as whole weights, for whatever opens transformers' folders", merge_command),
+    "ls": Command("data sets, models, methods, experiments and sweeps that can be chosen", ls_command),
+    "completion": Command("tab completion for bash, zsh or fish: a script for the shell to read", completion_command),
+}
+
+HELP = ("-h", "--help", "help")
+
+# What the libraries and trackers ask before they report to their makers.
+NO_TELEMETRY = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "WANDB_ERROR_REPORTING": "false",
+}
+
+
+def run(words: list[str]) -> int:
+    """Run one command line and return its exit code: see README, "Exit codes"."""
+    os.environ.update(NO_TELEMETRY)
+    return guarded(lambda: _run(words))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do some work that signals may stop, and return its exit code, or that of whatever ended it."""
+    try:
+        with stoppable():
+            code = work()
+            print(end="", flush=True)  # here, where it may still fail
+            return code
+    except SystemExit as error:  # argparse and Hydra leave so
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
+    except Stopped as signal:
+        _complain(str(signal))
+        return signal.exit_code
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return 130
+    except Exception as error:
+        if (cause := stopped()) is None:
+            return 0 if _reader_gone(error) else report(error)
+        _complain(str(cause))
+        return cause.exit_code
+
+
+def _reader_gone(error: Exception) -> bool:
+    """Return whether the reader of our output is gone, as in `ftclf ls | head -1`, and write to nobody from then on."""
+    if not isinstance(error, OSError) or error.errno not in READER_GONE or error.filename is not None:
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _complain(line: str) -> None:
+    """Print one line to stderr; nobody need read it, as in `ftclf train x=1 2>&1 | true`."""
+    emit(one_line(line), sys.stderr)
+
+
+def _run(words: list[str]) -> int:
+    words = _without_comment(words)
+    if words and words[0] in HELP and words[1:2] and words[1] in COMMANDS:
+        words = [words[1], "--help"]
+    if not words or words[0] in HELP:
+        print(_usage())
+        return 0
+    if words[0] in ("-V", "version") or "--version" in words:
+        print(f"ftclf {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        raise UserError(f"ftclf: no command '{short(words[0])}'{_other_command(words[0], words[1:])}")
+    return COMMANDS[words[0]].run(words[1:])
+
+
+def _without_comment(words: list[str]) -> list[str]:
+    """Leave out what stands behind a lone #: zsh takes no comments where people type, and hands them over."""
+    if "#" not in words[:-1]:
+        return words
+    _complain("note: what stands behind # is taken as a comment")
+    return words[: words.index("#")]
+
+
+def _other_command(word: str, rest: list[str]) -> str:
+    """Return what to type instead of a word that is no command, as the end of a line."""
+    if (answer := command_instead(word, rest)) is not None:
+        return f"; {answer}"
+    if "=" in word or word.startswith("-") or (Path(word).suffix and exists(word)):
+        return f"; the command stands first: ftclf train {' '.join(map(pasteable, [word, *rest]))}"
+    return f", allowed: {', '.join(COMMANDS)}.{did_you_mean(word, COMMANDS)}"
+
+
+def attempt(work: Callable[[], float | None], give_up: Callable[[Exception], None]) -> float | None:
+    """Do something and hand whatever error it has, unless it comes of a signal, to `give_up`."""
+    try:
+        return work()
+    except Exception as error:
+        if (cause := stopped()) is not None:
+            raise cause from error  # Hydra prints lines of its own around any other
+        give_up(error)
+        return None
+
+
+def report(error: Exception) -> int:
+    """Print an error as one line a problem and return its exit code. FTCLF_DEBUG=1 shows the traceback."""
+    if os.environ.get("FTCLF_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, FtclfError):
+        for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
+            _complain(f"error: {line}")
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno is not None:
+        too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
+        name = short(error.filename) if too_long else error.filename
+        _complain(f"error: {name}: {error.strerror}" if name else f"error: {error.strerror}")
+        return 2 if too_long else 5
+    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
+        _complain(
+            "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "
+            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
+        )
+        return 5
+    text = one_line(" ".join(str(error).split())[:300])
+    if "os error 28" in text:  # safetensors has an error class of its own for a full disk
+        _complain(f"error: no space left on the disk: {text}")
+        return 5
+    _complain(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
+    return 1
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items())
+    return f"""\
+ftclf {__version__}: fine-tune small encoders for text classification, fully or with LoRA
+
+{commands}
+
+  ftclf train tickets.csv                          a file of your own, with columns text and label
+  ftclf train dataset=go_emotions method=lora      one run
+  ftclf train -m method.r=4,8,16,32                a sweep
+  ftclf COMMAND --help                             settings of a command"""

@@ -1,0 +1,60 @@
+"""Data sets as they were read, checked and split, on disk: a later run on the same content reads nothing again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ftclf.data.dataset import Data, Split
+from ftclf.data.text_store import Texts, write_texts
+from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.storage.small_files import read_small_json
+
+INFO = "data.json"
+
+
+def find_kept(key: str) -> Data | None:
+    """Return the data set that was kept under this key; its texts stay on disk."""
+    folder = _folder(key)
+    if not has_entry(folder):
+        return None
+    info = read_small_json(folder / INFO)
+    splits = {}
+    for name, about in info.pop("splits").items():
+        columns = {column: _load(folder / f"{name}-{number}") for number, column in enumerate(about["columns"])}
+        labels = np.load(folder / f"{name}-labels.npy")
+        splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"])
+    return Data(splits=splits, **info)
+
+
+def keep(data: Data, key: str) -> Data:
+    """Write a data set to disk and return it as it stands there."""
+    splits = {}
+    with new_entry(_folder(key)) as folder:
+        for name, split in data.splits.items():
+            _save(split.texts, folder / f"{name}-texts")
+            for number, cells in enumerate(split.columns.values()):
+                _save(cells, folder / f"{name}-{number}")
+            np.save(folder / f"{name}-labels.npy", split.labels)
+            splits[name] = {"columns": list(split.columns), "digest": split.text_digest()}
+        info = {"name": data.name, "label_names": data.label_names, "notes": data.notes, "task": data.task}
+        (folder / INFO).write_text(json.dumps({**info, "splits": splits}), encoding="utf-8")
+    found = find_kept(key)
+    assert found is not None
+    return found
+
+
+def _folder(key: str) -> Path:
+    return cache_folder() / "data" / key[:32]
+
+
+def _save(texts: Texts, place: Path) -> None:
+    with place.with_suffix(".bin").open("w+b") as file:
+        np.save(place.with_suffix(".npy"), write_texts(texts, file).offsets)
+
+
+def _load(place: Path) -> Texts:
+    with place.with_suffix(".bin").open("rb") as file:
+        return Texts.of_file(file, np.load(place.with_suffix(".npy"), mmap_mode="r"))

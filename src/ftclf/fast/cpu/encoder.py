@@ -1,0 +1,98 @@
+"""A network whose encoder goes through its blocks as a whole."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers_outside
+from ftclf.fast.cpu.linear import Product
+from ftclf.fast.cpu.passes import Pass, sections_of, shared_out
+from ftclf.fast.cpu.shared import Joining, SharedBlocks
+from ftclf.train.turns import Seat
+
+
+class EncoderFunction(torch.autograd.Function):
+    """A pass as autograd sees it: one operation with many parameters."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, one: Any, parameters: list[nn.Parameter], *_: Tensor) -> Tensor:
+        ctx.one, ctx.parameters = one, parameters
+        with torch.autocast("cpu", enabled=False):
+            y, ctx.kept = one.forward(x, keep=True)
+        return y  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            dx, grads = ctx.one.backward(gradients[0], ctx.kept, wants_input=ctx.needs_input_grad[0])
+        return dx, None, None, *(grads.get(parameter) for parameter in ctx.parameters)
+
+
+def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
+    """Compute the network's blocks at once from now on, shared out over as many cores.
+
+    Call it when the layers and adapters are in place. With a seat its training steps go through the blocks together
+    with those of others. torch itself gets one thread: threads of its own wait in a loop for its next operation, on the
+    core that a worker needs.
+    """
+    torch.set_num_threads(1)
+    blocks = blocks_of([network])
+    parameters = [parameter for block in blocks for parameter in block.parameters]
+    most = workers
+    shared = None
+    if seat is not None:
+        shared, most = seat.relay.share(SharedBlocks), max(workers, seat.relay.cores)
+        shared.networks[seat.number] = network
+
+    def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
+        rows, length, width = hidden_states.shape
+        x = hidden_states.reshape(-1, width)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        sections = sections_of(rows, length, _added(attention_mask), most, training=self.training)
+        one = Pass(blocks, shared_out(sections, workers), dtype, self.training)
+        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
+            way = Joining(seat, shared, one) if seat and shared and self.training else one
+            y = EncoderFunction.apply(x, way, parameters, *parameters)  # type: ignore[no-untyped-call]
+        else:
+            with torch.autocast("cpu", enabled=False):
+                y = one.forward(x, keep=False)[0]
+        return _output(y.view(rows, -1, width))
+
+    encoder = encoder_of(network)
+    encoder.fused_blocks = blocks
+    encoder.forward = types.MethodType(forward, encoder)
+    for layer in layers_outside(network):
+        layer.forward = types.MethodType(_in_full, layer)  # type: ignore[method-assign]
+
+
+def fused_products(network: nn.Module) -> list[Product]:
+    """Return the products of a network's blocks, none where they are not computed at once."""
+    blocks = getattr(encoder_of(network), "fused_blocks", []) if can_fuse(network) else []
+    return [product for block in blocks for product in block.products]
+
+
+def _in_full(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Compute in the weights' type: a row a text gains nothing in bf16, and each number of rows would need kernels."""
+    with torch.autocast("cpu", enabled=False):
+        return functional.linear(x.to(layer.weight.dtype), layer.weight, layer.bias)
+
+
+def _output(x: Tensor) -> Any:
+    from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=x)
+
+
+def _added(mask: Tensor | None) -> Tensor | None:
+    """Return transformers' mask as what is added to the scores, shape (rows, 1, 1, length)."""
+    if mask is None:
+        return None
+    mask = mask[:, :, :1, :]
+    if mask.dtype == torch.bool:
+        return torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+    return mask.float()

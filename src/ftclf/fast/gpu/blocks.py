@@ -1,0 +1,200 @@
+"""The blocks of BERT's and DistilBERT's encoders on packed batches, from a few large kernels."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from ftclf.fast.cpu import dropouts_outside, embeddings_of, encoder_of, layers_outside
+from ftclf.fast.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
+from ftclf.fast.gpu.products import Product
+
+Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
+NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
+
+
+class Block:
+    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm.
+
+    `layers` are the block's of each training: all have what is frozen of the first, and adapters of their own.
+    """
+
+    PLACES = 15  # where it may drop: three dropouts, and three adapters of each product
+
+    def __init__(self, layers: Sequence[Any], parts: Parts, dtype: torch.dtype) -> None:
+        inward, *others = zip(*(parts(layer) for layer in layers), strict=True)
+        norms, dropouts, *rest = others
+        self.norms, self.dropouts = norms[0], dropouts[0]
+        self.inward = Product(inward, dtype)
+        self.outward, self.up, self.down = (Product([[one] for one in each], dtype) for each in rest)
+
+    @property
+    def products(self) -> list[Product]:
+        return [self.inward, self.outward, self.up, self.down]
+
+    def forward(
+        self, x: Pair, heads: int, bounds: Tensor, longest: int, firsts: Tensor | None, seeds: Tensor, place: int
+    ) -> Pair:
+        """Return the block's output; with `firsts`, the places of the texts' first tokens, that of these alone.
+
+        What is dropped follows from `seeds`, in PLACES places from `place` on.
+        """
+        from ftclf.fast.gpu.attention import attend
+        from ftclf.fast.gpu.elementwise import add_norm, gelu
+
+        draws = [Draw(_rate(one), seeds, place + number) for number, one in enumerate(self.dropouts)]
+        inward, outward, up, down = range(place + len(draws), place + self.PLACES, 3)
+        bias, alone = self.inward.bias, longest > MOST_ATTENDED  # else attention gives the bias its gradient
+        y = self.inward(x.low, seeds, inward, bias=bias if alone else bias.detach()).view(len(x.low), 3, heads, -1)
+        y = attend(y, bounds, longest, draws[0], None if alone else bias).flatten(1)
+        wide = x.wide
+        if firsts is not None:
+            y, wide = y.index_select(0, firsts), wide.index_select(0, firsts)
+
+        def normed(h: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, draw: Draw) -> Pair:
+            return Pair(*add_norm(h, bias, residual, norm.weight, norm.bias, draw, norm.eps))
+
+        x = normed(self.outward(y, seeds, outward), self.outward.bias, wide, self.norms[0], draws[1])
+        h = gelu(self.up(x.low, seeds, up), self.up.bias)
+        return normed(self.down(h, seeds, down), self.down.bias, x.wide, self.norms[1], draws[2])
+
+
+def _rate(dropout: Any) -> float:
+    return float(getattr(dropout, "p", 0.0)) if dropout is not None and dropout.training else 0.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Tokens, (tokens, width), in float32, in which they are added, and in the type of products."""
+
+    wide: Tensor
+    low: Tensor
+
+
+class PackedEncoder:
+    """The blocks of a network's encoder, which take packed batches while `in_place`.
+
+    Several networks that differ in their adapters and heads pass them together: the first takes the batch of all, and
+    every network reads what is its own of it.
+    """
+
+    USES = 2  # of a dropout outside the blocks: heads have one layer of it for two places
+
+    def __init__(self, networks: Sequence[Any], dtype: torch.dtype) -> None:
+        self.networks, self.dtype, self.config = networks, dtype, networks[0].config
+        parts = _distilbert if self.config.model_type == "distilbert" else _bert
+        layers = zip(*(encoder_of(network).layer for network in networks), strict=True)
+        self.blocks = [Block(same, parts, dtype) for same in layers]
+        device = self.blocks[0].inward.weight.device
+        self.no_seeds = torch.zeros(len(networks), dtype=torch.int64, device=device)
+        self.found: Sequence[Tensor] = ()  # the first tokens of each training
+        self.unread = torch.zeros(1, 1, getattr(self.config, "embedding_size", self.config.hidden_size), device=device)
+
+    @property
+    def products(self) -> list[Product]:
+        return [product for block in self.blocks for product in block.products]
+
+    @property
+    def layers_outside(self) -> list[nn.Linear]:
+        return [layer for network in self.networks for layer in layers_outside(network)]
+
+    @contextmanager
+    def in_place(self, seeds: Tensor | None = None) -> Iterator[None]:
+        """Let the networks pass their batch through the blocks, the first of them before the others.
+
+        What is dropped follows from the seeds, one of each training.
+        """
+        seeds = self.no_seeds if seeds is None else seeds
+        before = self.config._attn_implementation
+        forwards = [one for number in range(len(self.networks)) for one in self._forwards(number, seeds)]
+        for network in self.networks:
+            network.config._attn_implementation = NO_MASK
+        for module, forward in forwards:
+            module.forward = forward
+        try:
+            yield
+        finally:
+            self.found = ()
+            for network in self.networks:
+                network.config._attn_implementation = before
+            for module, _ in forwards:
+                del module.forward
+
+    def _forwards(self, number: int, seeds: Tensor) -> Iterator[tuple[Any, Callable[..., Any]]]:
+        """Yield what modules of a network compute instead of their own: dropouts before the blocks are for all."""
+        network = self.networks[number]
+        yield encoder_of(network), functools.partial(self._forward, number, seeds)
+        for layer, (module, before) in enumerate(dropouts_outside(network).items()):
+            own = seeds if before else seeds[number : number + 1]
+            places = itertools.count(self.first_place(len(self.blocks)) + layer * self.USES)
+            yield module, functools.partial(_dropout, module, own, places)
+        if number > 0:  # what its blocks are given has come with the first
+            yield embeddings_of(network), lambda *_, **__: self.unread
+
+    def first_place(self, block: int) -> int:
+        """Return the number of the first place where a block may drop; what drops outside them comes last."""
+        return block * Block.PLACES
+
+    def inputs_of(self, number: int, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return what one of the networks takes of the batch of all: only the first needs its tokens."""
+        if len(self.networks) == 1:
+            return inputs
+        own = inputs | {"labels": inputs["labels"].chunk(len(self.networks))[number]}
+        return own if number == 0 else own | {name: own[name][:, :1] for name in ("input_ids", "position_ids")}
+
+    def _forward(
+        self, number: int, seeds: Tensor, hidden_states: Tensor, *_: Any, **options: Any
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        if number == 0:
+            self.found = self._passed(hidden_states, options[BOUNDS], options[LONGEST], seeds)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.found[number][:, None])
+
+    def _passed(self, states: Tensor, bounds: Tensor, longest: int, seeds: Tensor) -> Sequence[Tensor]:
+        wide, trainings = states.flatten(0, 1).float(), len(self.networks)
+        x = Pair(wide, wide.to(self.dtype))
+        each = len(wide) // trainings
+        last = torch.arange(each - 1, len(wide), each, device=wide.device)[:, None]  # where a text without tokens reads
+        firsts = bounds[:-1].long().view(trainings, -1).minimum(last).flatten()
+        for number, block in enumerate(self.blocks):
+            chosen = firsts if block is self.blocks[-1] else None
+            place = self.first_place(number)
+            x = block.forward(x, self.config.num_attention_heads, bounds, longest, chosen, seeds, place)
+        return x.wide.chunk(trainings)
+
+
+def _dropout(module: nn.Module, seeds: Tensor, places: Iterator[int], x: Tensor) -> Tensor:
+    from ftclf.fast.gpu.dropout import dropout
+
+    return dropout(x, Draw(_rate(module), seeds, next(places)))
+
+
+def _bert(layer: Any) -> tuple[Any, ...]:
+    attention, output = layer.attention, layer.output
+    return (
+        [attention.self.query, attention.self.key, attention.self.value],
+        (attention.output.LayerNorm, output.LayerNorm),
+        (attention.self.dropout, attention.output.dropout, output.dropout),
+        attention.output.dense,
+        layer.intermediate.dense,
+        output.dense,
+    )
+
+
+def _distilbert(layer: Any) -> tuple[Any, ...]:
+    attention, inner = layer.attention, layer.ffn
+    return (
+        [attention.q_lin, attention.k_lin, attention.v_lin],
+        (layer.sa_layer_norm, layer.output_layer_norm),
+        (attention.dropout, None, inner.dropout),
+        attention.out_lin,
+        inner.lin1,
+        inner.lin2,
+    )

@@ -1,0 +1,263 @@
+"""The machine: where to compute, with how many threads, in which precision."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import resource
+import shutil
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import TrainingConfig
+from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.system.console import warn
+from ftclf.system.errors import ConfigError
+from ftclf.system.memory import keep_memory
+
+if TYPE_CHECKING:
+    from ftclf.train.turns import Seat
+
+SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
+
+
+@dataclass(frozen=True)
+class Compute:
+    device: str  # cpu, cuda or mps
+    precision: str  # fp32, bf16 or fp16
+    threads: int
+
+    def autocast(self) -> Any:
+        """Return the context in which a forward pass runs."""
+        import torch
+
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.precision != "fp32")
+
+    @property
+    def dtype(self) -> Any:
+        """The type of torch that matrix products are computed in."""
+        import torch
+
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
+
+    def place(self, network: Any, seat: Seat | None = None, *, compiled: bool = False) -> Any:
+        """Return the network on the device, as fast as it can be there; call it when its layers are in place.
+
+        With a seat in a relay it trains together with others.
+        """
+        from ftclf.fast.cpu import can_fuse, encoder_of, fuse
+
+        network.to(self.device)
+        if compiled and self.device == "cuda" and can_fuse(network):
+            for block in encoder_of(network).layer:  # all are the same to torch, so that one graph is enough
+                block.compile(dynamic=True)
+        elif compiled:
+            if self.device == "cpu" and can_fuse(network):
+                warn("torch.compile: on a CPU such a network is faster without; leave compile out")
+            network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
+        elif self.device == "cpu" and can_fuse(network):
+            fuse(network, self.threads, seat)
+        return network
+
+
+def as_it_stands(*, compiled: bool) -> Any:
+    """Return the context in which a compiled network computes as it stands: an evaluation is not worth a graph."""
+    import torch
+
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+def check_compiler(setting: str, device: str) -> None:
+    """Refuse to compile where torch would find out in the first step that it has nothing to do so with.
+
+    Raises ConfigError with the setting that asked for it.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device == "cuda" and find_spec("triton") is None:
+        raise ConfigError(f"{setting}: got true, and triton is not installed; pip install triton, or leave it out")
+    if shutil.which(compiler) is None:
+        raise ConfigError(f"{setting}: got true, without a C++ compiler ({compiler}); install one, or leave it out")
+
+
+def choose_compute(config: TrainingConfig) -> Compute:
+    """Resolve `auto` on this machine and set torch's threads. Raises ConfigError for what it does not have."""
+    import torch
+
+    device = choose_device(config.device)
+    keep_memory()
+    threads = config.threads or usable_cores()
+    torch.set_num_threads(threads)
+    precision = config.precision
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("training.precision: fp16 does nothing on a CPU, allowed: auto, bf16, fp32")
+    if precision == "auto":
+        precision = usual_precision(device)
+    return Compute(device, precision, threads)
+
+
+def scoring_compute(device: str, precision: str, threads: int | None = None) -> Compute:
+    """Return this machine's way to score as training did, as far as it has the device and the cores.
+
+    Without `threads` on all cores: the numbers are then training's up to rounding.
+    """
+    import torch
+
+    try:
+        device = choose_device(device)
+    except ConfigError:
+        device = choose_device()
+    keep_memory()
+    threads = min(threads or usable_cores(), usable_cores())
+    torch.set_num_threads(threads)
+    return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """Return cuda, mps or cpu."""
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(device for device, there in present.items() if there)
+    if not present[wanted]:
+        there = [device for device, is_there in present.items() if is_there]
+        raise ConfigError(f"training.device: no {wanted} on this machine, allowed: auto, {', '.join(there)}")
+    return wanted
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use: of its affinity and of its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = container_quota()
+    return cores if quota is None else max(1, min(cores, math.floor(quota + 0.5)))
+
+
+def container_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return how many cores' time the control group of this process and those above it give; None without a limit."""
+    try:
+        groups = re.findall("^[0-9]+:([^:]*):(.*)$", own.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    limits: list[float] = []
+    for controllers, name in groups:
+        folder = root if not controllers else root / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for path in [folder / name.lstrip("/"), *(folder / name.lstrip("/")).parents]:
+            if path.is_relative_to(folder) and (limit := _quota_of(path)) is not None:
+                limits.append(limit)
+    return min(limits, default=None)
+
+
+def _quota_of(group: Path) -> float | None:
+    """Return the quota of one control group, of version 2 (cpu.max) or 1 (cpu.cfs_quota_us)."""
+    try:
+        if (file := group / "cpu.max").is_file():
+            quota, period = file.read_text(encoding="utf-8").split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no such file, or `max`
+        return None
+
+
+@functools.cache
+def usual_precision(device: str) -> str:
+    """Return bf16 where this machine is faster with it, else fp32: measured once for a processor and version of torch.
+
+    It changes every number of a run, so it is kept: a busy minute must not choose another one for the same command.
+    """
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else processor()
+    what = {"device": device, "name": name, "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
+    folder = cache_folder() / "precision" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+    if not has_entry(folder):
+        with new_entry(folder) as beside:
+            measured = {**what, "precision": "bf16" if bf16_is_fast(device) else "fp32"}
+            (beside / "precision.json").write_text(json.dumps(measured), encoding="utf-8")
+    return str(json.loads((folder / "precision.json").read_text(encoding="utf-8"))["precision"])
+
+
+def bf16_is_fast(device: str) -> bool:
+    """Measure, in milliseconds, whether products of a small encoder's size are faster in bf16 than in float32.
+
+    In turn, the fastest of many, on one core, which waits for no other. A GPU has larger ones to do: such a small one
+    tells how long it takes to ask for it.
+    """
+    import torch
+
+    rows, width = (640, 384) if device == "cpu" else (8192, 1024)
+
+    def seconds(dtype: torch.dtype) -> float:
+        a = torch.ones(rows, width, dtype=dtype, device=device)
+        b = torch.ones(width, 4 * width, dtype=dtype, device=device)
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()
+        return time.perf_counter() - start
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        both = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(30)]
+    finally:
+        torch.set_num_threads(threads)
+    bf16, fp32 = (min(times) for times in zip(*both, strict=True))
+    return bool(bf16 < 0.75 * fp32)
+
+
+def choose_attention(lengths: NDArray[np.int64], device: str) -> str:
+    """Return the faster attention kernel for texts of these lengths.
+
+    MiniLM-L6 on two cores, bf16, batch 32, tokens a second: 20 tokens eager 6,300, sdpa 4,000; 256 tokens eager 4,100,
+    sdpa 5,000.
+    """
+    return "eager" if device == "cpu" and np.percentile(lengths, 95) < SHORT else "sdpa"
+
+
+def peak_memory_mb() -> float:
+    """Return the most resident memory this process has had, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what decides speed and bits: processor, cores, memory, accelerator. No host or user name."""
+    import psutil
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": usable_cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "accelerator": accelerator,
+    }
+
+
+@functools.cache
+def processor() -> str:
+    """Return the processor's name, with its family and model: a virtual machine's name says neither."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    told = [f"{what} {first[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in first]
+    return f"{name} ({', '.join(told)})" if told else name

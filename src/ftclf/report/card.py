@@ -1,0 +1,153 @@
+"""The short model card that stands beside a checkpoint."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftclf.config import HEADLINES, LoraConfig, TrainConfig
+from ftclf.data import Data, Split
+from ftclf.score.baselines import verdict
+from ftclf.score.evaluation import with_interval
+from ftclf.system.console import printable
+from ftclf.system.text import common_labels, counted, data_name
+
+if TYPE_CHECKING:
+    from ftclf.score.evaluation import Evaluation
+
+
+MOST_LABELS = 100  # rows of the tables; the report and the csv of a run have more
+EXAMPLES = 2  # a label
+LONGEST = 160  # characters of an example
+
+
+def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> dict[str, list[str]]:
+    """Return the most confident right texts per label; of many labels only the most common ones."""
+    rows_of = (evaluation.chosen & evaluation.targets).by_label()
+    texts = {}
+    for label in common_labels(evaluation.targets.per_label.tolist(), MOST_LABELS):
+        rows, several = rows_of[label], split.labels.ndim == 2
+        sure = evaluation.probabilities.column(label) if several else evaluation.sure  # of what was given
+        surest = rows[np.argsort(-sure[rows], kind="stable")[:EXAMPLES]]
+        texts[label_names[label]] = [_shortened(split.texts[row]) for row in surest]
+    return texts
+
+
+def model_card(
+    config: TrainConfig,
+    data: Data,
+    metrics: dict[str, Any],
+    manifest: dict[str, Any],
+    shown: dict[str, list[str]],
+) -> str:
+    """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
+    chosen_by = (config.training.metric or "log_loss").replace("_", " ")
+    test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
+    names = HEADLINES[data.task]
+    rows = "\n".join(
+        f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
+        for row in test["per_class"]
+        if row["label"] in shown
+    )
+    texts = "\n".join(
+        f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
+        for name, found in shown.items()
+    )
+    title = [
+        _cell(config.model.alias),
+        "on",
+        f"{_cell(data_name(data.name, config.dataset.train))},",
+        config.method.kind,
+    ]
+    training = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
+    training += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
+    notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
+    return f"""# {" ".join(title)}
+
+A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by ftclf {manifest["ftclf"]} from
+{_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
+{parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
+
+In this folder:
+
+    ftclf predict . input=texts.csv output=predictions.csv
+{_merging(config)}
+## Scores on test ({counted(test["rows"], "row")}, 95 % bootstrap intervals in brackets)
+
+| {" | ".join(name.replace("_", " ") for name in names)} |
+|{"---|" * len(names)}
+| {" | ".join(with_interval(test, name) for name in names)} |
+
+{_beside(metrics, data.task)}
+
+The checkpoint was chosen by {chosen_by} on validation ({counted(metrics["validation"]["rows"], "row")});
+test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
+{test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
+{_listed(len(shown), len(data.label_names))}
+| label | precision | recall | F1 | support |
+|---|---|---|---|---|
+{rows}
+
+## Examples
+
+Validation texts that it labels rightly and most surely:
+
+| label | texts |
+|---|---|
+{texts}
+
+## Data
+
+{counted(manifest["rows"]["train"], "training row")}.
+Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
+Terms of the base model: {_cell(config.model.terms or "see its source")}.
+Texts are cut to {config.dataset.max_length} tokens.
+
+{notes}
+
+## How it was made
+
+{", ".join(training)}.
+All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
+"""
+
+
+def _listed(shown: int, labels: int) -> str:
+    """Return a line that says which labels the tables show, if not all."""
+    return f"\nThe {shown} labels with the most validation rows, of {labels:,}:\n" if shown < labels else ""
+
+
+def _merging(config: TrainConfig) -> str:
+    """Return how an adapter becomes whole weights: the card goes with them, so that it must be true there as well."""
+    if not isinstance(config.method, LoraConfig):
+        return ""
+    return """
+As long as it holds an adapter, whole weights can be made of it, which transformers opens without peft or the base:
+
+    ftclf merge . --output FOLDER
+"""
+
+
+def _f1(row: dict[str, Any]) -> str:
+    low, high = row["intervals"]["f1"]
+    return f"{row['f1']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _beside(metrics: dict[str, Any], task: str) -> str:
+    if not metrics["baselines"]:
+        return "No baseline was asked for."
+    return f"Against a baseline, {HEADLINES[task][0].replace('_', ' ')}: {verdict(metrics, task)}."
+
+
+def _shortened(text: str) -> str:
+    folded = " ".join(text.split())
+    return folded if len(folded) <= LONGEST else folded[:LONGEST].rstrip() + "…"
+
+
+def _cell(text: str) -> str:
+    """Return a text as it is: no character of it means anything to Markdown."""
+    return re.sub(
+        r"([\\`*_{}\[\]()#|~!])", r"\\\1", " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    )

@@ -1,0 +1,296 @@
+"""What `ftclf compare` shows, computed and not printed: leaderboard, means over seeds, differences, rows that flip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.config.differences import flatten, varying
+from ftclf.score.predictions import probability_columns, read_predictions
+from ftclf.score.significance import MARGIN, Difference, Outcome, Side, corrected, differences
+from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.console import warn
+from ftclf.system.errors import ConfigError, RunError
+from ftclf.system.text import counted, data_name
+
+# Scores that are shares and have draws: a margin of equality in points makes sense for them.
+COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1")
+SEED = "training.seed"
+OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading such files ends in
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs on one set of test rows."""
+
+    given: list[Run]  # as they came
+    runs: list[Run]  # the best on validation first
+    sort: str  # the score that says which is best
+    groups: list[list[Run]]  # runs of one config under different seeds; the others alone
+    differences: list[Difference]  # empty with one run, and with the seeds of one config alone
+    left_out: list[Run]  # without predictions of the test rows: no difference can be told
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose files are such as a run writes; a warning says of each other one why it is left out.
+
+    Raises RunError where none is left.
+    """
+    problems = {run: problem for run in runs if (problem := _problem(run))}
+    if len(problems) == len(runs):
+        run, problem = next(iter(problems.items()))
+        others = f"; {counted(len(runs) - 1, 'other run')} cannot either" if len(runs) > 1 else ""
+        raise RunError(f"{run.folder} cannot be compared: {problem}{others}")
+    for run, problem in problems.items():
+        warn(f"{run.folder} is left out: {problem}")
+    return [run for run in runs if run not in problems]
+
+
+def _problem(run: Run) -> str:
+    """Return what is wrong with the files of a run that are compared, or nothing."""
+    try:
+        (alone,) = compare_runs([run])
+        leaderboard(alone)
+        manifest, metrics, settings = read_json(run.manifest), read_json(run.metrics), flatten(read_json(run.config))
+        scores = [metrics[split][name] for split in ("validation", "test") for name in HEADLINES[manifest["task"]]]
+        told = [*scores, settings[SEED], manifest["seconds"]["total"]]
+        if not all(isinstance(value, int | float) for value in told) or not isinstance(
+            manifest["digests"]["test"], str
+        ):
+            return "its files hold something else than a run writes"
+        if not alone.left_out:
+            _check_predictions(run)
+    except (RunError, OSError, *OF_DAMAGE) as error:
+        return " ".join(str(error).split()) if isinstance(error, RunError) else f"its files are damaged ({error!r:.80})"
+    return ""
+
+
+def _check_predictions(run: Run) -> None:
+    """Look whether a run's predictions have the columns of its labels, without reading their rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = read_json(_label_file(run))["label_names"]
+    try:
+        columns = set(pq.read_schema(_test_predictions(run)).names)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"{_test_predictions(run)}: not the predictions that ftclf wrote; the file is damaged"
+        ) from error
+    if missing := {"row", "text", *probability_columns(names)} - columns:
+        raise RunError(f"{_test_predictions(run)}: no column '{min(missing)}'; the file is damaged")
+
+
+def compare_runs(
+    runs: Sequence[Run], *, margin: float = MARGIN, sort: str | None = None, paths: Sequence[Path] = ()
+) -> list[Comparison]:
+    """Compare runs, those on the same test rows with each other. Nothing is printed.
+
+    Two are compared as they come, the second against the first; of more, each other one against the best on validation.
+    The differences are of `sort` where it is accuracy or an F1, else of the task's first headline score; p-values are
+    corrected for all comparisons of the call. `paths` shortens the runs' names. Raises RunError for damaged folders.
+    """
+    found = [_compared(group, sort, margin=margin, paths=paths) for group in by_test_rows(runs).values()]
+    every = iter(corrected([one for comparison in found for one in comparison.differences]))
+    return [replace(one, differences=[next(every) for _ in one.differences]) for one in found]
+
+
+def by_test_rows(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs by the digest of their test rows."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(read_json(run.manifest)["digests"]["test"], []).append(run)
+    return groups
+
+
+def _compared(runs: list[Run], sort: str | None, *, margin: float, paths: Sequence[Path]) -> Comparison:
+    headline = HEADLINES[read_json(runs[0].manifest)["task"]][0]
+    sort = sort or headline
+    _check_sort(runs[0], sort)
+    whole = [run for run in runs if _test_predictions(run).is_file() and _label_file(run).is_file()]
+    # Two runs are compared even where they are seeds of one config: that is what was asked.
+    sides = [[run] for run in whole] if len(runs) == 2 else by_config(whole)
+    score = sort if sort in COMPARED else headline
+    return Comparison(
+        given=runs,
+        runs=sorted(runs, key=lambda run: badness(run, sort)),
+        sort=sort,
+        groups=by_config(runs),
+        differences=_differences(sides, score, sort=sort, margin=margin, paths=paths),
+        left_out=[run for run in runs if run not in whole],
+    )
+
+
+def _check_sort(run: Run, sort: str) -> None:
+    known = read_json(run.metrics)["test"]
+    if not isinstance(known.get(sort), float):
+        allowed = ", ".join(name for name in known if isinstance(known[name], float))
+        raise ConfigError(f"--sort: no score '{sort}', allowed: {allowed}")
+
+
+def _differences(
+    groups: list[list[Run]], score: str, *, sort: str, margin: float, paths: Sequence[Path]
+) -> list[Difference]:
+    if len(groups) < 2:
+        return []
+    if len(groups) > 2:
+        groups = sorted(groups, key=lambda group: fmean(badness(run, sort) for run in group))
+    sides = [Side(group_name(group, paths), tuple(read_outcome(run) for run in group)) for group in groups]
+    try:
+        return differences(sides, sides[0], score=score, margin=margin)
+    except ValueError as error:
+        raise RunError(f"{error}, though their digests are the same: predictions/test.parquet was changed") from error
+
+
+def badness(run: Run, score: str) -> float:
+    """Return a score on validation, turned so that lower is better."""
+    value = float(read_json(run.metrics)["validation"][score])
+    return value if score in LOWER_IS_BETTER else -value
+
+
+def by_config(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs in groups whose configs differ in the seed alone; a seed that comes again opens another group."""
+    groups: list[list[Run]] = []
+    settings = {run: flatten(read_json(run.config)) for run in runs}
+    data = {run: read_json(run.manifest)["digests"] for run in runs}
+    for run in runs:
+        for group in groups:
+            same = varying([settings[group[0]], settings[run]]) == [SEED] and data[group[0]] == data[run]
+            if same and settings[run][SEED] not in [settings[other][SEED] for other in group]:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
+
+
+def read_outcome(run: Run) -> Outcome:
+    """Read what a run did on its test rows. Raises RunError for a file that is missing or not what ftclf wrote."""
+    import pyarrow as pa
+
+    names: list[str] = read_json(_label_file(run))["label_names"]
+    path = _test_predictions(run)
+    try:
+        predictions = read_predictions(path, names)
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise RunError(f"{path}: not the predictions that ftclf wrote ({error}); the file is damaged") from error
+    return Outcome(predictions.chosen, predictions.targets, predictions.losses)
+
+
+def _test_predictions(run: Run) -> Path:
+    return run.predictions / "test.parquet"
+
+
+def _label_file(run: Run) -> Path:
+    return run.checkpoint / "ftclf.json"
+
+
+# ---- tables, one dictionary a row
+
+
+def leaderboard(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Return a row for each run, the best on validation first."""
+    settings = [flatten(read_json(run.config)) for run in comparison.runs]
+    shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    stars = ["*" if first else "" for first in on_front(front_points(comparison))]
+    sort = comparison.sort
+    rows = []
+    for run, found, star in zip(comparison.runs, settings, stars, strict=True):
+        manifest, metrics = read_json(run.manifest), read_json(run.metrics)
+        pinned = found["model.pin.name"] == found["model.name"]
+        row: dict[str, Any] = {
+            "run": short_name(run.folder, paths),
+            "data": data_name(manifest["dataset"], found.get("dataset.train")),
+            "model": found["model.pin.alias"] if pinned else found["model.name"],
+            "method": found["method.kind"],
+            **{name: found.get(name) for name in shown},
+            "trained": f"{manifest['parameters']['share']:.1%}",
+            f"validation {sort}": metrics["validation"][sort],
+            **{name: metrics["test"][name] for name in dict.fromkeys([sort, *HEADLINES[manifest["task"]]])},
+            "examples/s": manifest["examples_per_second"],
+            "seconds": round(manifest["seconds"]["total"]),
+            "front": star,
+        }
+        rows.append(row)
+    return rows
+
+
+def front_points(comparison: Comparison) -> dict[str, list[float]]:
+    """Return what a good run has little of, by name: error on validation, weights, seconds, time of a text."""
+    manifests = [read_json(run.manifest) for run in comparison.runs]
+    points = {
+        comparison.sort: [badness(run, comparison.sort) for run in comparison.runs],
+        "trained weights": [float(one["parameters"]["trainable"]) for one in manifests],
+        "seconds": [float(one["seconds"]["total"]) for one in manifests],
+    }
+    times = [one.get("milliseconds_per_text") for one in manifests]
+    if all(isinstance(time, int | float) for time in times):  # runs of before it was measured have none
+        points["latency"] = [float(time) for time in times]
+    return points
+
+
+def on_front(points: dict[str, list[float]]) -> list[bool]:
+    """Return which columns of values, lower is better, no other beats: as good in all and better in one."""
+    values = np.array(list(points.values())).T
+    return [not bool(((values <= one).all(axis=1) & (values < one).any(axis=1)).any()) for one in values]
+
+
+def seed_means(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Return a row for each config with several seeds: test scores as (mean, standard deviation), best first."""
+    rows = []
+    order = sorted(comparison.groups, key=lambda group: fmean(badness(run, comparison.sort) for run in group))
+    for group in order:
+        if len(group) < 2:
+            continue
+        scores = [read_json(run.metrics)["test"] for run in group]
+        names = dict.fromkeys([comparison.sort, *HEADLINES[read_json(group[0].manifest)["task"]]])
+        row: dict[str, Any] = {"run": short_name(group[0].folder, paths), "seeds": len(group)}
+        for name in names:
+            values = [one[name] for one in scores]
+            row[name] = (fmean(values), stdev(values))
+        rows.append(row)
+    return rows
+
+
+def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
+    """Return the settings that differ between two runs: name, value of the first, value of the second."""
+    first, second = (flatten(read_json(run.config)) for run in (a, b))
+    return [(name, first.get(name), second.get(name)) for name in varying([first, second])]
+
+
+def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
+    """Return the test rows that one of two runs alone got right, after a line of column names."""
+    import pyarrow.parquet as pq
+
+    first, second = read_outcome(a), read_outcome(b)
+    truth = "labels" if "labels" in pq.read_schema(_test_predictions(a)).names else "label"
+    names = ["row", "text", truth, "predicted"]
+    tables = [pq.read_table(_test_predictions(run), columns=names) for run in (a, b)]
+    columns = [tables[0]["row"], tables[0]["text"], tables[0][truth], *(one["predicted"] for one in tables)]
+    runs = [short_name(run.folder, paths) for run in (a, b)]
+    lines: list[list[Any]] = [["row", "text", truth, *(f"{name} predicted" for name in runs), "right"]]
+    for row in np.flatnonzero(first.right != second.right):
+        cells = [column[int(row)].as_py() for column in columns]
+        cells = ["; ".join(cell) if isinstance(cell, list) else cell for cell in cells]
+        lines.append([*cells, runs[0] if first.right[row] else runs[1]])
+    return lines
+
+
+def group_name(group: Sequence[Run], paths: Sequence[Path] = ()) -> str:
+    """Return the name of a run, or that of the first of several seeds with their number."""
+    name = short_name(group[0].folder, paths)
+    return name if len(group) == 1 else f"{name} ({len(group)} seeds)"
+
+
+def short_name(folder: Path, paths: Sequence[Path] = ()) -> str:
+    """Return a run's folder as seen from the path that led to it, or its last two parts."""
+    for path in paths:
+        if folder != path and folder.is_relative_to(path):
+            return str(folder.relative_to(path))
+    return f"{folder.parent.name}/{folder.name}"

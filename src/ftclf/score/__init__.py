@@ -1,0 +1,1 @@
+"""From logits to numbers: calibration, decisions, metrics, confidence intervals, baselines, significance."""

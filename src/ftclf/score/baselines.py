@@ -1,0 +1,309 @@
+"""What a model should beat: the most frequent label, a linear model on word counts, the untrained encoder.
+
+Their probabilities are made once for a data set and kept on disk; every later run only compares itself with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import HEADLINES
+from ftclf.data import Split
+from ftclf.data.label_sets import LabelSets
+from ftclf.model.network import OF_A_NETWORK
+from ftclf.model.tokens import tokenizer_digest
+from ftclf.score import embeddings
+from ftclf.score.bootstrap import draw_scores, interval_of
+from ftclf.score.calibration import fit_calibration
+from ftclf.score.decisions import Decision, choose_decision, decide_all
+from ftclf.score.evaluation import headline_metrics, targets_of
+from ftclf.score.metrics import log_odds, log_of, row_losses
+from ftclf.score.probabilities import Probabilities
+from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.system.console import say, warn
+from ftclf.system.progress_bar import advance, phase
+from ftclf.system.text import against, baseline_name
+
+if TYPE_CHECKING:
+    from ftclf.score.evaluation import Evaluation
+    from ftclf.train.prepare import Prepared
+
+FILE, VECTORS = "probabilities.npz", "vectors.npy"
+# Their settings stand in the code: a baseline that was fitted by other code is another one.
+CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(embeddings.__file__).read_bytes()).hexdigest()
+MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
+SPLITS = ("validation", "test")
+# Measured on two cores of an AMD EPYC (family 25) with GoEmotions and the DBpedia sample: for the time that is left.
+TFIDF_SECONDS_PER_TOKEN, TFIDF_SECONDS_PER_TOKEN_AND_LABEL = 2e-5, 2e-6
+ABOUT = {
+    "majority": "the most frequent label for every row",
+    "tfidf": "TF-IDF of words, word pairs and character pieces, logistic regression",
+    "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
+}
+
+Fitted = dict[str, NDArray[np.float64]]  # probabilities by split
+
+
+@dataclass
+class Baseline:
+    probabilities: Fitted
+    seconds: float  # when it was fitted, not when it was read from disk
+
+
+def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    """Return each baseline's scores on test, and by how much the evaluated model is better, in paired intervals.
+
+    One that cannot be fitted (texts without words, too little memory) is left out with a warning: the model is trained.
+    """
+    found = {}
+    for name in prepared.config.baselines:
+        try:
+            found[name] = _compared(name, prepared, evaluation)
+        except (*OF_A_NETWORK, OSError, MemoryError) as error:  # texts without words, an encoder without states
+            warn(f"baseline {name} is left out: {' '.join(str(error).split()) or 'out of memory'}")
+    return found
+
+
+def verdict(metrics: dict[str, Any], task: str) -> str:
+    """Return `beats TF-IDF by 4.1 points [2.9, 5.3]`, of the baseline that does best; '' without any."""
+    if not metrics.get("baselines"):
+        return ""
+    name, difference = strongest(metrics, task)
+    return against(difference, HEADLINES[task][0], baseline_name(name))
+
+
+def strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
+    """Return the baseline that does best, and by how much the model is better, with the interval."""
+    found, score = metrics["baselines"], HEADLINES[task][0]
+    name = min(found, key=lambda name: found[name]["difference"][score][0])
+    return name, found[name]["difference"][score]
+
+
+def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    task, test = prepared.data.task, prepared.data.splits["test"]
+    fitted = _cached(name, prepared)
+    targets = targets_of(test, len(prepared.data.label_names))
+    probabilities, chosen = _decided(name, fitted.probabilities, prepared)
+    draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
+    scores = headline_metrics(probabilities, chosen, test)
+    intervals, _ = draws.intervals()
+    gained = evaluation.draws.observed_less(draws)
+    spread = {key: interval_of(values, gained[key]) for key, values in evaluation.draws.less(draws).items()}
+    names = [key for key in HEADLINES[task] if key in scores]
+    return {
+        "about": ABOUT[name] + ("" if name == "majority" else _sampled(prepared)),
+        "scores": {key: scores[key] for key in names},
+        "intervals": {key: intervals[key] for key in names if key in intervals},
+        "difference": {key: [gained[key], *spread[key]] for key in names if key in gained},
+        "seconds": fitted.seconds,
+    }
+
+
+def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilities, LabelSets]:
+    """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
+    data, wanted = prepared.data, prepared.config.decision
+    if name == "majority":
+        return Probabilities.of(found["test"]), decide_all([Decision()], found["test"])[0]
+    labels, several = data.splits["validation"].labels, data.task == "multi_label"
+    logits = {split: log_odds(values) if several else log_of(values) for split, values in found.items()}
+    scaling = fit_calibration(
+        logits["validation"],
+        labels,
+        method=wanted.calibration,
+        label_names=data.label_names,
+        min_positives=wanted.min_positives,
+        prior=prepared.prior,
+        usual=1.0,  # linear models on few rows claim no more than they know
+    )
+    scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
+    decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()
+    return scaled["test"], decide_all([decision], scaled["test"])[0]
+
+
+def _sampled(prepared: Prepared) -> str:
+    rows = len(prepared.data.splits["train"])
+    return f" ({MOST_ROWS:,} of {rows:,} training rows)" if rows > MOST_ROWS else ""
+
+
+# ---- kept on disk
+
+
+def _cached(name: str, prepared: Prepared) -> Baseline:
+    """Return a baseline's probabilities, from disk where the same rows were seen before."""
+    folder = _place(name, prepared)
+    if not has_entry(folder):
+        say(f"baseline: {ABOUT[name]} (kept for later runs)")
+        start = time.perf_counter()
+        with phase(f"baseline {baseline_name(name)}", _units(name, prepared)):
+            probabilities = FITS[name](prepared)
+        with new_entry(folder) as beside:
+            seconds = np.array(time.perf_counter() - start)
+            np.savez(beside / FILE, seconds=seconds, **probabilities)  # type: ignore[arg-type]
+    with np.load(folder / FILE) as kept:
+        return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
+
+
+def _place(name: str, prepared: Prepared) -> Path:
+    """Return the folder that holds a baseline once it is fitted: its name is of all that decides it."""
+    data = prepared.data
+    what = [name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
+    if name == "frozen_encoder":
+        what += [*_encoder_of(prepared), tokenizer_digest(prepared.tokenizer), str(prepared.config.dataset.max_length)]
+    return _folder_of(what)
+
+
+def _folder_of(what: list[str]) -> Path:
+    return cache_folder() / "baselines" / hashlib.sha256(json.dumps([CODE, *what]).encode()).hexdigest()[:32]
+
+
+def _units(name: str, prepared: Prepared) -> int | None:
+    """Return what a baseline's work is counted in: labels that are fitted, or texts that are embedded."""
+    if name == "frozen_encoder":
+        return len(_sample(prepared)) + sum(len(prepared.data.splits[split]) for split in SPLITS)
+    return len(prepared.data.label_names) if name == "tfidf" else None
+
+
+def work_ahead(prepared: Prepared) -> tuple[int, float]:
+    """Return how many tokens the baselines will embed, and about how many seconds the linear ones will take.
+
+    Those that are kept on disk take none.
+    """
+    missing = [name for name in prepared.config.baselines if not _place(name, prepared).is_dir()]
+    tokens, seconds = 0, 0.0
+    if "frozen_encoder" in missing:
+        share = len(_sample(prepared)) / len(prepared.data.splits["train"])
+        lengths = {split: int(found.offsets[-1]) for split, found in prepared.tokens.items()}
+        tokens = round(share * lengths["train"]) + lengths["validation"] + lengths["test"]
+    if "tfidf" in missing:
+        read = sum(int(found.offsets[-1]) for found in prepared.tokens.values())
+        fitted = int(prepared.tokens["train"].offsets[-1]) * len(prepared.data.label_names)
+        seconds = read * TFIDF_SECONDS_PER_TOKEN + fitted * TFIDF_SECONDS_PER_TOKEN_AND_LABEL
+    return tokens, seconds
+
+
+# ---- the baselines
+
+
+def _majority(prepared: Prepared) -> Fitted:
+    train = prepared.data.splits["train"]
+    shares = targets_of(train, len(prepared.data.label_names)).per_label / len(train)
+    return {split: np.tile(shares, (len(prepared.data.splits[split]), 1)) for split in SPLITS}
+
+
+def _tfidf(prepared: Prepared) -> Fitted:
+    """Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_union
+
+    train, splits = _sample(prepared), prepared.data.splits
+    rare = 2 if len(train) > 1000 else 1
+    features = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), min_df=rare, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=rare, sublinear_tf=True),
+    )
+    inputs = features.fit_transform([prepared.data.splits["train"].texts[row] for row in train])
+    others = {split: features.transform(splits[split].texts) for split in SPLITS}
+    for matrix in (inputs, *others.values()):
+        matrix.sum_duplicates()  # else each fit sorts it in place, while the others read it: wrong scores, or a crash
+    return _linear(inputs, splits["train"].take(train), others, prepared)
+
+
+def _frozen_encoder(prepared: Prepared) -> Fitted:
+    from ftclf.model.network import build_classifier
+
+    @cache
+    def encoder() -> Any:
+        network = build_classifier(prepared.weights.folder, prepared.data.label_names, prepared.config.model).network
+        return network.get_encoder() if network.config.is_encoder_decoder else network.base_model
+
+    train = _sample(prepared)
+    inputs = _embedded(prepared, "train", train, encoder)
+    others = {split: _embedded(prepared, split, np.arange(len(prepared.tokens[split])), encoder) for split in SPLITS}
+    return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
+
+
+def _embedded(
+    prepared: Prepared, split: str, rows: NDArray[np.int64], encoder: Callable[[], Any]
+) -> NDArray[np.float32]:
+    """Return the vectors of a split's rows, from disk where these texts were embedded before: by another training set.
+
+    They take most of the time of all baselines.
+    """
+    tokens, texts = prepared.tokens[split], hashlib.sha256()
+    for array in (tokens.offsets, tokens.ids, rows):
+        texts.update(np.ascontiguousarray(array).data)
+    folder = _folder_of(["embeddings", texts.hexdigest(), *_encoder_of(prepared)])
+    if has_entry(folder):
+        advance(len(rows))
+        return np.load(folder / VECTORS)  # type: ignore[no-any-return]
+    found = embeddings.embed(encoder(), tokens, prepared.compute, rows=rows)
+    with new_entry(folder) as beside:
+        np.save(beside / VECTORS, found)
+    return found
+
+
+def _encoder_of(prepared: Prepared) -> list[str]:
+    """Return all that decides what the encoder makes of tokens."""
+    base = prepared.weights
+    return [base.sha256, base.settings, prepared.compute.precision, prepared.config.model.attention]
+
+
+def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:
+    """Fit one logistic regression a label against the rest; with one label a row they are scaled to add up to 1."""
+    from joblib import Parallel, delayed
+    from scipy.sparse import issparse
+    from threadpoolctl import threadpool_limits
+
+    targets = targets_of(train, len(prepared.data.label_names))
+    # The solvers work outside of Python's lock. Few at a time: each has a copy of the features.
+    with threadpool_limits(1):
+        fits = Parallel(n_jobs=min(4, prepared.compute.threads), prefer="threads", return_as="generator")
+        columns = []
+        for column in fits(
+            delayed(_one_against_rest)(inputs, targets.column(label), others) for label in range(targets.labels)
+        ):
+            columns.append(column)
+            if issparse(inputs):
+                advance()
+    found = {split: np.stack([column[split] for column in columns], axis=1) for split in others}
+    if prepared.data.task == "multi_label":
+        return found
+    return {split: values / values.sum(axis=1, keepdims=True) for split, values in found.items()}
+
+
+def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Fitted:
+    """Return a label's probabilities, (rows,) for each split."""
+    from scipy.sparse import issparse
+    from sklearn.linear_model import LogisticRegression
+
+    if truth.all() or not truth.any():  # the sample may miss a label
+        return {split: np.full(features.shape[0], float(truth.any())) for split, features in others.items()}
+    # Of 43,410 rows, lbfgs fits 384 dense columns in 0.3 s and liblinear in 4.6; on sparse ones it is the other way.
+    solver = "liblinear" if issparse(inputs) else "lbfgs"
+    model = LogisticRegression(C=4.0, solver=solver, max_iter=300, random_state=0).fit(inputs, truth)
+    return {split: model.predict_proba(features)[:, 1] for split, features in others.items()}
+
+
+def _sample(prepared: Prepared) -> NDArray[np.int64]:
+    rows = len(prepared.data.splits["train"])
+    if rows <= MOST_ROWS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+FITS: dict[str, Callable[[Prepared], Fitted]] = {
+    "majority": _majority,
+    "tfidf": _tfidf,
+    "frozen_encoder": _frozen_encoder,
+}

@@ -1,0 +1,243 @@
+"""Everything a run needs before its first step: the machine, weights, tokens, the network and its trainer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
+from ftclf.data import Data
+from ftclf.score.calibration import label_prior
+from ftclf.storage.run_folder import Run
+from ftclf.storage.run_paths import found_at
+from ftclf.system.console import say, warn
+from ftclf.system.errors import ConfigError
+from ftclf.system.imports import quiet_libraries
+from ftclf.system.text import counted, data_name
+from ftclf.train.resume import Standing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ftclf.model.base_weights import Weights
+    from ftclf.model.compute import Compute
+    from ftclf.model.method import Parameters
+    from ftclf.model.tokens import Tokens
+    from ftclf.train.trainer import ClassifierTrainer
+
+SHOWN = 4  # of the most frequent labels, and of the rarest
+LEAST_EXAMPLES, MOST_TOKENS = 4800, 10**6  # that few rows are seen for
+MANY = 100_000  # rows that need no 3 epochs
+EVALUATIONS = 12  # of more epochs than that
+LOG_EVERY, LOGS = 50, 20  # steps between logged losses, or so many of them
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs before its network is built."""
+
+    config: TrainConfig
+    run: Run
+    data: Data
+    compute: Compute
+    weights: Weights
+    tokenizer: PreTrainedTokenizerBase
+    tokens: dict[str, Tokens]  # by split
+    from_cache: bool
+    home: Path  # the working folder that relative paths are of
+
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """What train says of each label alone, shape (labels,), see `label_prior`."""
+        train = self.data.splits["train"]
+        return label_prior(train.rows_per_label(len(self.data.label_names)), len(train), self.data.task)
+
+
+def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
+    """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
+    from ftclf.model.base_weights import find_weights
+    from ftclf.model.compute import check_compiler, choose_attention, choose_compute
+    from ftclf.model.network import load_tokenizer, longest_text, outline
+    from ftclf.model.tokens import cached_tokens
+
+    # First: it needs no torch, and is where most mistakes are.
+    weights = find_weights(config.model, standing.home, of_a_folder=standing.of_a_folder)
+    quiet_libraries()
+    compute = choose_compute(config.training)
+    if config.training.compile:
+        check_compiler("training.compile", compute.device)
+    network = outline(weights.folder)
+    longest = longest_text(network)
+    if longest is not None and config.dataset.max_length > longest:
+        raise ConfigError(
+            f"dataset.max_length: got {config.dataset.max_length}, allowed with this model: up to {longest}"
+        )
+    if config.model.attention == "sdpa" and not network._supports_sdpa:
+        raise ConfigError(f"model.attention: got 'sdpa', allowed with {network.config.model_type}: auto, eager")
+    tokenizer = load_tokenizer(weights.folder)
+    cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
+    tokens = {name: found for name, (found, _) in cached.items()}
+    if config.model.attention == "auto":
+        attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
+        config = replace(config, model=replace(config.model, attention=attention))
+    known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
+    prepared = Prepared(config, run, data, compute, weights, tokenizer, tokens, known, home)
+    _introduce(prepared)
+    return prepared
+
+
+def _introduce(prepared: Prepared) -> None:
+    config, data, compute = prepared.config, prepared.data, prepared.compute
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
+    name = data_name(data.name, config.dataset.train)
+    say(f"{name}: {sizes} rows, {counted(len(data.label_names), 'label')}")
+    say(f"  rows per label in train: {_rows_per_label(data)}")
+    for note in data.notes:
+        say(f"  note: {note}")
+    for name, tokens in prepared.tokens.items():
+        if tokens.full:
+            full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
+            say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
+    training = _with_length(config.training, prepared.tokens["train"], data.task)
+    prepared.config = replace(config, training=training)
+    say(
+        f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
+        f"{counted(compute.threads, 'thread')}, {config.model.attention} attention"
+    )
+
+
+def _rows_per_label(data: Data) -> str:
+    """Return `sport 409, tech 321`, the most frequent first; of many labels the ends alone."""
+    counts = data.splits["train"].rows_per_label(len(data.label_names))
+    shown = [f"{data.label_names[label]} {counts[label]:,}" for label in np.argsort(-counts, kind="stable")]
+    return ", ".join(shown if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], "...", *shown[-SHOWN:]])
+
+
+def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> TrainingConfig:
+    """Return the settings with a number of epochs that follows from the rows, unless their length is given."""
+    rows, at_once = len(tokens), training.batch_size * training.accumulation
+    if training.max_steps is None and training.epochs is None:
+        training = replace(training, epochs=usual_epochs(rows, float(tokens.lengths.mean()), task))
+        say(f"  training.epochs={training.epochs:g}, which is usual for {counted(rows, 'row')}")
+    if rows < at_once and training.max_steps is None:
+        name = "training.batch_size" if training.accumulation == 1 else "training.batch_size * accumulation"
+        warn(f"{name} is larger than the {counted(rows, 'row')} of train: an epoch is a single step")
+    return training
+
+
+def with_intervals(training: TrainingConfig, rows: int) -> TrainingConfig:
+    """Return the settings with how often is evaluated and logged, where that is not given."""
+    steps = training.steps(rows)
+    if training.eval_steps is None and steps > EVALUATIONS * training.steps_per_epoch(rows):
+        training = replace(training, eval_steps=math.ceil(steps / EVALUATIONS))
+    return replace(training, log_steps=training.log_steps or min(LOG_EVERY, max(1, steps // LOGS)))
+
+
+def usual_epochs(rows: int, mean_tokens: float, task: str) -> float:
+    """Return a number of epochs that suits so many training rows with so many tokens on average.
+
+    3 epochs, or 4 with several labels per row. Few rows are seen more often, until there were 4,800 examples, or a
+    million tokens. Of more than 100,000 rows the epochs fall with the square root.
+    """
+    usual = 4 if task == "multi_label" else 3
+    if rows > MANY:
+        return float(max(1, round(usual * math.sqrt(MANY / rows), 1)))
+    return float(math.ceil(max(usual, min(LEAST_EXAMPLES, MOST_TOKENS / mean_tokens) / rows)))
+
+
+def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
+    """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
+    import torch
+
+    from ftclf.fast.cpu.dropout import use_byte_dropout
+    from ftclf.model.method import apply_method, count_parameters, faster_parameters
+    from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
+    from ftclf.system.memory import set_aside
+    from ftclf.train.losses import start_at
+    from ftclf.train.trainer import ClassifierTrainer, TokenRows
+    from ftclf.train.turns import current_seat
+
+    set_aside()  # all but the network and what will hold it
+    config, data, tokens = prepared.config, prepared.data, prepared.tokens
+    torch.manual_seed(config.training.seed)  # before the model: its head starts at random
+    classifier = build_classifier(prepared.weights.folder, data.label_names, config.model)
+    if classifier.head:
+        say(f"  note: the head of {config.model.name} {classifier.head}")
+    refuse_other_tokenizer(prepared.tokenizer, classifier.network)
+    settle_padding(classifier.network, prepared.tokenizer)
+    with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
+        start_at(classifier, prepared.prior)
+        faster = faster_parameters(classifier, config.method)
+        network = apply_method(classifier, config.method)
+    if config.start_from:
+        _start_from(Run(found_at(config.start_from, prepared.home)), network, prepared)
+    _try(prepared, network)
+    if prepared.compute.device == "cpu" and not config.training.compile:
+        use_byte_dropout(network)
+    if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
+        prepared.compute.place(network, current_seat(), compiled=config.training.compile)
+    parameters = count_parameters(network)
+    say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
+    trainer = ClassifierTrainer(
+        network,
+        with_intervals(config.training, len(tokens["train"])),
+        choosing_metric(config),
+        prepared.run,
+        compute=prepared.compute,
+        prior=None if config.decision.calibration == "none" else prepared.prior,
+        train=TokenRows(tokens["train"], data.splits["train"]),
+        validation=(tokens["validation"], data.splits["validation"]),
+        faster=faster,
+    )
+    return trainer, parameters
+
+
+def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
+    """Put the weights of a finished run into a network of the same labels, base and method."""
+    from ftclf.checkpoint.format import load_checkpoint
+
+    if not run.finished and any(prepared.run.resumable.glob("checkpoint-*")):
+        return  # it was taken away since, and the run goes on from weights of its own
+    found = load_checkpoint(run.checkpoint)
+    before, config = found.info, prepared.config
+    ours = {"dataset.task": config.dataset.task, "labels": prepared.data.label_names, "method": asdict(config.method)}
+    theirs = {"dataset.task": before.task, "labels": before.label_names, "method": before.method}
+    ours["model"], theirs["model"] = prepared.weights.sha256, before.base_sha256
+    if other := [name for name, value in ours.items() if theirs[name] != value]:
+        raise ConfigError(f"start_from: {run.folder} has another {other[0]}; it is trained further with its own alone")
+    try:
+        network.load_state_dict(found.network.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(f"start_from: {run.folder} has the weights of another network") from error
+
+
+def _try(prepared: Prepared, network: Any) -> None:
+    """Ask a network for what training will; raises WeightsError or ConfigError where it cannot do it.
+
+    The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
+    """
+    from ftclf.fast.cpu import can_fuse
+    from ftclf.train.probe import able_compute, make_probe
+
+    config, compute = prepared.config, prepared.compute
+    if config.training.gradient_checkpointing and not network.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"training.gradient_checkpointing: got true, which {network.config.model_type} cannot do; leave it out"
+        )
+    if compute.device != "cpu" and can_fuse(network):
+        return
+    probe = make_probe(
+        prepared.data.splits["train"].texts[0],
+        prepared.tokenizer,
+        labels=len(prepared.data.label_names),
+        max_length=config.dataset.max_length,
+        longest=max(int(tokens.lengths.max()) for tokens in prepared.tokens.values()),
+    )
+    prepared.compute = able_compute(
+        network, probe, compute, name=config.model.alias, may_change=config.training.precision == "auto"
+    )
