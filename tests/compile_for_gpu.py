@@ -23,7 +23,7 @@ from ftclf.fast.gpu.blocks import PackedEncoder
 from ftclf.fast.gpu.packed import RATES, SEEDS, first_position, joined, pack
 from ftclf.fast.gpu.updates import KernelUpdate
 from ftclf.fast.gpu.weights import LowPrecisionWeights
-from ftclf.train.losses import IGNORED
+from ftclf.model.batches import IGNORED
 from test_gpu_blocks import classifier, made_tokens
 
 launched: Counter[str] = Counter()

@@ -32,8 +32,8 @@ from ftclf.fast.gpu.packed import (
     rounded_tokens,
 )
 from ftclf.fast.gpu.products import Product
+from ftclf.model.batches import IGNORED
 from ftclf.model.tokens import Tokens
-from ftclf.train.losses import IGNORED
 
 pytest.importorskip("triton", reason="needs triton")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter

@@ -118,7 +118,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.fast.gpu.members.RecordedSteps", OnCPU)
     monkeypatch.setattr("ftclf.train.trainer.train_by_rows", lambda *_: None)
     monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
-    monkeypatch.setattr("ftclf.model.compute.Compute.place", lambda self, network, *_, **__: network)
+    monkeypatch.setattr("ftclf.fast.place", lambda network, *_, **__: network)
 
 
 SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_length")

@@ -34,8 +34,9 @@ from ftclf.report.scores import sentence
 from ftclf.report.slices import slices
 from ftclf.score.bootstrap import wilson
 from ftclf.score.evaluation import score, settle
+from ftclf.score.wording import against
 from ftclf.storage.run_folder import Run, read_json, write_json
-from ftclf.system.text import HIDDEN, against, cut, interval, shown
+from ftclf.system.text import HIDDEN, cut, interval, shown
 
 VOID = {"meta", "link", "input", "br", "path", "rect", "circle"}
 HOSTILE = [

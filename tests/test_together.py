@@ -19,11 +19,11 @@ from conftest import tiny_words
 from ftclf.cli.main import run
 from ftclf.cli.sweep_jobs import Job, Lane, _train, lanes_of
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
+from ftclf.fast.turns import Relay
 from ftclf.storage.run_folder import Run
 from ftclf.system.errors import DivergedError, SweepError
 from ftclf.train.together import groups_of, train_side_by_side
 from ftclf.train.trainer import ClassifierTrainer
-from ftclf.train.turns import Relay
 
 SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, restore
-from ftclf.config.settings import REQUIRED, TASKS, setting
+from ftclf.config.settings import REQUIRED, setting
 from ftclf.model.base_weights import Weights, find_weights, read_weights
 from ftclf.model.method import apply_method
 from ftclf.model.network import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
 from ftclf.score.calibration import Calibration
 from ftclf.score.decisions import Decision
+from ftclf.score.rules import Rules
 from ftclf.storage.durable import FILES, damage, seal
 from ftclf.storage.run_folder import read_json, write_json
 from ftclf.storage.run_paths import FOLDER, home_of
@@ -34,22 +35,18 @@ AGAIN = f"copy it here again, or train again (files that you changed yourself: t
 
 
 @dataclass(kw_only=True)
-class CheckpointInfo:
+class CheckpointInfo(Rules):
     """All that loading and reading a checkpoint needs besides the weights. `version` is ftclf's.
 
     Device, precision, threads and batch size are those of the scores that training printed, and `digests` those of the
     rows of each split: with them `eval` gives the same.
     """
 
-    label_names: list[str]
     data_name: str
     digests: dict[str, str]
     dataset: DatasetConfig
     model: ModelConfig
     method: dict[str, Any]
-    calibration: Calibration
-    decision: Decision
-    other_decisions: dict[str, Decision]  # several labels: what else validation chose, by objective
     base_origin: str
     base_sha256: str
     base_settings: str  # SHA-256 of what decides the base's network beside its weights
@@ -59,7 +56,6 @@ class CheckpointInfo:
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(REQUIRED, "of training", low=1, high=1024)
     eval_batch_size: int = setting(REQUIRED, "of training", low=1, high=65536)
-    task: str = setting(REQUIRED, "one label a row, or any number of them", choices=TASKS)
     version: str
     format: int = FORMAT
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclf.cli.console_tables import add_column, add_row, new_table, show_table
 from ftclf.config import CHOOSING_METRICS, HEADLINES
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import flatten, varying
 from ftclf.report.leaderboard import (
     SEED,
@@ -26,7 +27,7 @@ from ftclf.score.significance import ALPHA, ALPHA_ONE_SEED, MARGIN, Difference
 from ftclf.storage.csv_safety import write_lines
 from ftclf.storage.run_folder import Run, find_runs, read_json
 from ftclf.system.console import printable
-from ftclf.system.errors import ConfigError, RunError, did_you_mean
+from ftclf.system.errors import ConfigError, RunError
 from ftclf.system.text import counted
 
 if TYPE_CHECKING:

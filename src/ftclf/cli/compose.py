@@ -38,8 +38,9 @@ from ftclf.cli.no_effect import refused
 from ftclf.cli.quoting import literally, quoted
 from ftclf.cli.text_settings import as_typed
 from ftclf.config import METHODS, TrainConfig, check, config_folder, train_config_from
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import within
-from ftclf.system.errors import ConfigError, did_you_mean
+from ftclf.system.errors import ConfigError
 from ftclf.system.signals import unbroken
 
 # Hydra and OmegaConf raise the plain ones for a group that is null, a key below one, a list where there is a dict.

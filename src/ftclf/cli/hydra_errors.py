@@ -10,8 +10,7 @@ from typing import Any
 
 from ftclf.cli.ls import GROUPS
 from ftclf.config import METHODS, DatasetConfig, EvalConfig, PredictConfig, TrainConfig
-from ftclf.config.did_you_mean import instead, pasteable, synonym
-from ftclf.system.errors import did_you_mean
+from ftclf.config.did_you_mean import did_you_mean, instead, pasteable, synonym
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ftclf import __version__
-from ftclf.config.did_you_mean import command_instead, pasteable
+from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
 from ftclf.storage.run_paths import exists
 from ftclf.system.console import READER_GONE, emit, one_line
-from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, did_you_mean, short
+from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, short
 from ftclf.system.signals import Stopped, stoppable, stopped
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from ftclf.config.did_you_mean import value_instead
+from ftclf.config.did_you_mean import did_you_mean, value_instead
 from ftclf.config.extra import extra_problems
 from ftclf.config.settings import (
     CALIBRATIONS,
@@ -22,7 +22,7 @@ from ftclf.config.settings import (
     TrainConfig,
     TrainingConfig,
 )
-from ftclf.system.errors import ConfigError, did_you_mean, short
+from ftclf.system.errors import ConfigError, short
 
 # Settings that take the value of another unless they are given.
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}

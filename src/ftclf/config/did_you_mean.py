@@ -1,13 +1,15 @@
 """Names, values and commands of other tools, and ftclf's words for them: what people type from habit.
 
-A name of ftclf's own may be shortened (`cli/typed_words.py`); a name of another tool is answered by what to type, since it
-may mean something else there.
+A name of ftclf's own may be shortened (`cli/typed_words.py`); a name of another tool is answered by what to type,
+since it may mean something else there.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
+from collections.abc import Iterable
 
 # What other tools call a setting: ftclf's name for it. {} stands for the value where more than a name differs.
 TRAIN_NAMES = {
@@ -262,3 +264,11 @@ def command_instead(word: str, rest: list[str]) -> str | None:
 def pasteable(word: str) -> str:
     """Return a word as bash and zsh take it: in quotes where it holds anything that they would change."""
     return word if re.fullmatch(r"[\w.,:/@%+-]+(=[\w.,:/@%+-]*)?", word, re.ASCII) else shlex.quote(word)
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
+    comparable = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
+    known = NAMES["train"].get(name.rpartition(".")[2])
+    nearest = [known] if known in comparable else difflib.get_close_matches(name, comparable, n=1, cutoff=0.6)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""

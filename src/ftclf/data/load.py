@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ftclf.config import DatasetConfig
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.data.cache import find_kept, keep
 from ftclf.data.cells import excerpt, some
 from ftclf.data.dataset import Data, RawRows, Split
 from ftclf.data.read import read_rows
 from ftclf.data.sources import content_key, has_own, read_source
 from ftclf.data.split import cut_missing, group_by_text, shared_texts
-from ftclf.system.errors import DataError, did_you_mean
+from ftclf.system.errors import DataError
 from ftclf.system.progress_bar import phase
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import DatasetConfig
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.data.cells import checked_labels, checked_slice, checked_text, is_chosen, repeated, some
 from ftclf.data.dataset import Row
 from ftclf.data.foreign_formats import guessed_columns, header_like_a_row, separated_otherwise
 from ftclf.data.label_lists import PLAIN, Layout, find_layout
 from ftclf.data.row_files import Cells, Table, open_table
 from ftclf.data.text_file import check_file, check_text, lines_of, whole_text
-from ftclf.system.errors import DataError, did_you_mean
+from ftclf.system.errors import DataError
 
 
 def read_rows(

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.data.foreign_formats import by_magic
-from ftclf.system.errors import DataError, did_you_mean
+from ftclf.system.errors import DataError
 
 NOT_OF_FILES = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}  # codecs of names and of source code
 MARKS = {  # the longer ones first: that of UTF-32 begins as that of UTF-16

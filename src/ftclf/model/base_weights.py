@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import ModelConfig, PinConfig
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.storage.run_paths import FOLDER, found_at
 from ftclf.storage.small_files import check_model_files, check_safetensors, read_small_json
-from ftclf.system.errors import SmallFileError, WeightsError, did_you_mean
+from ftclf.system.errors import SmallFileError, WeightsError
 from ftclf.system.hub import reach_hub
 
 WEIGHTS = "model.safetensors"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
 POOL = 50  # batches whose rows are sorted by length together: little padding, and still well mixed
 
 Rows = NDArray[np.int64]

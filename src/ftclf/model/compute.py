@@ -17,19 +17,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
 from ftclf.storage.cache import cache_folder, has_entry, new_entry
-from ftclf.system.console import warn
 from ftclf.system.errors import ConfigError
 from ftclf.system.memory import keep_memory
-
-if TYPE_CHECKING:
-    from ftclf.train.turns import Seat
 
 SHORT = 96  # tokens: below, products of the attention matrix are too small for a fused kernel
 
@@ -52,25 +48,6 @@ class Compute:
         import torch
 
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
-
-    def place(self, network: Any, seat: Seat | None = None, *, compiled: bool = False) -> Any:
-        """Return the network on the device, as fast as it can be there; call it when its layers are in place.
-
-        With a seat in a relay it trains together with others.
-        """
-        from ftclf.fast.cpu import can_fuse, encoder_of, fuse
-
-        network.to(self.device)
-        if compiled and self.device == "cuda" and can_fuse(network):
-            for block in encoder_of(network).layer:  # all are the same to torch, so that one graph is enough
-                block.compile(dynamic=True)
-        elif compiled:
-            if self.device == "cpu" and can_fuse(network):
-                warn("torch.compile: on a CPU such a network is faster without; leave compile out")
-            network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
-        elif self.device == "cpu" and can_fuse(network):
-            fuse(network, self.threads, seat)
-        return network
 
 
 def as_it_stands(*, compiled: bool) -> Any:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.model.network import Classifier, word_embeddings
-from ftclf.system.errors import ConfigError, did_you_mean
+from ftclf.system.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn

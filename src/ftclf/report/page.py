@@ -116,6 +116,7 @@ def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
 def _template() -> Any:
     import jinja2
 
+    from ftclf.score.wording import score_name
     from ftclf.system import text
 
     environment = jinja2.Environment(
@@ -126,7 +127,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (text.number, text.interval, text.count, text.counted, text.percent, text.score_name)
+    filters = (text.number, text.interval, text.count, text.counted, text.percent, score_name)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
     return environment.get_template("page.html.jinja")
 

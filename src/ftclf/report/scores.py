@@ -8,18 +8,8 @@ from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.report.charts import Chart, Line, nice_axis, share_axis, step_axis
 from ftclf.report.material import Material
 from ftclf.score.baselines import verdict as against_baseline
-from ftclf.system.text import (
-    baseline_name,
-    count,
-    counted,
-    difference,
-    interval,
-    number,
-    opened,
-    percent,
-    score_name,
-    verdict,
-)
+from ftclf.score.wording import baseline_name, difference, score_name, verdict
+from ftclf.system.text import count, counted, interval, number, opened, percent
 
 Content = dict[str, Any]
 

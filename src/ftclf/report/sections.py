@@ -17,8 +17,9 @@ from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
 from ftclf.score.confusion import SHOWN, errors_of, most_confused, worst_labels
+from ftclf.score.wording import difference, score_name
 from ftclf.storage.run_folder import Run
-from ftclf.system.text import common_labels, difference, number, opened, score_name, short_names
+from ftclf.system.text import common_labels, number, opened, short_names
 
 MOST_LABELS = 500  # rows of a table of labels; all of them are in a csv file
 PAIRS = 500  # rows of the table of confusions

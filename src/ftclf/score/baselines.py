@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.config import HEADLINES
-from ftclf.data import Split
+from ftclf.config import HEADLINES, TrainConfig
+from ftclf.data import Data, Split
 from ftclf.data.label_sets import LabelSets
 from ftclf.model.network import OF_A_NETWORK
 from ftclf.model.tokens import tokenizer_digest
@@ -30,14 +30,18 @@ from ftclf.score.decisions import Decision, choose_decision, decide_all
 from ftclf.score.evaluation import headline_metrics, targets_of
 from ftclf.score.metrics import log_odds, log_of, row_losses
 from ftclf.score.probabilities import Probabilities
+from ftclf.score.wording import against, baseline_name
 from ftclf.storage.cache import cache_folder, has_entry, new_entry
 from ftclf.system.console import say, warn
 from ftclf.system.progress_bar import advance, phase
-from ftclf.system.text import against, baseline_name
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ftclf.model.base_weights import Weights
+    from ftclf.model.compute import Compute
+    from ftclf.model.tokens import Tokens
     from ftclf.score.evaluation import Evaluation
-    from ftclf.train.prepare import Prepared
 
 FILE, VECTORS = "probabilities.npz", "vectors.npy"
 # Their settings stand in the code: a baseline that was fitted by other code is another one.
@@ -53,6 +57,20 @@ ABOUT = {
 }
 
 Fitted = dict[str, NDArray[np.float64]]  # probabilities by split
+
+
+class Prepared(Protocol):
+    """What baselines are fitted on: the data of a run, its tokens, and the encoder as it came."""
+
+    config: TrainConfig
+    data: Data
+    compute: Compute
+    weights: Weights
+    tokenizer: PreTrainedTokenizerBase
+    tokens: dict[str, Tokens]  # by split
+
+    @property
+    def prior(self) -> NDArray[np.float64]: ...
 
 
 @dataclass

@@ -22,8 +22,10 @@ def embed(
     """Return vectors of length 1, shape (rows, hidden size), in the order of the rows."""
     import torch
 
+    from ftclf.fast import place
+
     wanted = np.arange(len(tokens)) if rows is None else rows
-    compute.place(encoder.eval().requires_grad_(False))  # in this order: frozen weights are packed
+    place(encoder.eval().requires_grad_(False), compute)  # in this order: frozen weights are packed
     found: NDArray[np.float32] | None = None
     with torch.inference_mode(), compute.autocast():
         for batch in eval_batches(tokens.lengths_of(wanted), BATCH):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.checkpoint.format import CheckpointInfo
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.data import Split
 from ftclf.data.label_sets import LabelSets
@@ -31,6 +30,7 @@ from ftclf.score.metrics import (
 )
 from ftclf.score.probabilities import Probabilities
 from ftclf.score.ranking import LabelRanks, ranks_of_labels
+from ftclf.score.rules import Rules
 from ftclf.system.console import say, warn
 from ftclf.system.text import counted
 
@@ -83,7 +83,7 @@ def choosing_scores(
 
 
 def settle(
-    info: CheckpointInfo,
+    rules: Rules,
     logits: NDArray[np.float32],
     labels: NDArray[Any],
     wanted: DecisionConfig,
@@ -93,8 +93,8 @@ def settle(
 
     `prior` are the log shares of the labels in train, where each row has one.
     """
-    names, task = info.label_names, info.task
-    info.calibration = fit_calibration(
+    names, task = rules.label_names, rules.task
+    rules.calibration = fit_calibration(
         logits,
         labels,
         method=wanted.calibration,
@@ -102,10 +102,10 @@ def settle(
         min_positives=wanted.min_positives,
         prior=prior,
     )
-    if wanted.calibration == "auto" and info.calibration.method == "none":
+    if wanted.calibration == "auto" and rules.calibration.method == "none":
         rows = counted(len(labels), "validation row")
         say(f"probabilities stay as they are: a scaling fitted on {rows} would not lower the log loss of others")
-    probabilities = info.calibration.scaled(logits, task)
+    probabilities = rules.calibration.scaled(logits, task)
     targets = LabelSets.of(labels, len(names))
     if task == "multi_label":
         known: dict[tuple[str, str], Decision] = {}
@@ -116,13 +116,13 @@ def settle(
                 known[rule, objective] = choose_decision(probabilities, targets, asked, names)
             return replace(known[rule, objective])
 
-        info.decision = chosen(wanted.rule, wanted.objective)
-        info.other_decisions = {name: chosen(rule, objective) for name, rule, objective in OTHER_DECISIONS}
+        rules.decision = chosen(wanted.rule, wanted.objective)
+        rules.other_decisions = {name: chosen(rule, objective) for name, rule, objective in OTHER_DECISIONS}
     if wanted.precision is not None:
-        decisions = [info.decision, *info.other_decisions.values()]
+        decisions = [rules.decision, *rules.other_decisions.values()]
         for decision, given in zip(decisions, decide_all(decisions, probabilities), strict=True):
             _settle_abstention(decision, probabilities, given, targets, task=task, precision=wanted.precision)
-        if info.decision.abstain_below == NEVER_SURE:
+        if rules.decision.abstain_below == NEVER_SURE:
             warn(
                 f"decision.precision: no confidence gives {wanted.precision:.0%} on validation; predict always abstains"
             )
@@ -141,12 +141,12 @@ def _settle_abstention(
     decision.abstain_below, decision.wanted_precision = NEVER_SURE if below is None else below, precision
 
 
-def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Evaluation:
+def score(logits: NDArray[np.float32], split: Split, rules: Rules) -> Evaluation:
     """Turn logits into every number of a split, by the scaling and the decision rule of a checkpoint."""
-    task, label_names = info.task, info.label_names
-    probabilities, raw = info.calibration.scaled(logits, task), Calibration().scaled(logits, task)
+    task, label_names = rules.task, rules.label_names
+    probabilities, raw = rules.calibration.scaled(logits, task), Calibration().scaled(logits, task)
     targets = targets_of(split, len(label_names))
-    chosen, *others = decide_all([info.decision, *info.other_decisions.values()], probabilities)
+    chosen, *others = decide_all([rules.decision, *rules.other_decisions.values()], probabilities)
     sure, losses = confidence(probabilities, chosen, task), row_losses(probabilities, targets, task)
     draws, *draws_of_others = draw_several([chosen, *others], targets, losses)
     ranks = ranks_of_labels(probabilities, targets, drawn=True) if task == "multi_label" else []
@@ -159,18 +159,18 @@ def score(logits: NDArray[np.float32], split: Split, info: CheckpointInfo) -> Ev
         "per_class": _per_class(chosen, targets, label_names, of_classes),
         "most_confused": most_confused(counts, targets.per_label, label_names),
         "calibration": {
-            "method": info.calibration.method,
+            "method": rules.calibration.method,
             **calibration_metrics(raw, probabilities, targets, task),
         },
-        "selective": _selective(sure, chosen.same(targets), info.decision),
+        "selective": _selective(sure, chosen.same(targets), rules.decision),
     }
     metrics["intervals"] = {name: pair for name, pair in metrics["intervals"].items() if name in metrics}
     if task == "multi_label":
         _add_ranking(metrics, ranks, targets)
-    if info.other_decisions:
-        decided = zip(info.other_decisions.items(), others, draws_of_others, strict=True)
+    if rules.other_decisions:
+        decided = zip(rules.other_decisions.items(), others, draws_of_others, strict=True)
         metrics["decisions"] = {name: _decided(rule, given, targets, drawn) for (name, rule), given, drawn in decided}
-    by_rule = dict(zip(info.other_decisions, others, strict=True))
+    by_rule = dict(zip(rules.other_decisions, others, strict=True))
     return Evaluation(metrics, probabilities, chosen, by_rule, targets, counts, sure, losses, draws)
 
 

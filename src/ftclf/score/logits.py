@@ -30,6 +30,7 @@ def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -
     """
     from torch import nn
 
+    from ftclf.fast import place
     from ftclf.fast.cpu import can_fuse, layers_outside
 
     network = merged(network)
@@ -39,7 +40,7 @@ def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -
             module.to(compute.dtype)
     network.eval().requires_grad_(False)
     hand_back_memory(collect=False)  # the weights that it was loaded with are too large for batches to fit in between
-    return compute.place(network, compiled=compiled)  # type: ignore[no-any-return]
+    return place(network, compute, compiled=compiled)  # type: ignore[no-any-return]
 
 
 def merged(network: Any) -> Any:

@@ -17,11 +17,6 @@ A message is one line (a `ConfigError` may hold several): what and where, what i
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-from ftclf.config.did_you_mean import NAMES
-
 # What libraries say when memory is gone: torch has no one class for it.
 OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
 
@@ -68,14 +63,6 @@ class ResourceError(FtclfError):
 
 class SweepError(FtclfError):
     pass
-
-
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the nearest option, or nothing."""
-    comparable = [option for option in options if len(option) <= 100]  # difflib takes minutes to compare long ones
-    known = NAMES["train"].get(name.rpartition(".")[2])
-    nearest = [known] if known in comparable else difflib.get_close_matches(name, comparable, n=1, cutoff=0.6)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def short(value: object) -> str:

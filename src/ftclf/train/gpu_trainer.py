@@ -17,11 +17,11 @@ from ftclf.fast.gpu.members import JointSteps, Member, Offer, steps_of
 from ftclf.fast.gpu.packed import MOST_ATTENDED, RATES, SEEDS
 from ftclf.fast.gpu.recorded import AHEAD, Batch, Launched, Steps, can_record, computing_in
 from ftclf.fast.gpu.trial import packs
+from ftclf.fast.turns import current_seat
 from ftclf.model.compute import Compute
 from ftclf.system.console import warn
 from ftclf.system.errors import DivergedError
 from ftclf.train.stoppable import ResumableTrainer
-from ftclf.train.turns import current_seat
 
 
 class RecordingTrainer(ResumableTrainer):

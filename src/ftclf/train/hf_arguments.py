@@ -9,9 +9,10 @@ from typing import Any
 from transformers import TrainingArguments
 
 from ftclf.config import LOWER_IS_BETTER, TrainingConfig
+from ftclf.config.did_you_mean import did_you_mean
 from ftclf.model.compute import Compute
 from ftclf.storage.run_folder import Run
-from ftclf.system.errors import ConfigError, did_you_mean
+from ftclf.system.errors import ConfigError
 
 
 def training_arguments(config: TrainingConfig, run: Run, compute: Compute) -> TrainingArguments:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ftclf.model.batches import IGNORED
 from ftclf.model.head import output_parameters
 from ftclf.model.network import Classifier
-
-IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
 
 
 class CrossEntropy:

@@ -154,13 +154,14 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
     import torch
 
+    from ftclf.fast import place
     from ftclf.fast.cpu.dropout import use_byte_dropout
+    from ftclf.fast.turns import current_seat
     from ftclf.model.method import apply_method, count_parameters, faster_parameters
     from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.system.memory import set_aside
     from ftclf.train.losses import start_at
     from ftclf.train.trainer import ClassifierTrainer, TokenRows
-    from ftclf.train.turns import current_seat
 
     set_aside()  # all but the network and what will hold it
     config, data, tokens = prepared.config, prepared.data, prepared.tokens
@@ -180,7 +181,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
-        prepared.compute.place(network, current_seat(), compiled=config.training.compile)
+        place(network, prepared.compute, current_seat(), compiled=config.training.compile)
     parameters = count_parameters(network)
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(

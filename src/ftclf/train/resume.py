@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import TrainConfig, check, train_config_from
-from ftclf.config.did_you_mean import pasteable
+from ftclf.config.did_you_mean import did_you_mean, pasteable
 from ftclf.config.differences import DESCRIPTIONS, flatten, within
 from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import FOLDER, home_of
 from ftclf.system.console import say, warn
-from ftclf.system.errors import ConfigError, RunError, did_you_mean, short
+from ftclf.system.errors import ConfigError, RunError, short
 
 # Where a run lies and how it is called: no part of what is trained.
 APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")

@@ -38,7 +38,7 @@ def train_side_by_side(trainings: dict[int, Callable[[], object]], alone: int = 
 
     `alone` is how many cores each would have had without the others, if more than now.
     """
-    from ftclf.train.turns import Relay, Seat
+    from ftclf.fast.turns import Relay, Seat
 
     relay = Relay(len(trainings), alone)
 

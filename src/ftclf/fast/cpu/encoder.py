@@ -13,7 +13,7 @@ from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers
 from ftclf.fast.cpu.linear import Product
 from ftclf.fast.cpu.passes import Pass, sections_of, shared_out
 from ftclf.fast.cpu.shared import Joining, SharedBlocks
-from ftclf.train.turns import Seat
+from ftclf.fast.turns import Seat
 
 
 class EncoderFunction(torch.autograd.Function):

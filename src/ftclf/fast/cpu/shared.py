@@ -16,7 +16,7 @@ from ftclf.fast.cpu.block import Activations, Block
 from ftclf.fast.cpu.linear import Gradients
 from ftclf.fast.cpu.passes import Pass
 from ftclf.fast.cpu.sections import Section, joined
-from ftclf.train.turns import Seat
+from ftclf.fast.turns import Seat
 
 
 @dataclass

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftclf.model.batches import IGNORED
 from ftclf.model.tokens import Tokens
-from ftclf.train.losses import IGNORED
 
 BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
 SEEDS = "seeds"  # one of each training, for all that a step drops

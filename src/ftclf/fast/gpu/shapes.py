@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from ftclf.train.losses import IGNORED
+from ftclf.model.batches import IGNORED
 
 FEWEST = 4  # rows and tokens a row that sizes go up by, at least
 
