@@ -21,7 +21,7 @@ from ftclf.fast.turns import current_seat
 from ftclf.model.compute import Compute
 from ftclf.system.console import warn
 from ftclf.system.errors import DivergedError
-from ftclf.train.stoppable import ResumableTrainer
+from ftclf.training.stoppable import ResumableTrainer
 
 
 class RecordingTrainer(ResumableTrainer):
