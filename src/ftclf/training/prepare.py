@@ -156,7 +156,6 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
 
     from ftclf.fast import place
     from ftclf.fast.cpu.dropout import use_byte_dropout
-    from ftclf.fast.turns import current_seat
     from ftclf.model.method import apply_method, count_parameters, faster_parameters
     from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.system.memory import set_aside
@@ -181,7 +180,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     if prepared.compute.device == "cpu" and not config.training.compile:
         use_byte_dropout(network)
     if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
-        place(network, prepared.compute, current_seat(), compiled=config.training.compile)
+        place(network, prepared.compute, compiled=config.training.compile)
     parameters = count_parameters(network)
     say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
     trainer = ClassifierTrainer(

@@ -135,7 +135,6 @@ def _seconds_after(prepared: Prepared, seconds_per_token: float) -> float:
 def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
     """Train, from a checkpoint if there is one, and leave the best weights in the network."""
     config = prepared.config.training
-    trainer.gather()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = trainer.seconds - trainer.seconds_aside, trainer.state.global_step
     kept = trainer.state.best_global_step or steps

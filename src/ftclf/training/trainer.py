@@ -95,7 +95,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.prior, self.faster = prior, faster
         self.embedding_rows: RowEmbedding | None = None
         self.block_weights: BlockWeights | None = None
-        self.choose_steps(config, int(train.tokens.lengths.max()))
+        self.choose_steps(config)
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
         by_tokens = config.batches == "by_tokens"
