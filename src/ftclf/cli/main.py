@@ -175,7 +175,7 @@ NO_TELEMETRY = {
 
 
 def run(words: list[str]) -> int:
-    """Run one command line and return its exit code: see README, "Exit codes"."""
+    """Run one command line and return its exit code: see docs/runs.md."""
     os.environ.update(NO_TELEMETRY)
     return guarded(lambda: _run(words))
 

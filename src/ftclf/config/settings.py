@@ -208,7 +208,7 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 @dataclass(kw_only=True)
 class TrainingConfig:
     epochs: float | None = setting(
-        None, "passes over the training rows; default: by their number, as README says", above=0, high=100_000
+        None, "passes over the training rows; default: by their number, see docs/training.md", above=0, high=100_000
     )
     max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1, high=10**9)
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
