@@ -117,7 +117,7 @@ def make_run(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
             logits, found = random_rows(seed, names, task=task, rows=rows, texts=texts or ["some text"])
             if split == "validation":
                 asked = "platt" if task == "multi_label" else "temperature"
-                wanted = DecisionConfig(precision=0.3, min_positives=60, calibration=asked)
+                wanted = DecisionConfig(min_precision=0.3, min_positives=60, calibration=asked)
                 settle(info, logits, found.labels, wanted)
             evaluation = score(logits, found, info)
             write_evaluation(evaluation, found, names, split, predictions=run.predictions, plots=run.plots)

@@ -98,5 +98,5 @@ def test_every_rule_of_the_checkpoint_abstains(trained: Run) -> None:
     random = np.random.default_rng(0)
     info = replace(read_info(trained.checkpoint), task="multi_label")
     logits = random.normal(size=(200, 3)).astype(np.float32)
-    settle(info, logits, random.random((200, 3)) < 0.3, DecisionConfig(precision=0.4))
+    settle(info, logits, random.random((200, 3)) < 0.3, DecisionConfig(min_precision=0.4))
     assert all(one.abstain_below is not None for one in (info.decision, *info.other_decisions.values()))

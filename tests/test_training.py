@@ -86,7 +86,7 @@ def test_accumulation_gives_the_same_loss_and_the_same_step(train_tiny: TrainTin
     same = (
         "method=full",
         "training.max_steps=1",
-        "training.batches=random",
+        "training.batching=random",
         "training.log_steps=1",
         "training.warmup=0",
         "training.optimizer=sgd",

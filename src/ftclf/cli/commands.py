@@ -39,6 +39,7 @@ from ftclf.cli.help import help_lines
 from ftclf.cli.hydra_errors import explain
 from ftclf.cli.no_effect import ignored
 from ftclf.cli.quoting import quoted, without_quotes
+from ftclf.cli.renamed_yaml import renamed_notes
 from ftclf.cli.sweep_jobs import Job, Lane, lanes_of, train_apart
 from ftclf.cli.text_settings import shown
 from ftclf.cli.typed_words import settled
@@ -165,8 +166,8 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
 
 
 def _tell(notes: list[str]) -> None:
-    """Say which names were completed, once the line is known to be right."""
-    for note in notes:
+    """Say which names were completed or are old ones, once the line is known to be right."""
+    for note in dict.fromkeys([*notes, *renamed_notes()]):
         print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
 
 

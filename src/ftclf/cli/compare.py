@@ -10,6 +10,7 @@ from ftclf.cli.console_tables import add_column, add_row, new_table, show_table
 from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import flatten, varying
+from ftclf.config.renamed import new_name
 from ftclf.report.leaderboard import (
     SEED,
     Comparison,
@@ -74,7 +75,7 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
     """Draw a numeric setting against the validation and test score of runs. Raises ConfigError if it is not one."""
     from ftclf.report.plots import plot_setting
 
-    settings = [flatten(read_json(run.config)) for run in runs]
+    setting, settings = new_name(setting), [flatten(read_json(run.config)) for run in runs]
     if setting not in settings[0]:
         raise ConfigError(f"--plot: no setting '{setting}'.{did_you_mean(setting, settings[0])}")
     values = [found.get(setting) for found in settings]

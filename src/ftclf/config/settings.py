@@ -96,8 +96,8 @@ class DatasetConfig:
     test_size: float = setting(0.2, "share of train cut off for test", above=0, high=0.5)
     split_seed: int = setting(0, "seed of the splits that are cut", low=0, high=2**32 - 1)
     max_length: int = setting(128, "tokens a text is cut to, special tokens included", low=4, high=8192)
-    epochs: float | None = setting(
-        None, "passes that suit this data set; training.epochs follows it", above=0, high=100_000
+    default_epochs: float | None = setting(
+        None, "epochs that suit this data set, where training.epochs is not given", above=0, high=100_000
     )
 
 
@@ -217,9 +217,9 @@ class TrainingConfig:
     eval_batch_size: int = setting(
         64, "examples a batch in evaluation, mean; a GPU takes up to 8 batches at once", low=1, high=65536
     )
-    batches: str = setting(
+    batching: str = setting(
         "by_tokens",
-        "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",
+        "how rows are put into batches; by_tokens: similar lengths, equal token counts, batch_size rows on average",
         choices=("by_tokens", "by_length", "random"),
     )
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
@@ -292,8 +292,8 @@ class DecisionConfig:
         "scaling of the probabilities; auto: temperature, or platt with several labels a row",
         choices=CALIBRATIONS,
     )
-    precision: float | None = setting(
-        None, "predict abstains where it is less sure than this share of right answers needs", above=0, high=1
+    min_precision: float | None = setting(
+        None, "predict abstains below the confidence that gives this share of right answers", above=0, high=1
     )
     rule: str = setting(
         "thresholds",
