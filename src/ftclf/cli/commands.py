@@ -46,7 +46,7 @@ from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
 from ftclf.storage.lock import is_taken
 from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
-from ftclf.system.console import one_line, printable
+from ftclf.system.console import note, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
 from ftclf.train.resume import find_standing, further, stored_config
@@ -167,8 +167,8 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
 
 def _tell(notes: list[str]) -> None:
     """Say which names were completed or are old ones, once the line is known to be right."""
-    for note in dict.fromkeys([*notes, *renamed_notes()]):
-        print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
+    for line in dict.fromkeys([*notes, *renamed_notes()]):
+        note(line)
 
 
 def _show(command: str, args: Any, words: list[str]) -> int:

@@ -15,7 +15,7 @@ from typing import NoReturn
 from ftclf import __version__
 from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
 from ftclf.storage.run_paths import exists
-from ftclf.system.console import READER_GONE, emit, one_line
+from ftclf.system.console import READER_GONE, complain, emit, note, one_line
 from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, short
 from ftclf.system.signals import Stopped, stoppable, stopped
 
@@ -234,7 +234,7 @@ def _without_comment(words: list[str]) -> list[str]:
     """Leave out what stands behind a lone #: zsh takes no comments where people type, and hands them over."""
     if "#" not in words[:-1]:
         return words
-    _complain("note: what stands behind # is taken as a comment")
+    note("what stands behind # is taken as a comment")
     return words[: words.index("#")]
 
 
@@ -266,24 +266,24 @@ def report(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, FtclfError):
         for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
-            _complain(f"error: {line}")
+            complain(line)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
         name = short(error.filename) if too_long else error.filename
-        _complain(f"error: {name}: {error.strerror}" if name else f"error: {error.strerror}")
+        complain(f"{name}: {error.strerror}" if name else f"error: {error.strerror}")
         return 2 if too_long else 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
-        _complain(
-            "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "
+        complain(
+            "out of memory; lower training.batch_size (raise training.accumulation by as much), "
             "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
         )
         return 5
     text = one_line(" ".join(str(error).split())[:300])
     if "os error 28" in text:  # safetensors has an error class of its own for a full disk
-        _complain(f"error: no space left on the disk: {text}")
+        complain(f"no space left on the disk: {text}")
         return 5
-    _complain(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
+    complain(f"{type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
     return 1
 
 
