@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ftclf import __version__
 from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
@@ -55,64 +55,59 @@ def predict_command(words: list[str]) -> int:
 
 def compare_command(words: list[str]) -> int:
     """Print tables over finished runs: scores, best first, means over seeds, and what differs beyond chance."""
+    if (read := _read("compare", words)) is None:
+        return 0
     from ftclf.cli.compare import compare
     from ftclf.score.significance import MARGIN
 
-    parser = Parser("ftclf compare", description=COMMANDS["compare"].about)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
-    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
-    parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
-    parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
-    parser.add_argument(
-        "--equal-within",
-        metavar="SHARE",
-        type=float,
-        default=MARGIN,
-        help="a smaller difference is none (default 0.01)",
-    )
-    parser.add_argument(
-        "--flips", metavar="FILE", type=Path, help="csv of the rows that one of two runs alone got right"
-    )
-    options = parser.parse_args(words)
+    runs, settings = read
     compare(
-        options.runs,
-        options.sort,
-        csv_file=options.csv,
-        plot=options.plot,
-        plot_file=options.output,
-        margin=options.equal_within,
-        flips_file=options.flips,
+        runs,
+        settings.get("sort"),
+        csv_file=settings.get("csv"),
+        plot=settings.get("plot"),
+        plot_file=settings.get("output", Path("compare.png")),
+        margin=settings.get("equal_within", MARGIN),
+        flips_file=settings.get("flips"),
     )
     return 0
 
 
 def report_command(words: list[str]) -> int:
     """Write one HTML file about finished runs."""
+    if (read := _read("report", words)) is None:
+        return 0
     from ftclf.report.page import write_reports
     from ftclf.system.console import say
 
-    parser = Parser("ftclf report", description=COMMANDS["report"].about)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: report.html in the run's folder; of several runs: here"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is something else than a report")
-    options = parser.parse_args(words)
-    say(f"report: {write_reports(options.runs, options.output, overwrite=options.overwrite)}")
+    runs, settings = read
+    say(f"report: {write_reports(runs, settings.get('output'), overwrite=settings.get('overwrite', False))}")
     return 0
 
 
 def merge_command(words: list[str]) -> int:
     """Write a LoRA checkpoint as whole weights."""
+    if (read := _read("merge", words)) is None:
+        return 0
     from ftclf.checkpoint.merge import merge
 
-    parser = Parser("ftclf merge", description=COMMANDS["merge"].about)
-    parser.add_argument("checkpoint", type=Path, help="folder of a run that LoRA trained, or of its checkpoint")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", required=True, help="a folder that is not there yet")
-    options = parser.parse_args(words)
-    merge(options.checkpoint, options.output)
+    runs, settings = read
+    if len(runs) > 1:
+        raise ConfigError(f"merge: got {len(runs)} folders, allowed: one")
+    if "output" not in settings:
+        raise ConfigError("output: not given; add output=FOLDER, a new folder")
+    merge(runs[0], settings["output"])
     return 0
+
+
+def _read(command: str, words: list[str]) -> tuple[list[Path], dict[str, Any]] | None:
+    """Return the folders and settings of a command line; None where it asks for help, which is printed."""
+    from ftclf.cli.options import asks_for_help, help_text, read_words
+
+    if asks_for_help(words):
+        print(help_text(command, COMMANDS[command].about))
+        return None
+    return read_words(command, words)
 
 
 def ls_command(words: list[str]) -> int:
@@ -218,7 +213,7 @@ def _complain(line: str) -> None:
 def _run(words: list[str]) -> int:
     words = _without_comment(words)
     if words and words[0] in HELP and words[1:2] and words[1] in COMMANDS:
-        words = [words[1], "--help"]
+        words = [words[1], "--help", *(words[2:3] if words[2:3] == ["all"] else [])]
     if not words or words[0] in HELP:
         print(_usage())
         return 0

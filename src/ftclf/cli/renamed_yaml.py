@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -16,22 +15,29 @@ SWEEPER = ("hydra", "sweeper")  # the keys of its `params` are names of settings
 _used: dict[str, None] = {}  # old names in files that were read since the last note
 
 
-class RenamingSource(FileConfigSource):
-    """Hydra's reader of yaml files, with the names of today."""
+def rename_in_yaml() -> None:
+    """Let Hydra's reader of yaml files give settings their names of today."""
+    Plugins.instance()  # loads the reader, in a module of its own
+    reader: Any = SourcesRegistry.instance().types["file"]
+    load = reader.load_config
+    if getattr(load, "renames", False):
+        return
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        result = super().load_config(config_path)
+    def load_renamed(source: Any, config_path: str) -> ConfigResult:
+        result: ConfigResult = load(source, config_path)
         if isinstance(result.config, DictConfig):
-            package = result.header.get("package") or "_group_"
-            group = {"_group_": config_path.rpartition("/")[0].replace("/", "."), "_global_": ""}.get(package, package)
-            result.config = _renamed(result.config, group)
+            result.config = _renamed(result.config, _group_of(config_path, result.header.get("package")))
         return result
 
+    load_renamed.renames = True  # type: ignore[attr-defined]
+    reader.load_config = load_renamed
 
-def rename_in_yaml() -> None:
-    """Let Hydra read yaml files through `RenamingSource`."""
-    Plugins.instance()  # registers its own reader
-    SourcesRegistry.instance().types["file"] = RenamingSource
+
+def _group_of(config_path: str, package: str | None) -> str:
+    """Return the group whose settings a file holds, by its place or the package that it names."""
+    if package in (None, "_group_"):
+        return config_path.rpartition("/")[0].replace("/", ".")
+    return "" if package == "_global_" else str(package)
 
 
 def renamed_notes() -> list[str]:

@@ -211,7 +211,7 @@ COMMANDS = {
     "train FILE.csv": "init new create setup quickstart prepare preprocess tokenize",
 }
 NO_SERVER = (
-    "ftclf merge RUN --output FOLDER writes a folder that servers of transformers' models open, as is the checkpoint/ "
+    "ftclf merge RUN output=FOLDER writes a folder that servers of transformers' models open, as is the checkpoint/ "
     "of a full run"
 )
 ABSENT_COMMANDS = {

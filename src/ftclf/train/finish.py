@@ -155,7 +155,7 @@ def _say_next(run: Run) -> None:
     folder = pasteable(from_here(run.folder))
     if run.report.is_file():
         say(f"report: {pasteable(from_here(run.report))}")
-    say(f"next: ftclf predict {folder} 'a text of your own'")
+    say(f"next: ftclf predict {folder} 'a text'")
 
 
 def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
