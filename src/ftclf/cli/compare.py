@@ -34,7 +34,7 @@ from ftclf.system.tables import Column, Table, marked, show
 from ftclf.system.text import counted
 
 LEAST_SPARED = ("log_loss", "seconds", "weighted_f1", "pareto", "trained", "examples/s")  # left out last to first
-HEADINGS = {"examples/s": "rows /s", "pareto": "Pareto"}
+HEADINGS = {"examples/s": "rows /s"}
 VERDICTS = {"better": GOOD, "worse": BAD, "inconclusive": OPEN}
 
 
@@ -135,10 +135,11 @@ def leaderboard_table(found: Comparison) -> Table:
     """Return the table of the runs, the best on validation marked."""
     rows, settings = leaderboard(found, typed_path), shown_settings(found)
     validation = f"validation {found.sort}"
+    names = [row["run"] for row in rows]
     best = [number for number, row in enumerate(rows) if row[validation] == rows[0][validation]]
     columns = [
         Column("", ["best" if number in best else "" for number in range(len(rows))]),
-        Column("run", [row["run"] for row in rows], path=True),
+        Column("run", names, path=True),
     ]
     if len(rows) > 2:  # the settings of two runs are listed line by line
         columns.append(Column("settings", _short_settings(settings)))
@@ -149,20 +150,21 @@ def leaderboard_table(found: Comparison) -> Table:
     ]
     columns += [
         Column(HEADINGS.get(name, name), [_cell(row[name]) for row in rows], numeric=True, spare=_spare(name))
-        for name in ("seconds", "trained", "examples/s", "pareto")
+        for name in ("seconds", "trained", "examples/s")
     ]
-    columns = [column for column in columns if column.name not in ("settings",) or any(column.cells)]
-    for number in best if len(rows) > 1 else []:
-        columns = marked(columns, number, GOOD)
-    *others, last = front_points(found)
+    if len(rows) > 1:
+        *others, last = front_points(found)
+        note = f"Pareto: optimal in {found.sort} on validation, {', '.join(others[1:])} and {last}"
+        cells = [row["pareto"] for row in rows]
+        columns.append(Column("Pareto", cells, numeric=True, spare=_spare("pareto"), note=note))
+        columns = [column for column in columns if column.name != "settings" or any(column.cells)]
+        for number in best:
+            columns = marked(columns, number, GOOD)
     told = _in_common(rows)
-    notes = [f"Pareto: optimal in {found.sort} on validation, {', '.join(others[1:])} and {last}"]
-    if any("*" in row["run"] for row in rows):
-        notes.append("the names of runs are paths to paste: a shell completes the *")
     return Table(
         columns,
         f"{told}test scores, best on validation first",
-        tuple(notes) if len(rows) > 1 else (),
+        ("the names of runs are paths to paste: a shell completes the *",) if "*" in "".join(names) else (),
         all_columns="csv=FILE has all",
     )
 

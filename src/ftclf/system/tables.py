@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GAP = 2  # between columns
-SHORTEST = 12  # a text is cut to no less
+READABLE = 30  # a text is cut to no less as long as columns can be left out,
+SHORTEST = 12  # and to no less at all
 CUT = "…"
 WIDEST_PROSE = 100
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. Of those that do not fit, the one with the highest `spare` is left out first; 0 always stays."""
+    """One column. Of those that do not fit, those with the highest `spare` are left out first; 0 always stays."""
 
     name: str
     cells: list[str]
     numeric: bool = False
     spare: int = 0
+    note: str = ""  # what it means, below the table
     path: bool = False  # its end tells cells apart: they are cut in front
     styles: dict[int, str] = field(default_factory=dict)  # of single cells, by row
 
@@ -72,7 +74,7 @@ def rendered(table: Table, width: int, *, coloured: bool) -> str:
         file=io.StringIO(), width=width, force_terminal=coloured, color_system="standard" if coloured else None
     )
     columns, left_out = _fitted(table.columns, width)
-    notes = list(table.notes)
+    notes = [*filter(None, (column.note for column, _ in columns)), *table.notes]
     if left_out:
         more = f"; {table.all_columns}" if table.all_columns else ""
         notes.append(f"left out at this width: {', '.join(column.name for column in left_out)}{more}")
@@ -132,10 +134,11 @@ def shortened(text: str, size: int, *, front: bool = False) -> str:
 
 def _fitted(columns: list[Column], width: int) -> tuple[list[tuple[Column, int]], list[Column]]:
     """Return the columns that fit, each with its width, and those that are left out."""
-    kept, left_out = list(columns), []
-    while _needed([_least(column) for column in kept]) > width and any(column.spare for column in kept):
-        left_out.append(max(kept, key=lambda column: column.spare))
-        kept.remove(left_out[-1])
+    kept, left_out = list(columns), list[Column]()
+    while _needed([_least(column, READABLE) for column in kept]) > width and any(column.spare for column in kept):
+        most = max(column.spare for column in kept)
+        left_out += [column for column in kept if column.spare == most]
+        kept = [column for column in kept if column.spare < most]
     sizes = [column.width for column in kept]
     while (over := _needed(sizes) - width) > 0:
         longest = max(range(len(kept)), key=lambda place: sizes[place] - _least(kept[place]))
@@ -146,8 +149,8 @@ def _fitted(columns: list[Column], width: int) -> tuple[list[tuple[Column, int]]
     return list(zip(kept, sizes, strict=True)), sorted(left_out, key=columns.index)
 
 
-def _least(column: Column) -> int:
-    return column.width if column.numeric else min(column.width, SHORTEST)
+def _least(column: Column, text: int = SHORTEST) -> int:
+    return column.width if column.numeric else min(column.width, text)
 
 
 def _needed(sizes: list[int]) -> int:
