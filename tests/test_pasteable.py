@@ -40,11 +40,11 @@ ARGUMENT = r"(?: (?:[A-Z]+\b|\.|--?\w[\w-]*|'?[\w.]+=\S+|<[^>]*>))"
 def advice() -> Iterator[tuple[str, str]]:
     """Yield every setting with a value, and every command, that a text in the source holds, with the module's name.
 
-    The tables of `habits`, and what `typed` hands to Hydra, are quoted when they are used: see test_habits.py. Usage
+    The tables of `did_you_mean`, and what `typed_words` hands to Hydra, are quoted when they are used: see test_habits.py. Usage
     lines of `help` have [ ] for what may be left out.
     """
     for path in sorted((ROOT / "src" / "ftclf").rglob("*.py")):
-        if path.name in ("habits.py", "help.py", "typed.py"):
+        if path.name in ("did_you_mean.py", "help.py", "typed_words.py"):
             continue
         for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
             for quote, word in re.findall(r"(^|[^\w.])((?:[a-z_]+\.)?[a-z_]+=\S+)", text):

@@ -104,7 +104,7 @@ def test_eval_reads_files_as_train_did(of_layout: Run, tmp_path: Path, capsys: p
     (tmp_path / "test.csv").write_bytes("\n".join(lines).encode("cp1252"))
     for words in (["dataset=files", f"dataset.test={tmp_path / 'test.csv'}"], [str(tmp_path / "test.csv")]):
         assert run(["eval", str(of_layout.folder), *words]) == 0
-        assert "(40 rows of" in capsys.readouterr().out
+        assert "40 rows of" in capsys.readouterr().out
     rows = write_csv(tmp_path / "other.csv", special_rows(40, seed=5), header=("body", "sort"))
     words = ["dataset=files", f"dataset.test={rows}", "dataset.label_column=sort"]
     assert run(["eval", str(of_layout.folder), *words]) == 0  # a header, commas and UTF-8

@@ -360,9 +360,9 @@ def test_a_run_on_a_users_file_is_titled_by_it(
     assert " on reviews, lora\n" in (run.checkpoint / "README.md").read_text(encoding="utf-8")
     assert read_json(run.config)["dataset"]["name"] == read_json(run.manifest)["dataset"] == "files"
     assert run_command(["compare", str(run.folder)]) == 0
-    assert "data reviews" in capsys.readouterr().out
+    assert "reviews, " in capsys.readouterr().out
     assert run_command(["eval", str(run.folder)]) == 0
-    assert "(48 rows of reviews)" in capsys.readouterr().out
+    assert "48 rows of reviews" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])
