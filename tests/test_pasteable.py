@@ -40,8 +40,8 @@ ARGUMENT = r"(?: (?:[A-Z]+\b|\.|--?\w[\w-]*|'?[\w.]+=\S+|<[^>]*>))"
 def advice() -> Iterator[tuple[str, str]]:
     """Yield every setting with a value, and every command, that a text in the source holds, with the module's name.
 
-    The tables of `did_you_mean`, and what `typed_words` hands to Hydra, are quoted when they are used: see test_habits.py. Usage
-    lines of `help` have [ ] for what may be left out.
+    The tables of `did_you_mean`, and what `typed_words` hands to Hydra, are quoted when they are used: see
+    test_habits.py. Usage lines of `help` have [ ] for what may be left out.
     """
     for path in sorted((ROOT / "src" / "ftclf").rglob("*.py")):
         if path.name in ("did_you_mean.py", "help.py", "typed_words.py"):
