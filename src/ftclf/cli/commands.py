@@ -30,7 +30,6 @@ from ftclf.cli.compose import (
     composed,
     given_settings,
     only_shows,
-    overrides_of_jobs,
     parse,
     register,
     to_dataclass,
@@ -40,7 +39,7 @@ from ftclf.cli.hydra_errors import explain
 from ftclf.cli.no_effect import ignored
 from ftclf.cli.quoting import quoted, without_quotes
 from ftclf.cli.renamed_yaml import renamed_notes
-from ftclf.cli.sweep_jobs import Job, Lane, lanes_of, train_apart
+from ftclf.cli.sweep_jobs import Job, train_apart
 from ftclf.cli.text_settings import shown
 from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
@@ -51,7 +50,7 @@ from ftclf.storage.run_paths import from_here
 from ftclf.system.console import note, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
-from ftclf.train.resume import find_standing, further, stored_config
+from ftclf.training.resume import find_standing, further, stored_config
 
 # Where launchers of several processes say how many there are; SLURM's is that of one srun.
 PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -96,30 +95,14 @@ def run_train(words: list[str]) -> int:
 
 
 def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
-    together, chosen = jobs[0].training.together, chooses_sweeper(args.overrides)
-    if together and chosen:
-        raise ConfigError("training.together: got true, allowed without hydra/sweeper: it takes all jobs at once")
+    chosen = chooses_sweeper(args.overrides)
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
     print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
-    if together:
-        _train_groups(jobs, [list(map(shown, words)) for words in overrides_of_jobs("train", args)], folder)
-    else:
-        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
+    _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
     number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
     return _finish_sweep(folder, number, HEADLINES[jobs[0].dataset.task][0])
-
-
-def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
-    """Train the jobs of a sweep group by group, those of a group side by side."""
-    from ftclf.train.together import groups_of
-
-    for group in groups_of(jobs):
-        for number in group:
-            print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
-        own = {number: Job(jobs[number], folder / str(number), overrides[number]) for number in group}
-        train_apart(*lanes_of(own))
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -216,14 +199,14 @@ def train_task(cfg: DictConfig) -> float:
     config = to_dataclass(cfg, "train")
     if sweeping:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
-        train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
+        train_apart(Job(config, folder, overrides))
         run = Run(folder)
         with suppress(RunError, LookupError, TypeError, ValueError):
             return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan
         return math.nan
 
     def work() -> float:
-        from ftclf.train.run import train
+        from ftclf.training.run import train
 
         return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
 
@@ -302,7 +285,7 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
     check(config)
     find_standing(config, folder)
     _tell(notes)
-    from ftclf.train.run import train
+    from ftclf.training.run import train
 
     train(config, folder, command)
     return 0
@@ -310,7 +293,7 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
 
 def _go_further(config: TrainConfig, before: Path, words: list[str], command: str, notes: list[str]) -> int:
     """Train the weights of a finished run further, in a folder beside it or in another that is given."""
-    from ftclf.train.run import train
+    from ftclf.training.run import train
 
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if "run_dir" not in given:

@@ -8,15 +8,11 @@ from ftclf.fast.cpu import can_fuse, encoder_of, fuse
 from ftclf.system.console import warn
 
 if TYPE_CHECKING:
-    from ftclf.fast.turns import Seat
     from ftclf.model.compute import Compute
 
 
-def place(network: Any, compute: Compute, seat: Seat | None = None, *, compiled: bool = False) -> Any:
-    """Return the network on the device, as fast as it can be there; call it when its layers are in place.
-
-    With a seat in a relay it trains together with others.
-    """
+def place(network: Any, compute: Compute, *, compiled: bool = False) -> Any:
+    """Return the network on the device, as fast as it can be there; call it when its layers are in place."""
     network.to(compute.device)
     if compiled and compute.device == "cuda" and can_fuse(network):
         for block in encoder_of(network).layer:  # all are the same to torch, so that one graph is enough
@@ -26,5 +22,5 @@ def place(network: Any, compute: Compute, seat: Seat | None = None, *, compiled:
             warn("torch.compile: on a CPU such a network is faster without; leave compile out")
         network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
     elif compute.device == "cpu" and can_fuse(network):
-        fuse(network, compute.threads, seat)
+        fuse(network, compute.threads)
     return network

@@ -78,7 +78,7 @@ def _tried(network: Any, device: str, dtype: torch.dtype, *, training: bool) -> 
     first = first_position(network)
     most = min(MOST_ATTENDED, network.config.max_position_embeddings - first)
     with _left_as_it_was(network, training), torch.set_grad_enabled(training):
-        encoder = PackedEncoder([network], dtype)
+        encoder = PackedEncoder(network, dtype)
         weights = LowPrecisionWeights(encoder.layers_outside, dtype, encoder.products)
         for lengths in ([17, 2, 9, 31], [1, most, 40]):
             tokens = _made_tokens(np.minimum(lengths, most), network.config)

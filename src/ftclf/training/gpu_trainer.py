@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,60 +11,40 @@ from typing import Any
 import torch
 
 from ftclf.config import TrainingConfig
-from ftclf.fast.cpu import can_fuse, trains_before_blocks
-from ftclf.fast.gpu.members import JointSteps, Member, Offer, steps_of
-from ftclf.fast.gpu.packed import MOST_ATTENDED, RATES, SEEDS
-from ftclf.fast.gpu.recorded import AHEAD, Batch, Launched, Steps, can_record, computing_in
+from ftclf.fast.cpu import can_fuse
+from ftclf.fast.gpu.packed import RATES, SEEDS
+from ftclf.fast.gpu.recorded import AHEAD, RecordedSteps, can_record, computing_in
+from ftclf.fast.gpu.steps import Training, steps_of
 from ftclf.fast.gpu.trial import packs
-from ftclf.fast.turns import current_seat
 from ftclf.model.compute import Compute
 from ftclf.system.console import warn
 from ftclf.system.errors import DivergedError
-from ftclf.train.stoppable import ResumableTrainer
+from ftclf.training.stoppable import ResumableTrainer
 
 
 class RecordingTrainer(ResumableTrainer):
     """Trainer that launches whole steps at once, and looks at their losses when a few more are under way.
 
-    What comes before a step and after it is the Trainer's, which is told the losses where it logs or saves. Jobs that
-    train together bring a few steps each before they meet.
+    What comes before a step and after it is the Trainer's, which is told the losses where it logs or saves.
     """
 
     compute: Compute
     records = packs = False
-    recorded: Steps | None = None
-    joint: JointSteps | None = None
+    recorded: RecordedSteps | None = None
     losses = 0.0  # that the Trainer has not been told
     norm = 0.0  # of the last gradients
 
-    def choose_steps(self, config: TrainingConfig, longest: int) -> None:
-        """Settle whether steps are recorded, their batches packed, and made with others.
-
-        `longest` is the number of tokens of the longest text to train on.
-        """
+    def choose_steps(self, config: TrainingConfig) -> None:
+        """Settle whether steps are recorded, and their batches packed."""
         device, precision, known = self.compute.device, self.compute.precision, can_fuse(self.network)
         self.records = known and can_record(config, device, precision)
         if known and config.compile and can_record(replace(config, compile=False), device, precision):
             warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
         self.packs = self.records and packs(self.network, device, self.compute.dtype, training=True)
-        self.seat = current_seat()
-        seeded = longest <= MOST_ATTENDED  # what the attention of longer ones drops is not
-        if self.seat and self.packs and seeded and not trains_before_blocks(self.network):
-            self.joint = self.seat.relay.share(JointSteps)
-        self.meets = self.seat is not None and (self.joint is not None or (known and device == "cpu"))
-
-    def gather(self) -> None:
-        """Wait for the others that train together with this one, if any."""
-        if self.seat and self.meets:
-            self.seat.gather()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            with self._stream():
-                return super().train(*args, **kwargs)
-        finally:
-            if self.joint:
-                self.joint.forget()
+        with self._stream():
+            return super().train(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         number = self.state.global_step + 1
@@ -80,6 +59,7 @@ class RecordingTrainer(ResumableTrainer):
             inputs = inputs | {SEEDS: torch.randint(2**63 - 1, (1,))}
         rates = [group["lr"] for group in self.optimizer.param_groups]  # type: ignore[union-attr]
         self.recorded.step(inputs | {RATES: torch.tensor(rates, dtype=torch.float32)}, number)
+        self.stepped(number)
         self.check_steps(AHEAD if number < self.state.max_steps else 0)
         return self.nothing
 
@@ -89,7 +69,7 @@ class RecordingTrainer(ResumableTrainer):
         return torch.zeros_like(self._tr_loss)
 
     def stepped(self, number: int) -> None:
-        """Look at the weights of a step, which others may have launched: nothing."""
+        """Look at the weights of a step, which is launched and may not be made: nothing."""
 
     def check_steps(self, ahead: int = 0) -> None:
         """Wait until so many steps are on their way at most, and stop where one has not been finite.
@@ -122,28 +102,21 @@ class RecordingTrainer(ResumableTrainer):
         """Return what the device computes the training in."""
         if not self.records:
             return nullcontext()
-        return computing_in(self.joint.stream if self.joint else torch.cuda.Stream())  # type: ignore[no-untyped-call]
+        return computing_in(torch.cuda.Stream())  # type: ignore[no-untyped-call]
 
-    def _start_recording(self, model: Any) -> Steps:
-        """Build what records a step, alone or with others."""
-        own = Member(
-            self.network,
-            functools.partial(self.compute_loss, model),
-            _without_steps(self.optimizer),
-            self.args.max_grad_norm,
-            self.packs,
-            self.compute.dtype,
-            self.args.device,
+    def _start_recording(self, model: Any) -> RecordedSteps:
+        """Build what records a step."""
+        return steps_of(
+            Training(
+                self.network,
+                functools.partial(self.compute_loss, model),
+                _without_steps(self.optimizer),
+                self.args.max_grad_norm,
+                self.packs,
+                self.compute.dtype,
+                self.args.device,
+            )
         )
-        if self.seat is None or self.joint is None:
-            steps = steps_of([own])
-            return Steps(lambda batch, launched: launched(*steps.launch(batch)), self.stepped)
-        seat, joint = self.seat, self.joint
-
-        def bring(batch: Batch, launched: Callable[[Launched], None]) -> None:
-            seat.bring(Offer(own, batch, launched), joint.launch, AHEAD)
-
-        return Steps(bring, self.stepped, seat.settle)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         return self.norm if self.recorded else super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]

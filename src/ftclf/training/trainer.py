@@ -35,10 +35,10 @@ from ftclf.system.console import say
 from ftclf.system.errors import DivergedError
 from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import TrainingPhase
-from ftclf.train.averaging import AverageWeights
-from ftclf.train.gpu_trainer import RecordingTrainer
-from ftclf.train.hf_arguments import training_arguments
-from ftclf.train.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.training.averaging import AverageWeights
+from ftclf.training.gpu_trainer import RecordingTrainer
+from ftclf.training.hf_arguments import training_arguments
+from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
 
 ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: rows that are not caught up
 
@@ -95,7 +95,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.prior, self.faster = prior, faster
         self.embedding_rows: RowEmbedding | None = None
         self.block_weights: BlockWeights | None = None
-        self.choose_steps(config, int(train.tokens.lengths.max()))
+        self.choose_steps(config)
         train.few_shapes = self.records
         train.first_position = first_position(network) if self.packs else None
         by_tokens = config.batching == "by_tokens"
