@@ -16,6 +16,7 @@ import pytest
 
 from ftclf.cli import main
 from ftclf.cli.hydra_errors import setting_names
+from ftclf.cli.options import OPTIONS, read_words
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ftclf"
@@ -94,6 +95,9 @@ def compose(command: str, words: list[str]) -> None:
 
 def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command's own parser read its line, and nothing else happen."""
+    if words[0] in OPTIONS:
+        read_words(words[0], words[1:])
+        return
     whole = main.Parser.parse_args
 
     def stop(parser: main.Parser, words: list[str]) -> NoReturn:
@@ -112,7 +116,7 @@ def test_a_line_with_a_mistake_is_found(workplace: Path, monkeypatch: pytest.Mon
         with pytest.raises(UserError):
             compose(words[0], words[1:])
     with pytest.raises(UserError):
-        parse(["compare", "runs/a", "--sorted", "accuracy"], monkeypatch)
+        parse(["compare", "runs/a", "sorted=accuracy"], monkeypatch)
 
 
 def test_readme_and_docs_show_commands_and_scripts_that_exist() -> None:
