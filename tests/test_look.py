@@ -19,7 +19,7 @@ from ftclf.score.wording import score_table
 from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import from_here, typed_path
 from ftclf.system.console import colours, width_of
-from ftclf.system.tables import Column, Table, rendered, shortened
+from ftclf.system.tables import Column, Table, rendered, shortened, show
 
 WIDTHS = (80, 100, 120)
 NUMBER = r"[-+]?\d[\d.,]*(?:[\d]|%)"
@@ -124,6 +124,18 @@ def test_the_name_of_a_run_is_a_path_that_a_shell_takes(sweep: list[Run], tmp_pa
     shutil.copytree(sweep[0].folder, spaced)
     assert typed_path(spaced) == "'my runs/a'"
     assert from_here(Path("/elsewhere/run")) == "/elsewhere/run"
+
+
+def test_a_terminal_without_unicode_gets_a_table_of_its_own_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    show(long_table())
+    shown = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert "-----" in shown
+    assert "~" in shown
 
 
 class Terminal(io.StringIO):

@@ -154,7 +154,7 @@ def leaderboard_table(found: Comparison) -> Table:
     ]
     if len(rows) > 1:
         *others, last = front_points(found)
-        note = f"Pareto: optimal in {found.sort} on validation, {', '.join(others[1:])} and {last}"
+        note = f"Pareto: optimal in {score_name(found.sort)} on validation, {', '.join(others[1:])} and {last}"
         cells = [row["pareto"] for row in rows]
         columns.append(Column("Pareto", cells, numeric=True, spare=_spare("pareto"), note=note))
         columns = [column for column in columns if column.name != "settings" or any(column.cells)]

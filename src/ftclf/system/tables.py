@@ -6,6 +6,7 @@ All text in them is shown as it is: no markup, no control characters.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ GAP = 2  # between columns
 READABLE = 30  # a text is cut to no less as long as columns can be left out,
 SHORTEST = 12  # and to no less at all
 CUT = "…"
+PLAIN_SIGNS = str.maketrans({CUT: "~", "─": "-"})
 WIDEST_PROSE = 100
 
 
@@ -56,13 +58,18 @@ class Table:
 
 def show(table: Table) -> None:
     """Print a table on stdout."""
-    emit(rendered(table, width_of(), coloured=colours()).rstrip("\n"))
+    emit(_shown(table))
 
 
 def say_table(table: Table) -> None:
     """Print a table as `say` prints its lines: the log has them too."""
-    plain, shown = rendered(table, WIDEST_PROSE, coloured=False), rendered(table, width_of(), coloured=colours())
-    say_lines(plain.rstrip("\n"), shown.rstrip("\n"))
+    say_lines(rendered(table, WIDEST_PROSE, coloured=False).rstrip("\n"), _shown(table))
+
+
+def _shown(table: Table) -> str:
+    """Return a table as stdout takes it: without the signs that its encoding lacks."""
+    text = rendered(table, width_of(), coloured=colours()).rstrip("\n")
+    return text if "utf" in (sys.stdout.encoding or "utf").lower() else text.translate(PLAIN_SIGNS)
 
 
 def rendered(table: Table, width: int, *, coloured: bool) -> str:
