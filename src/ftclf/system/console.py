@@ -9,43 +9,50 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("ftclf")
 LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
 READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
-_speaker: ContextVar[str] = ContextVar("speaker", default="")
+
+
+class _Speaker:
+    """What stands before every line of this process."""
+
+    prefix = ""
 
 
 def speak_as(name: str) -> None:
-    """Put a name before every line of this thread, which is one of several that train side by side."""
-    _speaker.set(f"{name}: ")
+    """Put a name before every line of this process, which is one of several that print side by side."""
+    _Speaker.prefix = f"{name}: "
 
 
 def speaker() -> str:
-    """Return what stands before every line of this thread."""
-    return _speaker.get()
+    """Return what stands before every line of this process."""
+    return _Speaker.prefix
 
 
 def say(line: str) -> None:
     """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
     LOG.info(line)
-    emit(f"{_speaker.get()}{printable(line)}")
+    emit(f"{speaker()}{printable(line)}")
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
-    emit(f"{_speaker.get()}warning: {printable(line)}", sys.stderr)
+    emit(f"{speaker()}warning: {printable(line)}", sys.stderr)
 
 
 def emit(line: str, stream: Any = None) -> None:
-    """Print a line where somebody still reads it: a closed terminal or pipe ends no training."""
+    """Print a line where somebody still reads it: a closed terminal or pipe ends no training.
+
+    In one piece, so that lines of several processes stay whole.
+    """
     stream = stream or sys.stdout
     try:
-        print(line, file=stream, flush=True)
+        print(f"{line}\n", end="", file=stream, flush=True)
     except OSError as error:
         if error.errno not in READER_GONE:
             raise
