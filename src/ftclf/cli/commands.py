@@ -47,7 +47,7 @@ from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
 from ftclf.storage.lock import is_taken
 from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
-from ftclf.system.console import clock, one_line, printable
+from ftclf.system.console import clock, emit, one_line, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
 from ftclf.train.resume import find_standing, further, stored_config
@@ -135,18 +135,18 @@ def _train_side_by_side(plan: Plan, overrides: list[list[str]], folder: Path) ->
     if several:
         threads = plan.configs[0].training.threads
         each = f", {counted(threads, 'thread')} each" if threads else ""
-        print(f"{plan.at_once} at a time{each}; jobs=1 trains one after the other", flush=True)
+        emit(f"{plan.at_once} at a time{each}; jobs=1 trains one after the other")
 
     def begins(job: Job) -> None:
         own = [word for word in job.overrides if word not in common] or job.overrides
-        print(printable(f"{'' if several else chr(10)}job {job.folder.name}: {' '.join(own)}"), flush=True)
+        emit(printable(f"{'' if several else chr(10)}job {job.folder.name}: {' '.join(own)}"))
 
     def ends(job: Job, left: float) -> None:
         done.append(job)
         score = _validation_score(job)
         how = "has failed" if math.isnan(score) else f"is done, validation {choosing_metric(job.config)} {score:.4f}"
         rest = f", {clock(left)} left" if left else ""
-        print(f"job {job.folder.name} {how}; {len(done)} of {counted(len(jobs), 'job')}{rest}", flush=True)
+        emit(f"job {job.folder.name} {how}; {len(done)} of {counted(len(jobs), 'job')}{rest}")
 
     done: list[Job] = []
     common = set.intersection(*(set(job.overrides) for job in jobs))

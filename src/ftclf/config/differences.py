@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# Where a run lies and what it is called, what was printed of its parts, and how often it was repeated.
-IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "training.seeds")
+# Where a run lies and what it is called, what was printed of its parts, and how it was repeated.
+IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "jobs", "training.seeds")
 DESCRIPTIONS = (".about", ".terms")
 
 
