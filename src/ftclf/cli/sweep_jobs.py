@@ -146,6 +146,7 @@ class Pool:
 
     def _has_room_for(self, job: Job) -> bool:
         """Return whether one more job can run beside those that do: they may still grow to what a job needs."""
+        taken = [one.memory() for one in self.running] if self.need else []  # seen, whether another could begin or not
         if not self.running or len(self.running) >= self.at_once:
             return not self.running
         if self.cores is not None:
@@ -154,7 +155,7 @@ class Pool:
                 return False
         if not self.need:
             return True
-        return free_memory() - sum(max(0, self.need - one.memory()) for one in self.running) >= self.need
+        return free_memory() - sum(max(0, self.need - now) for now in taken) >= self.need
 
     def _left(self, waiting: int) -> float:
         """Return the seconds until all jobs are done, if each takes as long as those that have ended did."""
