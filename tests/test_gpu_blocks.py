@@ -5,7 +5,6 @@ Without a GPU the kernels run in triton's interpreter.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -191,23 +190,6 @@ def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_mo
 
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["key"], modules_to_save=["query", "classifier"])
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
-
-
-def test_what_learns_before_the_blocks_is_seen(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    import peft
-
-    from ftclf.fast.cpu import trains_before_blocks
-
-    assert trains_before_blocks(classifier(tiny_models["bert"], False))
-    for folder in (tiny_models["bert"], small_electra(tmp_path)):
-        assert not trains_before_blocks(classifier(folder, True))
-    network = classifier(small_electra(tmp_path), False)
-    for words in (
-        {"target_modules": ["embeddings_project"]},
-        {"target_modules": ["key"], "modules_to_save": ["embeddings"]},
-    ):
-        adapted = peft.get_peft_model(deepcopy(network), peft.LoraConfig(task_type="SEQ_CLS", r=2, **words))
-        assert trains_before_blocks(adapted)
 
 
 @pytest.mark.parametrize(

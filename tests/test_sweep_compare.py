@@ -126,7 +126,6 @@ def test_a_sweep_over_ranks_ends_with_a_table_and_a_plot(
     assert "best on validation first" in shown
     runs = [Run(tmp_path / "sweep" / str(job)) for job in (0, 1)]
     assert [read_json(run.config)["method"]["r"] for run in runs] == [2, 4]
-    assert all(read_json(run.manifest)["tokens_from_cache"] for run in runs[1:])
     assert (tmp_path / "sweep" / "method.r.png").is_file()
     assert "differences" in (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8").casefold()
 
@@ -226,13 +225,16 @@ def test_a_finished_job_is_no_failed_one_whatever_another_sweep_says(trained: Ru
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(signal.SIGKILL, "the system does that when memory runs out"), (signal.SIGTERM, "it was stopped by a signal")],
+    [
+        (signal.SIGKILL, "the system does that when memory runs out: run fewer jobs at a time (jobs=1), or lower"),
+        (signal.SIGTERM, "it was stopped by a signal"),
+    ],
 )
 def test_a_job_whose_process_is_ended_takes_no_other_with_it(
     sweep_words: list[str], tmp_path: Path, number: int, reason: str
 ) -> None:
     thread = when_locked(tmp_path / "sweep" / "0" / ".lock", lambda pid: os.kill(pid, number))
-    assert run([*sweep_words, "method.r=2,4"]) == 1
+    assert run([*sweep_words, "method.r=2,4", "jobs=2"]) == 1
     thread.join()
     assert reason in read_json(tmp_path / "sweep" / "0" / "failure.json")["reason"]
     assert (tmp_path / "sweep" / "1" / "metrics.json").is_file()

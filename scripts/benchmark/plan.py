@@ -28,6 +28,7 @@ from benchmark.training import (
     memory,
     minilm,
     share_of_limit,
+    sweep,
     ten_million,
     tokenising,
 )
@@ -80,6 +81,7 @@ TASKS = (
         faster(LORA, COMPILED_LORA),
         times("compiled_lora", "LoRA, examples per second", "ftclf, training.compile=true"),
     ),
+    task("sweep", sweep, times("sweep", "4 LoRA ranks, whole command", "ftclf, jobs=1", 1.3)),
     task(
         "share",
         share_of_limit(minilm),

@@ -40,7 +40,6 @@ class Training:
     ends: list[float]  # of each step
     batches: list[tuple[int, int, int]]  # rows, real tokens and places of each step
     evaluations: list[tuple[float, float | None]]  # when, accuracy
-    process: int = 0  # trainings that take turns have the same
 
     def speed(self, warm_up: int) -> Speed:
         """Return the speed over all steps after the first `warm_up`. The data's way to the step is part of it."""
@@ -154,7 +153,6 @@ def _trainings(path: Path) -> list[Training]:
             one["ends"],
             [(rows, tokens, places) for rows, tokens, places in one["batches"]],
             [(seconds, accuracy) for seconds, accuracy in one["evaluations"]],
-            one["process"],
         )
         for one in records
     ]

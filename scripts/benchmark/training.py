@@ -212,6 +212,20 @@ def ten_million(bench: Bench) -> list[Figure]:
     return [spread([first - before], peak_memory_gb=round(first, 2)), spread([second - before])]
 
 
+def sweep(bench: Bench) -> list[Figure]:
+    """Measure a sweep of four ranks as it runs by default against the same with jobs=1: the whole command."""
+
+    def ranks(*words: str) -> Callable[[], Side]:
+        given = ("-m", "dataset=go_emotions", "method=lora", f"method.r={','.join(RANKS)}")
+        return lambda: bench.train(*given, *words, rows=bench.rows())
+
+    epochs = f"training.epochs={SWEEP_EPOCHS}"
+    bench.run(ranks("training.max_steps=1")())  # fills the caches
+    ours, apart = bench.in_turn(ranks(epochs), ranks(epochs, "jobs=1"))
+    ratios = adjacent_ratios(*([one.seconds for one in side] for side in (apart, ours)))
+    return [spread(ratios, ours=seconds_of(ours), peer=seconds_of(apart))]
+
+
 def seconds_of(done: list[Done]) -> dict[str, Any]:
     return {
         "seconds": round(median(one.seconds for one in done), 2),

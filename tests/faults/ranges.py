@@ -69,6 +69,8 @@ training.seed ''
 training.seeds 0
 training.seeds 101
 training.threads 0
+jobs 0
+jobs 1025
 training.threads 1025
 training.eval_steps 0
 training.eval_steps -5

@@ -85,7 +85,6 @@ def watch(trainer: Any) -> None:
             # A count may still be a tensor: asking for it in the step would make the step wait for the GPU.
             batches = [[int(count) for count in batch] for batch in self.batches[: len(self.ends)]]
             record = {"began": self.began, "ends": self.ends, "batches": batches, "evaluations": self.evaluations}
-            record["process"] = os.getpid()
             with Path(os.environ["BENCH_CLOCK"]).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 

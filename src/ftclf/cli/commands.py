@@ -30,16 +30,19 @@ from ftclf.cli.compose import (
     composed,
     given_settings,
     only_shows,
+    overrides_of_jobs,
     parse,
     register,
     to_dataclass,
 )
 from ftclf.cli.help import asked_part, help_lines
 from ftclf.cli.hydra_errors import explain
+from ftclf.cli.hydra_guard import words_for_hydra
 from ftclf.cli.no_effect import ignored
 from ftclf.cli.quoting import quoted, without_quotes
 from ftclf.cli.renamed_yaml import renamed_notes
-from ftclf.cli.sweep_jobs import Job, train_apart
+from ftclf.cli.sweep_jobs import Job, Pool
+from ftclf.cli.sweep_plan import Plan, planned
 from ftclf.cli.text_settings import shown
 from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
@@ -47,7 +50,7 @@ from ftclf.config.did_you_mean import pasteable
 from ftclf.storage.lock import is_taken
 from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
 from ftclf.storage.run_paths import from_here
-from ftclf.system.console import note, printable
+from ftclf.system.console import clock, emit, note, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
 from ftclf.training.resume import find_standing, further, stored_config
@@ -81,6 +84,8 @@ def run_train(words: list[str]) -> int:
     if any(job.resume for job in jobs):
         raise ConfigError("resume: allowed: on the command line alone, as in ftclf train resume=RUN")
     given = given_settings(args)
+    if "jobs" in given and not args.multirun and jobs[0].training.seeds == 1:
+        notes.append("jobs has no effect on a single run; it is for sweeps")
     _tell([*notes, *dict.fromkeys(line for job in jobs for line in ignored(job, given))])
     if any(job.training.seeds > 1 for job in jobs):
         words = _one_job_a_seed(words, args, jobs)
@@ -95,14 +100,70 @@ def run_train(words: list[str]) -> int:
 
 
 def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
+    """Train the jobs of a sweep: side by side, or by the launcher and sweeper that the command line chooses."""
+    metric = HEADLINES[jobs[0].dataset.task][0]
+    if chooses_sweeper(args.overrides) or words_for_hydra(args.overrides, "launcher"):
+        return _finish_sweep(folder, _sweep_by_hydra(words, args, jobs, folder), metric)
+    plan = planned(jobs, [folder / str(number) for number in range(len(jobs))])
+    for number, config in enumerate(plan.configs):
+        find_standing(config, folder / str(number))
+    _tell([plan.note] if plan.note else [])
+    print(printable(f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
+    _train_side_by_side(plan, overrides_of_jobs("train", args), folder)
+    return _finish_sweep(folder, len(jobs), metric)
+
+
+def _sweep_by_hydra(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
+    """Let Hydra start the jobs. Returns how many there were."""
+    if any(job.jobs is not None for job in jobs):
+        raise ConfigError("jobs: allowed without hydra/launcher and hydra/sweeper, which start the jobs themselves")
     chosen = chooses_sweeper(args.overrides)
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
     print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
     _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
-    number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
-    return _finish_sweep(folder, number, HEADLINES[jobs[0].dataset.task][0])
+    return len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
+
+
+def _train_side_by_side(plan: Plan, overrides: list[list[str]], folder: Path) -> None:
+    """Train the jobs of a plan. Each says its lines by its name where others run beside it, and when it has ended."""
+    several = plan.at_once > 1
+    jobs: list[Job] = []
+    for number, (config, words) in enumerate(zip(plan.configs, overrides, strict=True)):
+        typed, threads = list(map(shown, words)), config.training.threads
+        told = any(word.lstrip("+").startswith("training.threads=") for word in typed)
+        share = [] if told or threads is None else [f"training.threads={threads}"]
+        name = f"job {number}" if several else ""
+        jobs.append(Job(config, folder / str(number), typed, [*typed, *share], name, plan.gpu_share))
+    if several:
+        threads = plan.configs[0].training.threads
+        each = f", {counted(threads, 'thread')} each" if threads else ""
+        emit(f"{plan.at_once} at a time{each}; jobs=1 trains one after the other")
+
+    def begins(job: Job) -> None:
+        own = [word for word in job.overrides if word not in common] or job.overrides
+        emit(printable(f"{'' if several else chr(10)}job {job.folder.name}: {' '.join(own)}"))
+
+    def ends(job: Job, left: float) -> None:
+        done.append(job)
+        score = _validation_score(job)
+        how = "has failed" if math.isnan(score) else f"is done, validation {choosing_metric(job.config)} {score:.4f}"
+        rest = f", {clock(left)} left" if left else ""
+        emit(f"job {job.folder.name} {how}; {len(done)} of {counted(len(jobs), 'job')}{rest}")
+
+    done: list[Job] = []
+    common = set.intersection(*(set(job.overrides) for job in jobs))
+    pool = Pool(plan.at_once, plan.need, plan.cores)
+    pool.train(jobs, begins, ends if several else lambda *_: None)
+
+
+def _validation_score(job: Job) -> float:
+    """Return a job's validation score; NaN where it has none."""
+    run = Run(job.folder)
+    with suppress(RunError, LookupError, TypeError, ValueError):
+        return float(read_json(run.metrics)["validation"][choosing_metric(job.config)]) if run.finished else math.nan
+    return math.nan
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -199,11 +260,9 @@ def train_task(cfg: DictConfig) -> float:
     config = to_dataclass(cfg, "train")
     if sweeping:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
-        train_apart(Job(config, folder, overrides))
-        run = Run(folder)
-        with suppress(RunError, LookupError, TypeError, ValueError):
-            return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan
-        return math.nan
+        one = Job(config, folder, overrides)
+        Pool().train([one])
+        return _validation_score(one)
 
     def work() -> float:
         from ftclf.training.run import train

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ftclf import __version__
 from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
 from ftclf.storage.run_paths import exists
-from ftclf.system.console import READER_GONE, complain, emit, note, one_line
+from ftclf.system.console import READER_GONE, complain, emit, note, one_line, speaker
 from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, short
 from ftclf.system.signals import Stopped, stoppable, stopped
 
@@ -207,7 +207,7 @@ def _reader_gone(error: Exception) -> bool:
 
 def _complain(line: str) -> None:
     """Print one line to stderr; nobody need read it, as in `ftclf train x=1 2>&1 | true`."""
-    emit(one_line(line), sys.stderr)
+    emit(f"{speaker()}{one_line(line)}", sys.stderr)
 
 
 def _run(words: list[str]) -> int:

@@ -61,6 +61,7 @@ TRAIN_NAMES = {
     "run_dir": "output_dir output out out_dir save_dir output_path output_folder logdir log_dir",
     "name": "run_name experiment_name exp_name",
     "overwrite": "overwrite_output_dir force",
+    "jobs": "num_jobs max_jobs parallel parallel_jobs n_parallel concurrency",
     "resume": "resume_from_checkpoint resume_from ckpt",
 }
 EVAL_NAMES = {

@@ -6,8 +6,8 @@ from typing import Any
 
 from ftclf.config.renamed import new_names
 
-# Where a run lies and what it is called, what was printed of its parts, and how often it was repeated.
-IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "training.seeds")
+# Where a run lies and what it is called, what was printed of its parts, and how it was repeated.
+IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "jobs", "training.seeds")
 DESCRIPTIONS = (".about", ".terms")
 
 

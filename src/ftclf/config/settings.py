@@ -332,6 +332,13 @@ class TrainConfig:
     runs_dir: str = setting("runs", "folder of all runs", path=True)
     run_dir: str | None = setting(None, "exactly this folder for the run, or for the sweep", path=True)
     overwrite: bool = setting(False, "replace a finished run in run_dir")
+    jobs: int | None = setting(
+        None,
+        "sweeps: jobs that run side by side, the cores shared out; default: as many as there are cores and as memory "
+        "allows, on a GPU 1; 1: one after the other",
+        low=1,
+        high=1024,
+    )
     start_from: str | None = setting(None, "finished run whose weights are trained further", path=True)
     resume: str | None = setting(
         None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
 from ftclf.data.dataset import Data, Split
 from ftclf.data.text_store import Texts, write_texts
-from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.storage.cache import cache_folder, has_entry, missing, new_entry
 from ftclf.storage.small_files import read_small_json
 
 INFO = "data.json"
@@ -27,6 +28,11 @@ def find_kept(key: str) -> Data | None:
         labels = np.load(folder / f"{name}-labels.npy")
         splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"])
     return Data(splits=splits, **info)
+
+
+def not_kept(key: str) -> AbstractContextManager[bool]:
+    """Give whether no data set is kept under this key; no other process makes it while the block runs."""
+    return missing(_folder(key))
 
 
 def keep(data: Data, key: str) -> Data:

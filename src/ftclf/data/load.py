@@ -13,7 +13,7 @@ import numpy as np
 
 from ftclf.config import DatasetConfig
 from ftclf.config.did_you_mean import did_you_mean
-from ftclf.data.cache import find_kept, keep
+from ftclf.data.cache import find_kept, keep, not_kept
 from ftclf.data.cells import excerpt, some
 from ftclf.data.dataset import Data, RawRows, Split
 from ftclf.data.read import read_rows
@@ -37,12 +37,15 @@ def _load(config: DatasetConfig) -> Data:
     key = content_key(config)
     if key is None:
         return _make(config)
-    if (kept := find_kept(key)) is None:
+    if (kept := find_kept(key)) is not None:
+        return kept
+    with not_kept(key) as fresh:
+        if not fresh and (kept := find_kept(key)) is not None:  # by another process, in the meantime
+            return kept
         data = _make(config)
         if content_key(config) != key:
             raise DataError(f"dataset.train: the files of {config.name} changed while they were read; start again")
-        kept = keep(data, key)
-    return kept
+        return keep(data, key)
 
 
 def _make(config: DatasetConfig) -> Data:

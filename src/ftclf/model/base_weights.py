@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,17 @@ def find_weights(config: ModelConfig, home: Path | None = None, *, of_a_folder: 
             "these are other weights: name them by model.name=FOLDER if you mean them"
         )
     return Weights(folder, origin, digest, settings_digest(folder))
+
+
+def weights_bytes(config: ModelConfig) -> int:
+    """Return the size of the weights that `model.name` stands for; 0 where they are not on this machine."""
+    pin = config.pin if config.pin.name == config.name else PinConfig()
+    with suppress(WeightsError, OSError):
+        folder = found_at(config.name, None)
+        if folder.is_dir() or (package := _packaged(config, pin)) is None:
+            return ((folder if folder.is_dir() else _downloaded(config, pin)) / WEIGHTS).stat().st_size
+        return (package[0] / WEIGHTS).stat().st_size
+    return 0
 
 
 def base_of(weights: Weights) -> dict[str, str]:
@@ -160,6 +172,19 @@ def _download(config: ModelConfig, pin: PinConfig) -> tuple[Path, str]:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise WeightsError(f"model.name: cannot get {config.name} from the hub ({first_line(error)})") from error
     return Path(folder), f"hub {config.name}@{revision or Path(folder).name}"
+
+
+def _downloaded(config: ModelConfig, pin: PinConfig) -> Path:
+    """Return the folder of the hub's cache that holds a model; without a network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    path = None
+    with suppress(HFValidationError):  # no name that the hub could know
+        path = try_to_load_from_cache(config.name, WEIGHTS, revision=config.revision or pin.revision)
+    if not isinstance(path, str):
+        raise WeightsError(f"model.name: {config.name} is not in the hub's cache")
+    return Path(path).parent
 
 
 def _weights_digest(folder: Path, name: str) -> str:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import platform
-import re
 import resource
 import shutil
 import sys
@@ -23,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
-from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.storage.cache import cache_folder, missing, new_entry
+from ftclf.system.containers import OWN, ROOT, control_groups
 from ftclf.system.errors import ConfigError
 from ftclf.system.memory import keep_memory
 
@@ -122,21 +122,10 @@ def usable_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.floor(quota + 0.5)))
 
 
-def container_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+def container_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
     """Return how many cores' time the control group of this process and those above it give; None without a limit."""
-    try:
-        groups = re.findall("^[0-9]+:([^:]*):(.*)$", own.read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, ValueError):
-        return None
-    limits: list[float] = []
-    for controllers, name in groups:
-        folder = root if not controllers else root / controllers
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for path in [folder / name.lstrip("/"), *(folder / name.lstrip("/")).parents]:
-            if path.is_relative_to(folder) and (limit := _quota_of(path)) is not None:
-                limits.append(limit)
-    return min(limits, default=None)
+    limits = [_quota_of(group) for group in control_groups("cpu", root, own)]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _quota_of(group: Path) -> float | None:
@@ -162,10 +151,11 @@ def usual_precision(device: str) -> str:
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
     what = {"device": device, "name": name, "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
     folder = cache_folder() / "precision" / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-    if not has_entry(folder):
-        with new_entry(folder) as beside:
-            measured = {**what, "precision": "bf16" if bf16_is_fast(device) else "fp32"}
-            (beside / "precision.json").write_text(json.dumps(measured), encoding="utf-8")
+    with missing(folder) as fresh:
+        if fresh:
+            with new_entry(folder) as beside:
+                measured = {**what, "precision": "bf16" if bf16_is_fast(device) else "fp32"}
+                (beside / "precision.json").write_text(json.dumps(measured), encoding="utf-8")
     return str(json.loads((folder / "precision.json").read_text(encoding="utf-8"))["precision"])
 
 

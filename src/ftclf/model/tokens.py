@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.data import Split
-from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.storage.cache import cache_folder, missing, new_entry
 from ftclf.storage.small_files import read_small_json
 from ftclf.system.progress_bar import advance, phase
 
@@ -66,14 +66,14 @@ def cached_tokens(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: 
         json.dumps([CACHE_FORMAT, split.text_digest(), tokenizer_digest(tokenizer), max_length]).encode()
     ).hexdigest()
     folder = cache_folder() / "tokens" / key[:32]
-    known = has_entry(folder)
-    if not known:
-        with new_entry(folder) as beside, phase("tokenising", len(split)):
-            _write(beside, split.texts, tokenizer, max_length)
+    with missing(folder) as fresh:
+        if fresh:
+            with new_entry(folder) as beside, phase("tokenising", len(split)):
+                _write(beside, split.texts, tokenizer, max_length)
     info = read_small_json(folder / "info.json")
     offsets = np.load(folder / "offsets.npy")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(int(offsets[-1]),))
-    return Tokens(ids, offsets, info["full"], info["pad_id"]), known
+    return Tokens(ids, offsets, info["full"], info["pad_id"]), not fresh
 
 
 def tokenise(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:

@@ -31,7 +31,7 @@ from ftclf.score.evaluation import headline_metrics, targets_of
 from ftclf.score.metrics import log_odds, log_of, row_losses
 from ftclf.score.probabilities import Probabilities
 from ftclf.score.wording import against, baseline_name
-from ftclf.storage.cache import cache_folder, has_entry, new_entry
+from ftclf.storage.cache import cache_folder, has_entry, missing, new_entry
 from ftclf.system.console import say, warn
 from ftclf.system.progress_bar import advance, phase
 
@@ -160,14 +160,15 @@ def _sampled(prepared: Prepared) -> str:
 def _cached(name: str, prepared: Prepared) -> Baseline:
     """Return a baseline's probabilities, from disk where the same rows were seen before."""
     folder = _place(name, prepared)
-    if not has_entry(folder):
-        say(f"baseline: {ABOUT[name]} (kept for later runs)")
-        start = time.perf_counter()
-        with phase(f"baseline {baseline_name(name)}", _units(name, prepared)):
-            probabilities = FITS[name](prepared)
-        with new_entry(folder) as beside:
-            seconds = np.array(time.perf_counter() - start)
-            np.savez(beside / FILE, seconds=seconds, **probabilities)  # type: ignore[arg-type]
+    with missing(folder) as fresh:
+        if fresh:
+            say(f"baseline: {ABOUT[name]} (kept for later runs)")
+            start = time.perf_counter()
+            with phase(f"baseline {baseline_name(name)}", _units(name, prepared)):
+                probabilities = FITS[name](prepared)
+            with new_entry(folder) as beside:
+                seconds = np.array(time.perf_counter() - start)
+                np.savez(beside / FILE, seconds=seconds, **probabilities)  # type: ignore[arg-type]
     with np.load(folder / FILE) as kept:
         return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
 

@@ -10,10 +10,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ftclf.storage.durable import damage, seal
+from ftclf.storage.lock import turn
 from ftclf.system.console import warn
 from ftclf.system.errors import ResourceError
 from ftclf.system.signals import unbroken
@@ -37,6 +38,22 @@ def has_entry(folder: Path) -> bool:
     with writing_cache(), suppress(FileNotFoundError), _room_beside(folder) as room:  # else another process did so
         folder.rename(room / folder.name)
     return False
+
+
+@contextmanager
+def missing(folder: Path) -> Iterator[bool]:
+    """Give whether an entry has to be made, and keep other processes from making it too while the block runs.
+
+    Jobs that run side by side need the same at the same time: the first makes it, the others wait.
+    """
+    if has_entry(folder):
+        yield False
+        return
+    with ExitStack() as stack:
+        with writing_cache():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(turn(folder.with_name(f".{folder.name}.lock")))
+        yield not has_entry(folder)
 
 
 @contextmanager

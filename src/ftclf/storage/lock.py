@@ -36,6 +36,27 @@ def taken(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait until no other process holds this lock file, and hold it while the block runs.
+
+    On a file system that knows no locks nobody waits.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(path, descriptor):
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
 def is_taken(folder: Path) -> bool:
     """Return whether another process is in a run's folder now."""
     try:

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,22 @@ LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a se
 ERROR, WARNING, NOTE = "bold red", "yellow", "cyan"
 GOOD, BAD, OPEN = "bold green", "bold red", "yellow"  # verdicts
 READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
-_speaker: ContextVar[str] = ContextVar("speaker", default="")
+
+
+class _Speaker:
+    """What stands before every line of this process."""
+
+    prefix = ""
 
 
 def speak_as(name: str) -> None:
-    """Put a name before every line of this thread, which is one of several that train side by side."""
-    _speaker.set(f"{name}: ")
+    """Put a name before every line of this process, which is one of several that print side by side."""
+    _Speaker.prefix = f"{name}: "
 
 
 def speaker() -> str:
-    """Return what stands before every line of this thread."""
-    return _speaker.get()
+    """Return what stands before every line of this process."""
+    return _Speaker.prefix
 
 
 def say(line: str, style: str = "") -> None:
@@ -37,7 +41,7 @@ def say(line: str, style: str = "") -> None:
     The log has the line without its style.
     """
     LOG.info(line)
-    emit(f"{_speaker.get()}{painted(printable(line), style)}")
+    emit(f"{speaker()}{painted(printable(line), style)}")
 
 
 def say_lines(plain: str, styled: str) -> None:
@@ -45,13 +49,13 @@ def say_lines(plain: str, styled: str) -> None:
     for line in plain.split("\n"):
         LOG.info(line)
     for line in styled.split("\n"):
-        emit(f"{_speaker.get()}{line}")
+        emit(f"{speaker()}{line}")
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
-    emit(f"{_speaker.get()}{painted('warning:', WARNING, sys.stderr)} {printable(line)}", sys.stderr)
+    emit(f"{speaker()}{painted('warning:', WARNING, sys.stderr)} {printable(line)}", sys.stderr)
 
 
 def complain(line: str) -> None:
@@ -95,10 +99,13 @@ def width_of(stream: Any = None) -> int:
 
 
 def emit(line: str, stream: Any = None) -> None:
-    """Print a line where somebody still reads it: a closed terminal or pipe ends no training."""
+    """Print a line where somebody still reads it: a closed terminal or pipe ends no training.
+
+    In one piece, so that lines of several processes stay whole.
+    """
     stream = stream or sys.stdout
     try:
-        print(line, file=stream, flush=True)
+        print(f"{line}\n", end="", file=stream, flush=True)
     except OSError as error:
         if error.errno not in READER_GONE:
             raise

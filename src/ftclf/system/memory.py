@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ftclf.system.containers import free_in_container
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 KEPT = 2**25  # bytes; larger pieces are the system's again as soon as they are free
 
@@ -71,6 +73,14 @@ def hand_back_memory(*, collect: bool = True) -> None:
     malloc_trim = _of_glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that are free: of the machine, within the limits of a container."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    return min(available, left) if (left := free_in_container()) is not None else available
 
 
 def _of_glibc(name: str) -> Any:

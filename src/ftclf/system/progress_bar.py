@@ -22,13 +22,13 @@ class Phase:
     """
 
     def __init__(self, what: str, total: int | None = None, *, soon: float = SOON) -> None:
-        self.what, self.total, self.soon = what, total, soon
+        self.what, self.total = what, total
+        self.soon = max(soon, SELDOM) if speaker() else soon  # several processes say lines
         self.began, self.done = time.perf_counter(), 0
-        self._speaker = speaker()
         self._bar: Any = None
         self._paused = False
         self._closed = threading.Event()
-        if sys.stdout.isatty() and not self._speaker:  # bars of several trainings would write over one another
+        if sys.stdout.isatty() and not speaker():  # bars of several trainings would write over one another
             self._open_bar()
         else:
             self._lines = threading.Thread(target=self._say_now_and_then, daemon=True)
@@ -80,7 +80,7 @@ class Phase:
     def _say_now_and_then(self) -> None:
         while not self._closed.wait(self.soon if time.perf_counter() - self.began < OFTEN else SELDOM):
             if not self._paused:
-                emit(f"{self._speaker}{self.line()}")
+                emit(f"{speaker()}{self.line()}")
 
     def _open_bar(self) -> None:
         from rich.console import Console

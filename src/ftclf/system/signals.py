@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from ftclf.system.console import speaker
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 SOON = 0.01  # seconds until a signal is obeyed again whose exception Python passed over
 GRACE = 10.0  # seconds until a command ends that swallowed the exception, as a library's bare `except` may
@@ -68,7 +70,7 @@ def stoppable() -> Iterator[None]:
 
 def _say_later(_: int) -> None:
     with suppress(OSError):  # the terminal may be gone: that may be what the signal says
-        os.write(2, b"stopping after this step; a second signal stops at once\n")
+        os.write(2, f"{speaker()}stopping after this step; a second signal stops at once\n".encode())
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ftclf.system.console import say, warn
 from ftclf.system.errors import ConfigError, RunError, short
 
 # Where a run lies and how it is called: no part of what is trained.
-APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds")
+APART = ("run_dir", "runs_dir", "name", "overwrite", "resume", "resume_allow", "training.seeds", "jobs")
 # What must be the same in the data and the base model, beside the settings.
 CONDITIONS = ("digests", "label_names", "base.sha256", "base.settings", "started_from.run")
 # What moves the last bits alone: another machine may finish a run.
