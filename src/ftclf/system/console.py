@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from ftclf.system.library import library_use
+
 LOG = logging.getLogger("ftclf")
 LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
 READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
@@ -31,14 +33,30 @@ def speaker() -> str:
 
 def say(line: str) -> None:
     """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
-    LOG.info(line)
-    emit(f"{_speaker.get()}{printable(line)}")
+    if (use := library_use()) is None:
+        LOG.info(line)
+        emit(f"{_speaker.get()}{printable(line)}")
+    elif LOG.isEnabledFor(logging.INFO):
+        LOG.info(line)
+    elif use.log is not None:  # the program that called has its log of warnings alone, the run has one of its own
+        use.log.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, line, (), None))
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
+    if (use := library_use()) is not None:
+        use.warnings.append(line)
+        return
     emit(f"{_speaker.get()}warning: {printable(line)}", sys.stderr)
+
+
+def note(line: str) -> None:
+    """Print to stderr how something that was typed is understood."""
+    if library_use() is not None:
+        say(f"note: {line}")
+    else:
+        print(f"note: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 def emit(line: str, stream: Any = None) -> None:
@@ -80,10 +98,15 @@ def log_to(path: Path) -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    if (use := library_use()) is None:
+        root.setLevel(logging.INFO)
+    else:
+        use.log = handler
     try:
         yield
     finally:
+        if use is not None:
+            use.log = None
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
