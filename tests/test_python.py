@@ -49,7 +49,7 @@ def state_of_the_process() -> dict[str, Any]:
         "resolvers": [OmegaConf.has_resolver(name) for name in ("times", "oc.env")],
         "threads": torch.get_num_threads(),
         "random": (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()),  # type: ignore[index]
-        "frozen": gc.get_freeze_count(),
+        "collections": (gc.isenabled(), gc.get_freeze_count()),
     }
 
 
@@ -309,6 +309,27 @@ def test_eight_threads_get_equal_answers_and_the_process_stays_as_it_was(
     assert all(predictions == answers[0][1] for _, predictions in answers)
     assert state_of_the_process() == before
     assert capsys.readouterr() == ("", "")
+
+
+def test_models_that_are_loaded_side_by_side_leave_the_process_as_it_was(trained: Run, several: Run) -> None:
+    before = state_of_the_process()
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(ftclf.load, [trained.folder, several.folder] * 2))
+    assert state_of_the_process() == before
+    assert models[0].labels == models[2].labels != models[1].labels
+
+
+def test_a_bar_is_shown_where_it_is_asked_for(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("ftclf.system.progress_bar.Phase._open_bar", lambda self: opened.append(self.what))
+    model = ftclf.load(trained.folder)
+    model.predict(TEXTS)
+    ftclf.evaluate(trained.folder)
+    assert opened == []
+    model.predict(TEXTS, progress=True)
+    ftclf.evaluate(trained.folder, progress=True)
+    assert opened == ["predicting", "reading files", "evaluation"]
 
 
 def test_a_path_that_is_no_run_is_a_run_error(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ from ftclf.system.errors import FtclfError, FtclfWarning, as_ftclf_error
 P = ParamSpec("P")
 T = TypeVar("T")
 # Variables that a training sets, for itself or by its libraries.
-VARIABLES = ("TENSORBOARD_LOGGING_DIR", "HF_HUB_OFFLINE", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP")
+VARIABLES = (
+    *("TENSORBOARD_LOGGING_DIR", "HF_HUB_OFFLINE", "PYTORCH_ENABLE_MPS_FALLBACK", "FSDP_CPU_RAM_EFFICIENT_LOADING"),
+    *("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_DYNAMO_MODE"),
+)
 
 
 @dataclass
