@@ -12,7 +12,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import ftclf
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run, read_json
+from ftclf.system.library import process_kept
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [text for text, _ in make_rows(60, seed=7)]
@@ -51,6 +55,19 @@ def state_of_the_process() -> dict[str, Any]:
         "random": (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()),  # type: ignore[index]
         "collections": (gc.isenabled(), gc.get_freeze_count()),
     }
+
+
+@pytest.fixture
+def another_process() -> Iterator[None]:
+    """Threads and random states as nothing in ftclf would leave them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(12345)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +200,16 @@ def test_compose_leaves_the_process_as_it_was(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_run_that_is_trained_from_python_has_the_bits_of_the_command_and_prints_nothing(
-    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest,
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = tiny_words(tiny_models["bert"], reviews, tmp_path / "command", "training.max_steps=4", "baselines=[]")
     assert run(words) == 0
     capsys.readouterr()
+    request.getfixturevalue("another_process")
     before = state_of_the_process()
     config = ftclf.compose(*words[1:])
     trained = ftclf.train(config, tmp_path / "python")
@@ -295,9 +317,22 @@ def test_predictions_are_a_sequence_and_a_table(trained: Run) -> None:
     assert repr(predictions) == "<31 predictions>"
 
 
-def test_eight_threads_get_equal_answers_and_the_process_stays_as_it_was(
-    trained: Run, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("another_process")
+def test_eight_threads_get_equal_answers_in_turn_and_the_process_stays_as_it_was(
+    trained: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from ftclf.score.logits import compute_logits
+
+    at_once = threading.Semaphore(1)
+
+    def alone(*arguments: Any, **options: Any) -> Any:
+        assert at_once.acquire(blocking=False)
+        time.sleep(0.01)
+        logits = compute_logits(*arguments, **options)
+        at_once.release()
+        return logits
+
+    monkeypatch.setattr("ftclf.score.logits.compute_logits", alone)
     before = state_of_the_process()
     model = ftclf.load(trained.folder)
     expected = model.predict_proba(TEXTS)
@@ -309,6 +344,19 @@ def test_eight_threads_get_equal_answers_and_the_process_stays_as_it_was(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("another_process")
+def test_the_process_is_put_back_when_the_last_of_several_calls_ends() -> None:
+    import torch
+
+    with process_kept():
+        torch.set_num_threads(2)
+        with process_kept():
+            pass
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("another_process")
 def test_models_that_are_loaded_side_by_side_leave_the_process_as_it_was(trained: Run, several: Run) -> None:
     before = state_of_the_process()
     with ThreadPoolExecutor(4) as pool:
@@ -350,6 +398,7 @@ def test_another_decision_rule_is_loaded_by_its_name(several: Run) -> None:
 # ---- evaluate, compare
 
 
+@pytest.mark.usefixtures("another_process")
 def test_evaluate_gives_the_numbers_of_training(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before = state_of_the_process()
     scores = ftclf.evaluate(trained.folder, "split=validation")
