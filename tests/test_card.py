@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
-from conftest import make_rows, tiny_words, write_csv
+import pytest
+
+from conftest import TrainTiny, make_rows, tiny_words, write_csv
 from ftclf.cli.main import run
 from ftclf.report.card import _cell
 from ftclf.storage.run_folder import Run, read_json
@@ -44,3 +47,17 @@ def test_columns_of_the_data_stay_beside_the_predictions(tiny_models: dict[str, 
     assert run(tiny_words(tiny_models["bert"], tmp_path / "more.csv", tmp_path / "run", *words)) == 0
     for row in pq.read_table(tmp_path / "run" / "predictions" / "test.parquet").to_pylist():
         assert row["column_source"] == f"s{len(row['text']) % 2}"
+
+
+@pytest.mark.parametrize(("method", "merges"), [("lora", True), ("full", False)])
+def test_card_and_report_end_with_how_to_use_the_model(train_tiny: TrainTiny, method: str, merges: bool) -> None:
+    done = train_tiny(f"method={method}", "training.max_steps=1", "baselines=[]")
+    card = (done.checkpoint / "README.md").read_text(encoding="utf-8").partition("## How to use it\n")[2]
+    report = html.unescape(done.report.read_text(encoding="utf-8").partition("How to use it</h2>")[2])
+    for text, whole in ((card, "."), (report, "checkpoint")):
+        assert "ftclf predict . input=texts.csv output=predictions.csv" in text
+        assert 'model = ftclf.load(".")' in text
+        assert f'pipeline("text-classification", "{"FOLDER" if merges else whole}")' in text
+        assert ("ftclf merge . --output FOLDER" in text) == merges
+    assert "Made by ftclf report" in report
+    assert "</section>\n<section" not in report

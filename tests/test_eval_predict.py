@@ -182,7 +182,7 @@ def test_a_text_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tra
 
 
 def test_no_text_is_lost_between_chunks(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftclf.checkpoint.predict.CHUNK", 7)
+    monkeypatch.setattr("ftclf.checkpoint.predictor.CHUNK", 7)
     texts = [text for text, _ in make_rows(30, seed=6)]
     source = write_csv(tmp_path / "in.csv", [(text, "?") for text in texts])
     for ending in ("jsonl", "parquet"):
@@ -204,7 +204,7 @@ def test_no_text_gives_a_table_without_rows(trained: Run, tmp_path: Path) -> Non
 def test_a_mistake_far_down_the_input_leaves_no_output(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ftclf.checkpoint.predict.CHUNK", 7)
+    monkeypatch.setattr("ftclf.checkpoint.predictor.CHUNK", 7)
     source = tmp_path / "in.csv"
     source.write_text("text\n" + "some words\n" * 20 + '"half" a quote\n')
     out = tmp_path / "out.csv"

@@ -119,7 +119,7 @@ def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "ftclf/configs/train.yaml" in names
+    assert {"ftclf/configs/train.yaml", "ftclf/py.typed"} <= set(names)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as sdist:
         assert {"LICENSE", "scripts/lib.sh", "constraints.txt"} <= {name.partition("/")[2] for name in sdist.getnames()}

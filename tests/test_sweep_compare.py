@@ -163,13 +163,14 @@ def test_one_setting_trains_under_several_seeds_and_says_how_they_scatter(
 def test_two_runs_never_share_a_folder_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import datetime, timedelta
 
-    from ftclf.cli import commands
     from ftclf.config import TrainConfig
+    from ftclf.storage import new_folder
 
     times = [datetime(2026, 1, 1) + timedelta(microseconds=tick) for tick in (0, 0, 0, 1)]  # the clock stands still
-    monkeypatch.setattr(commands, "datetime", SimpleNamespace(now=lambda: times.pop(0)))
+    monkeypatch.setattr(new_folder, "datetime", SimpleNamespace(now=lambda: times.pop(0)))
     config = TrainConfig(name="n", runs_dir=str(tmp_path))
-    with commands._run_folder(config, sweep=False) as one, commands._run_folder(config, sweep=False) as another:
+    new = new_folder.new_run_folder
+    with new(config, sweep=False) as one, new(config, sweep=False) as another:
         assert one != another
         assert one.is_dir()
         assert another.is_dir()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ftclf.config import HEADLINES, DatasetConfig, EvalConfig, check
+from ftclf.config import DatasetConfig, EvalConfig, check
 from ftclf.data import fitted_layout, load_split, share_known
-from ftclf.storage.run_folder import checkpoint_of, write_json
+from ftclf.score.evaluation import headline, scores_table
+from ftclf.storage.run_folder import as_json, checkpoint_of, write_json
 from ftclf.storage.run_paths import home_of, with_found_paths
 from ftclf.system.console import say, warn
 from ftclf.system.errors import RunError
@@ -26,8 +27,29 @@ MANY_KNOWN = 0.05  # of the rows: short texts are written twice now and then
 ORIGIN = ("train", "validation", "test", "folder", "hub", "hub_config", "hub_revision", "package", "package_folder")
 
 
-def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> float:
-    """Print a checkpoint's scores on a split and return the first; `output` keeps all that training keeps.
+@dataclass(frozen=True, repr=False)
+class SplitScores:
+    """Scores of a checkpoint on a split; `metrics` is what `metrics.json` holds of it."""
+
+    metrics: dict[str, Any]
+    split: str
+    task: str
+    data: str  # name of the rows
+
+    def __repr__(self) -> str:
+        return f"<{self.split} {headline(self.metrics, self.task)} ({self.rows})>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the headline scores with their intervals, for a notebook."""
+        return scores_table({self.split: self.metrics}, self.task, caption=self.rows)
+
+    @property
+    def rows(self) -> str:
+        return f"{counted(self.metrics['rows'], 'row')} of {self.data}"
+
+
+def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> SplitScores:
+    """Print a checkpoint's scores on a split and return them; `output` keeps all that training keeps.
 
     `given` names the settings of the command line: with dataset=files the others are those of training.
     """
@@ -74,7 +96,8 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
     scored = dataset.train if same else getattr(dataset, config.split) or dataset.train
     name = data_name(info.data_name if same else data.name, scored)
-    title = f"{config.split}, {counted(len(split), 'row')} of {name}"
+    scores = SplitScores(as_json(evaluation.metrics), config.split, info.task, name)
+    title = f"{config.split}, {scores.rows}"
     say_table(score_table({config.split: evaluation.metrics}, config.split, info.task, title=title))
     if output is not None:
         write_evaluation(
@@ -87,7 +110,7 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
         )
         write_json(output / "metrics.json", {config.split: evaluation.metrics})
         say(f"evaluation folder: {output}")
-    return float(evaluation.metrics[HEADLINES[info.task][0]])
+    return scores
 
 
 def _dataset(config: EvalConfig, info: CheckpointInfo, given: Collection[str], home: Path | None) -> DatasetConfig:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ftclf.checkpoint.predictor import Predictions, chunk_size, labelled, open_model
 from ftclf.config import PredictConfig, check
 from ftclf.data.inputs import Input, read_input
 from ftclf.data.streams import TextRow
@@ -26,10 +26,7 @@ from ftclf.system.text import counted
 
 if TYPE_CHECKING:
     from ftclf.checkpoint.format import CheckpointInfo
-    from ftclf.score.decisions import Decision
 
-CHUNK = 8192  # texts in memory at a time, and of many labels fewer:
-MOST_CELLS = 2**21  # probabilities that are written at a time
 # What json leaves as it is though it steers a terminal, or ends a line for some readers.
 HIDDEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -67,29 +64,17 @@ def predict(config: PredictConfig) -> None:
 
 def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: PredictConfig) -> Iterator[Columns]:
     """Label texts a chunk at a time: within it they are sorted by length, beyond it nothing is held."""
-    from ftclf.checkpoint.format import load_checkpoint
-    from ftclf.model.compute import check_compiler, scoring_compute
-    from ftclf.model.tokens import tokenise
-    from ftclf.score.logits import compute_logits, scoring_network
-    from ftclf.system.imports import quiet_libraries
-
-    most = max(1, min(CHUNK, MOST_CELLS // len(info.label_names)))
+    most = chunk_size(len(info.label_names))
     chunk = _next_rows(texts_in, most)  # before the network: most mistakes in the input are already in here
     if not chunk:
-        yield _labelled([], np.empty((0, len(info.label_names))), info, {name: [] for name in config.keep})
+        none = labelled([], np.empty((0, len(info.label_names))), info)
+        yield _columns(none, info, {name: [] for name in config.keep})
         return
-    quiet_libraries()
-    checkpoint = load_checkpoint(folder)
-    compute = scoring_compute(info.device, info.precision)
-    if config.compile:
-        check_compiler("compile", compute.device)
-    network = scoring_network(checkpoint.network, compute, compiled=config.compile)
+    model = open_model(folder, info, compiled=config.compile)
     while chunk:
         texts = [text for text, _ in chunk]
-        tokens = tokenise(texts, checkpoint.tokenizer, info.dataset.max_length)
-        logits = compute_logits(network, tokens, compute, config.batch_size, checkpoint=folder)
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}
-        yield _labelled(texts, info.calibration.probabilities(logits, info.task), info, kept)
+        yield _columns(model.label(texts, model.probabilities(texts, config.batch_size)), info, kept)
         chunk = _next_rows(texts_in, most)
 
 
@@ -110,26 +95,14 @@ def _refuse_taken(keep: list[str], info: CheckpointInfo) -> None:
         raise DataError(f"keep: the output has a column '{taken[0]}' already; give the input's another name")
 
 
-def _labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo, kept: Columns) -> Columns:
-    from ftclf.score.abstention import confidence
-    from ftclf.score.evaluation import names_of
-
-    chosen = info.decision.decide(probabilities)
-    sure, names = confidence(probabilities, chosen, info.task), names_of(chosen, info.label_names)
+def _columns(predictions: Predictions, info: CheckpointInfo, kept: Columns) -> Columns:
+    """Return the table of some predictions, after the columns of the input that are kept."""
+    names = predictions.labels
     labels = {"labels": names} if info.task == "multi_label" else {"label": [name for (name,) in names]}
-    below = info.decision.abstain_below
-    abstain = {} if below is None else {"abstain": [_abstention(info.decision, one) for one in sure.tolist()]}
-    rounded = dict(zip(_probability_columns(info), probabilities.round(6).T.tolist(), strict=True))
-    return {**kept, "text": texts, **labels, "confidence": sure.round(6).tolist(), **abstain, **rounded}
-
-
-def _abstention(decision: Decision, confident: float) -> str | None:
-    """Return why a row is not to be answered, or None."""
-    assert decision.abstain_below is not None
-    if confident >= decision.abstain_below:
-        return None
-    wanted = "" if decision.wanted_precision is None else f", which {decision.wanted_precision:.0%} right answers need"
-    return f"confidence {confident:.3f} is below {decision.abstain_below:.3f}{wanted}"
+    abstain = {"abstain": predictions.abstain} if predictions.settled else {}
+    sure = predictions.confidence.tolist()
+    rounded = dict(zip(_probability_columns(info), predictions.probabilities.T.tolist(), strict=True))
+    return {**kept, "text": predictions.texts, **labels, "confidence": sure, **abstain, **rounded}
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

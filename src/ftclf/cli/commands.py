@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +42,11 @@ from ftclf.cli.renamed_yaml import renamed_notes
 from ftclf.cli.sweep_jobs import Job, Pool
 from ftclf.cli.sweep_plan import Plan, planned
 from ftclf.cli.text_settings import shown
-from ftclf.cli.typed_words import settled
+from ftclf.cli.typed_words import settled, with_files
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
 from ftclf.config.did_you_mean import pasteable
 from ftclf.storage.lock import is_taken
+from ftclf.storage.new_folder import new_run_folder
 from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
 from ftclf.storage.run_paths import from_here
 from ftclf.system.console import clock, emit, note, printable
@@ -92,9 +91,9 @@ def run_train(words: list[str]) -> int:
         args = parse(words)
         jobs = checked_jobs("train", args)
     if args.multirun:
-        with _run_folder(jobs[0], sweep=True) as folder:
+        with new_run_folder(jobs[0], sweep=True) as folder:
             return _sweep(words, args, jobs, folder)
-    with _run_folder(jobs[0], sweep=False) as folder:
+    with new_run_folder(jobs[0], sweep=False) as folder:
         find_standing(jobs[0], folder)
         return _hand_to_hydra("train", [*words, f"hydra.run.dir={quoted(str(folder))}"])
 
@@ -200,8 +199,7 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
     register()
     words, part = asked_part(words)
     words, notes = settled(command, words)
-    if command == "eval" and not any(word.startswith("dataset=") for word in words):
-        words += ["dataset=files"] if any(word.startswith("dataset.") for word in words) else []
+    words = with_files(command, words)
     args = parse(words, command)
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
@@ -286,48 +284,6 @@ _failures: list[Exception] = []
 # ---- folders
 
 
-@contextmanager
-def _run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = None) -> Iterator[Path]:
-    """Give the folder of a run or sweep: run_dir, else a new one, runs_dir/<name>/<time to the microsecond>.
-
-    The new one of a run that trains another further stands `beside` that. Folders that are made for it and stay empty,
-    since nothing began, are taken back; those that were there are not.
-    """
-    if config.run_dir:
-        folder = Path(config.run_dir).expanduser().absolute()
-        made = _missing(folder)
-    else:
-        name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
-        name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
-        parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
-        if beside is not None:
-            parent = beside.resolve().parent
-        made = _missing(parent)
-        folder = _new_folder(parent)
-        made.insert(0, folder)
-    try:
-        yield folder
-    finally:
-        for path in made:
-            with suppress(OSError):  # it holds something, or is gone
-                path.rmdir()
-
-
-def _missing(folder: Path) -> list[Path]:
-    """Return the folder and those above it that are not there, the innermost first."""
-    return [path for path in (folder, *folder.parents) if not path.exists()]
-
-
-def _new_folder(parent: Path) -> Path:
-    """Make a folder that is no other process's, named by the time."""
-    while True:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-        with suppress(FileExistsError, FileNotFoundError):  # another made it, or took the parent back
-            folder.mkdir()
-            return folder
-
-
 def _resume(overrides: list[str], notes: list[str]) -> int:
     """Go on with an unfinished run; other settings than its own are refused, unless `resume_allow` names them."""
     name, *more = [word for word in overrides if word.lstrip("+").startswith("resume=")]
@@ -359,7 +315,7 @@ def _go_further(config: TrainConfig, before: Path, words: list[str], command: st
         config.run_dir = None
     config.overwrite = config.overwrite and "overwrite" in given  # the first run may have been told to replace another
     check(config)
-    with _run_folder(config, sweep=False, beside=before) as folder:
+    with new_run_folder(config, sweep=False, beside=before) as folder:
         _tell(notes)
         train(config, folder, command)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,7 @@ def compare(
 
     The best by validation comes first: a run that were chosen by its test score would promise more than it keeps.
     """
-    if not 0 <= margin < 1:
-        raise ConfigError(f"equal_within: got {margin:g}, allowed: a share of the score from 0 to 1, as in 0.01")
-    runs = comparable(find_runs(paths))
-    if flips_file is not None and len(runs) != 2:
-        raise ConfigError(f"flips: rows flip between two runs, got {len(runs)}; name two run folders")
-    _refuse_different_rows(paths, runs, flips=flips_file is not None)
-    found = compare_runs(runs, margin=margin, sort=sort, name=typed_path)
+    runs, found = compared(paths, sort, margin=margin, flips=flips_file is not None)
     if len(found) > 1:
         print(f"{len(found)} different sets of test rows: a table for each, since their scores do not compare")
     made = sum(len(one.differences) for one in found)
@@ -70,6 +65,19 @@ def compare(
         _write_flips(flips_file, flips(runs[0], runs[1], from_here))
     if plot is not None and plot_file is not None:
         plot_runs(runs, plot, sort or HEADLINES[read_json(runs[0].manifest)["task"]][0], plot_file)
+
+
+def compared(
+    paths: Sequence[Path], sort: str | None, *, margin: float, flips: bool = False
+) -> tuple[list[Run], list[Comparison]]:
+    """Return the finished runs at the paths and their comparisons; rows that flip are asked of two runs alone."""
+    if not 0 <= margin < 1:
+        raise ConfigError(f"equal_within: got {margin:g}, allowed: a share of the score from 0 to 1, as in 0.01")
+    runs = comparable(find_runs(list(paths)))
+    if flips and len(runs) != 2:
+        raise ConfigError(f"flips: rows flip between two runs, got {len(runs)}; name two run folders")
+    _refuse_different_rows(paths, runs, flips=flips)
+    return runs, compare_runs(runs, margin=margin, sort=sort, name=typed_path)
 
 
 def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
@@ -100,7 +108,7 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
 # ---- printing
 
 
-def _refuse_different_rows(paths: list[Path], runs: list[Run], *, flips: bool) -> None:
+def _refuse_different_rows(paths: Sequence[Path], runs: list[Run], *, flips: bool) -> None:
     """Refuse different test rows of runs that were named one by one or are compared row by row.
 
     Folders of many runs get a table for each set of rows.

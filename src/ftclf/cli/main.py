@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from ftclf import __version__
 from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
 from ftclf.storage.run_paths import exists
 from ftclf.system.console import READER_GONE, complain, emit, note, one_line, speaker
-from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, short
+from ftclf.system.errors import ConfigError, SweepError, UserError, as_ftclf_error, short
 from ftclf.system.signals import Stopped, stoppable, stopped
 
 
@@ -259,25 +257,11 @@ def report(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, FtclfError):
-        for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
+    if (known := as_ftclf_error(error)) is not None:
+        for line in str(known).split("\n") if isinstance(known, ConfigError | SweepError) else [str(known)]:
             complain(line)
-        return error.exit_code
-    if isinstance(error, OSError) and error.errno is not None:
-        too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
-        name = short(error.filename) if too_long else error.filename
-        complain(f"{name}: {error.strerror}" if name else f"error: {error.strerror}")
-        return 2 if too_long else 5
-    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
-        complain(
-            "out of memory; lower training.batch_size (raise training.accumulation by as much), "
-            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
-        )
-        return 5
-    text = one_line(" ".join(str(error).split())[:300])
-    if "os error 28" in text:  # safetensors has an error class of its own for a full disk
-        complain(f"no space left on the disk: {text}")
-        return 5
+        return known.exit_code
+    text = " ".join(str(error).split())[:300]
     complain(f"{type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
     return 1
 

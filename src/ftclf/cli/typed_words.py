@@ -42,6 +42,14 @@ def settled(command: str, words: list[str]) -> tuple[list[str], list[str]]:
     return [*options, *place(nameless, settings), *settings], notes
 
 
+def with_files(command: str, words: list[str]) -> list[str]:
+    """Return the words of a command line with the data set that files of `eval` are of, unless it is given."""
+    given = any(word.startswith("dataset=") for word in words)
+    if command == "eval" and not given and any(word.startswith("dataset.") for word in words):
+        return [*words, "dataset=files"]
+    return words
+
+
 # ---- options and names
 
 

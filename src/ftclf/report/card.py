@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftclf.config import HEADLINES, LoraConfig, TrainConfig
+from ftclf.config import HEADLINES, TrainConfig
 from ftclf.data import Data, Split
+from ftclf.report.usage import snippets
 from ftclf.score.baselines import verdict
 from ftclf.score.evaluation import with_interval
 from ftclf.system.console import printable
@@ -70,10 +73,6 @@ A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by 
 {_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
 {parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
 
-In this folder:
-
-    ftclf predict . input=texts.csv output=predictions.csv
-{_merging(config)}
 ## Scores on test ({counted(test["rows"], "row")}, 95 % bootstrap intervals in brackets)
 
 | {" | ".join(name.replace("_", " ") for name in names)} |
@@ -111,7 +110,12 @@ Texts are cut to {config.dataset.max_length} tokens.
 
 {", ".join(training)}.
 All settings are in `config.json` of the run, versions and machine in its `manifest.json`.
-"""
+
+## How to use it
+
+In this folder:
+
+{_usage(config)}"""
 
 
 def _listed(shown: int, labels: int) -> str:
@@ -119,15 +123,10 @@ def _listed(shown: int, labels: int) -> str:
     return f"\nThe {shown} labels with the most validation rows, of {labels:,}:\n" if shown < labels else ""
 
 
-def _merging(config: TrainConfig) -> str:
-    """Return how an adapter becomes whole weights: the card goes with them, so that it must be true there as well."""
-    if not isinstance(config.method, LoraConfig):
-        return ""
-    return """
-As long as it holds an adapter, whole weights can be made of it, which transformers opens without peft or the base:
-
-    ftclf merge . output=FOLDER
-"""
+def _usage(config: TrainConfig) -> str:
+    """Return lines to type, each part under its title."""
+    parts = [f"{title}:\n\n{indent(lines, '    ')}\n" for title, lines in snippets(asdict(config), whole=".")]
+    return "\n".join(parts)
 
 
 def _f1(row: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ftclf.score.significance import MARGIN, Difference, Outcome, Side, correcte
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.console import warn
 from ftclf.system.errors import ConfigError, RunError
+from ftclf.system.notebook import html_table, text_table
 from ftclf.system.text import counted, data_name
 
 # Scores that are shares and have draws: a margin of equality in points makes sense for them.
@@ -314,3 +316,66 @@ def group_name(group: Sequence[Run], name: Namer | None = None) -> str:
 def short_name(folder: Path) -> str:
     """Return the last two parts of a run's folder, which name no user."""
     return f"{folder.parent.name}/{folder.name}"
+
+
+# ---- for Python
+
+
+@dataclass(frozen=True, repr=False)
+class Leaderboard(Sequence[dict[str, Any]]):
+    """Runs, best first on validation: a row of settings and scores for each; a comparison for each set of test rows."""
+
+    comparisons: list[Comparison]
+    name: Namer | None = None  # of a run folder
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for one in self.comparisons for row in leaderboard(one, self.name)]
+
+    @property
+    def differences(self) -> list[Difference]:
+        """What is known of the difference between two runs on the same test rows: interval, p-value, verdict."""
+        return [difference for one in self.comparisons for difference in one.differences]
+
+    @property
+    def seed_means(self) -> list[dict[str, Any]]:
+        """A row for each config with several seeds: test scores as (mean, standard deviation)."""
+        return [row for one in self.comparisons for row in seed_means(one, self.name)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        return self.rows[place]
+
+    def __repr__(self) -> str:
+        return "\n\n".join(text_table(*table) for table in self._tables())
+
+    def _repr_html_(self) -> str:
+        """Return a table for each set of test rows, and one of differences, for a notebook."""
+        return "".join(html_table(*table) for table in self._tables())
+
+    def _tables(self) -> Iterator[tuple[list[str], list[list[str]]]]:
+        for one in self.comparisons:
+            rows = leaderboard(one, self.name)
+            yield list(rows[0]), [[_shown(value) for value in row.values()] for row in rows]
+            if one.differences:
+                yield (
+                    ["run", f"{one.differences[0].score}, points from {one.differences[0].b}", "verdict"],
+                    [[each.a, _points(each), each.verdict] for each in one.differences],
+                )
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _points(one: Difference) -> str:
+    value, low, high = (100 * part for part in one.scores[one.score])
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -16,6 +16,7 @@ from ftclf.report.leaderboard import Comparison, compare_runs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
+from ftclf.report.usage import snippets
 from ftclf.score.confusion import SHOWN, errors_of, most_confused, worst_labels
 from ftclf.score.wording import difference, score_name
 from ftclf.storage.run_folder import Run
@@ -232,6 +233,10 @@ def _data(material: Material) -> Content:
     }
 
 
+def _usage(material: Material) -> Content:
+    return {"snippets": snippets(material.config, whole="checkpoint")}
+
+
 def _settings(material: Material) -> Content:
     config = {name: _setting(value) for name, value in flatten(material.config).items()}
     manifest = {
@@ -268,4 +273,5 @@ SECTIONS: tuple[BuiltSection, ...] = (
     ("slices", "Parts of the test rows", slices),
     ("data", "Data", _data),
     ("settings", "Settings and machine", _settings),
+    ("usage", "How to use it", _usage),
 )

@@ -32,6 +32,7 @@ from ftclf.score.probabilities import Probabilities
 from ftclf.score.ranking import LabelRanks, ranks_of_labels
 from ftclf.score.rules import Rules
 from ftclf.system.console import say, warn
+from ftclf.system.notebook import html_table
 from ftclf.system.text import counted
 
 # Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
@@ -232,6 +233,12 @@ def with_interval(metrics: dict[str, Any], name: str) -> str:
     """Return a score as 0.5808 [0.5679, 0.5938]; without the brackets where it has no interval."""
     interval = metrics["intervals"].get(name)
     return f"{metrics[name]:z.4f}" + (f" [{interval[0]:z.4f}, {interval[1]:z.4f}]" if interval else "")
+
+
+def scores_table(metrics: dict[str, dict[str, Any]], task: str, *, caption: str = "") -> str:
+    """Return the headline scores of splits with their 95 % intervals as an HTML table."""
+    rows = [[name.replace("_", " "), *(with_interval(of, name) for of in metrics.values())] for name in HEADLINES[task]]
+    return html_table(["", *metrics], rows, caption=caption)
 
 
 def names_of(chosen: Labels, label_names: list[str]) -> list[list[str]]:

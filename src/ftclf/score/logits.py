@@ -15,6 +15,7 @@ from ftclf.model.batches import eval_batches
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens
 from ftclf.system.errors import CheckpointError
+from ftclf.system.library import threads_kept
 from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import advance
 
@@ -33,7 +34,8 @@ def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -
     from ftclf.fast import place
     from ftclf.fast.cpu import can_fuse, layers_outside
 
-    network = merged(network)
+    with threads_kept(1):  # products of a small rank: a second thread waits more than it computes
+        network = merged(network)
     outside = layers_outside(network) if can_fuse(network) else []
     for module in network.modules():
         if isinstance(module, nn.Linear) and module not in outside:

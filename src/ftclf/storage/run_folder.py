@@ -208,7 +208,7 @@ def of_a_run() -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write json whole or not at all. NaN becomes null, since json has no NaN."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -230,7 +230,7 @@ def write_text(path: Path, text: str) -> None:
 def append_json_line(path: Path, value: Any) -> None:
     """Add one record to a jsonl file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(json.dumps(as_json(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def cut_history(run: Run, length: int) -> None:
@@ -239,13 +239,14 @@ def cut_history(run: Run, length: int) -> None:
         os.truncate(run.history, min(length, run.history.stat().st_size))
 
 
-def _finite(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return a value as json has it: lists for tuples, None for what is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [as_json(item) for item in value]
     return value
 
 

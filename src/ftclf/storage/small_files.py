@@ -25,6 +25,8 @@ HEADER_LIMIT = 4  # MB of a safetensors header, which is about 40,000 tensors
 DEPTH = 100  # of lists and objects in one another; ftclf writes 8, models have up to 12
 DIGITS = 100  # of a number; transformers writes one of 31
 SURROGATE = re.compile("[\ud800-\udfff]")
+MANY_DIGITS = re.compile(rb"[0-9]{%d}" % (DIGITS + 1))
+ESCAPED = re.compile(rb"\\u(0000|[dD][89a-fA-F])")  # what json writes for the two characters that are refused
 # What transformers opens of a model's folder, and ftclf of a checkpoint's; other files may be anything but no files.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # whose words may be any text
 SETTINGS = (
@@ -78,14 +80,16 @@ def parse_small_json(content: bytes, where: str, *, any_text: bool = False, nan:
         return float(name) if nan else refuse(f"{name}, which is no finite number")
 
     try:
-        value = json.loads(content.decode("utf-8"), parse_int=whole, parse_float=real, parse_constant=constant)
+        parse_int = whole if MANY_DIGITS.search(content) else None  # a vocabulary has many numbers
+        value = json.loads(content.decode("utf-8"), parse_int=parse_int, parse_float=real, parse_constant=constant)
     except UnicodeDecodeError:
         return refuse("it is not UTF-8")
     except RecursionError:
         return refuse(f"lists and objects more than {DEPTH} deep")
     except ValueError as error:
         return refuse(f"not valid json ({short(error)})")
-    if problem := _problem(value, any_text=any_text):
+    # UTF-8 has no surrogates, and no text of json a plain NUL: only escapes bring them.
+    if problem := _problem(value, any_text=any_text) if ESCAPED.search(content) else _too_deep(value):
         refuse(problem)
     return value
 
@@ -139,11 +143,10 @@ def _plain(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 def _problem(value: Any, *, any_text: bool) -> str:
     """Return what is wrong with a value of json: its depth, or a text in it."""
-    level, depth = [value], 0
+    if problem := _too_deep(value):
+        return problem
+    level = [value]
     while level:
-        depth += 1
-        if depth > DEPTH:
-            return f"lists and objects more than {DEPTH} deep"
         below: list[Any] = []
         for item in level:
             if isinstance(item, dict):
@@ -157,6 +160,17 @@ def _problem(value: Any, *, any_text: bool) -> str:
                 if SURROGATE.search(item):
                     return f"a text with half a character, an unpaired surrogate ({short(ascii(item))})"
         level = below
+    return ""
+
+
+def _too_deep(value: Any) -> str:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            return f"lists and objects more than {DEPTH} deep"
+        around = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in around for child in (item.values() if isinstance(item, dict) else item)]
     return ""
 
 

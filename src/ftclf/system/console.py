@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ftclf.system.library import library_use
+
 LOG = logging.getLogger("ftclf")
 LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
 ERROR, WARNING, NOTE = "bold red", "yellow", "cyan"
@@ -40,32 +42,47 @@ def say(line: str, style: str = "") -> None:
 
     The log has the line without its style.
     """
-    LOG.info(line)
-    emit(f"{speaker()}{painted(printable(line), style)}")
+    if _logged(line):
+        emit(f"{speaker()}{painted(printable(line), style)}")
 
 
 def say_lines(plain: str, styled: str) -> None:
     """Print lines that were rendered for this terminal; the log has the plain ones."""
-    for line in plain.split("\n"):
-        LOG.info(line)
-    for line in styled.split("\n"):
+    printed = [_logged(line) for line in plain.split("\n")]
+    for line in styled.split("\n") if all(printed) else []:
         emit(f"{speaker()}{line}")
+
+
+def _logged(line: str) -> bool:
+    """Write a line to the log; return whether it is printed too, which it is not for a program that calls ftclf."""
+    use = library_use()
+    if use is None or LOG.isEnabledFor(logging.INFO):
+        LOG.info(line)
+    elif use.log is not None:  # the program that called has its log of warnings alone, the run has one of its own
+        use.log.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, line, (), None))
+    return use is None
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
+    if (use := library_use()) is not None:
+        use.warnings.append(line)
+        return
     emit(f"{speaker()}{painted('warning:', WARNING, sys.stderr)} {printable(line)}", sys.stderr)
 
 
 def complain(line: str) -> None:
     """Print one error to stderr."""
-    emit(f"{painted('error:', ERROR, sys.stderr)} {one_line(line)}", sys.stderr)
+    emit(f"{speaker()}{painted('error:', ERROR, sys.stderr)} {one_line(line)}", sys.stderr)
 
 
 def note(line: str) -> None:
     """Print to stderr how something of the command line was understood."""
-    emit(f"{painted('note:', NOTE, sys.stderr)} {one_line(line)}", sys.stderr)
+    if library_use() is not None:
+        say(f"note: {line}")
+    else:
+        emit(f"{painted('note:', NOTE, sys.stderr)} {one_line(line)}", sys.stderr)
 
 
 def colours(stream: Any = None) -> bool:
@@ -140,10 +157,15 @@ def log_to(path: Path) -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    if (use := library_use()) is None:
+        root.setLevel(logging.INFO)
+    else:
+        use.log = handler
     try:
         yield
     finally:
+        if use is not None:
+            use.log = None
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()

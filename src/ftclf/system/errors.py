@@ -17,6 +17,9 @@ A message is one line (a `ConfigError` may hold several): what and where, what i
 
 from __future__ import annotations
 
+import errno
+import re
+
 # What libraries say when memory is gone: torch has no one class for it.
 OUT_OF_MEMORY = "OutOfMemoryError|not enough memory|can't allocate memory|out of memory"
 
@@ -63,6 +66,30 @@ class ResourceError(FtclfError):
 
 class SweepError(FtclfError):
     pass
+
+
+class FtclfWarning(UserWarning):
+    """What the command line prints as a warning, where ftclf is used as a library."""
+
+
+def as_ftclf_error(error: Exception) -> FtclfError | None:
+    """Return what a user is told of an error of the system or of a library; None for a bug."""
+    if isinstance(error, FtclfError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
+        name = short(error.filename) if too_long else error.filename
+        line = f"{name}: {error.strerror}" if name else str(error.strerror)
+        return UserError(line) if too_long else ResourceError(line)
+    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
+        return ResourceError(
+            "out of memory; lower training.batch_size (raise training.accumulation by as much), "
+            "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
+        )
+    text = " ".join(str(error).split())[:300]
+    if "os error 28" in text:  # safetensors has an error class of its own for a full disk
+        return ResourceError(f"no space left on the disk: {text}")
+    return None
 
 
 def short(value: object) -> str:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from ftclf.system.containers import free_in_container
+from ftclf.system.library import library_use
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 KEPT = 2**25  # bytes; larger pieces are the system's again as soon as they are free
+_kept = False  # whether the C library was told so
 
 
 def keep_memory() -> None:
@@ -22,8 +24,12 @@ def keep_memory() -> None:
     A step allocates the same again and again; handing it back to the system costs a tenth of a step in page faults.
     oneDNN keeps 1,024 kernels of up to 0.7 MB, one for every shape; an epoch of short texts needs some 300, and others
     should not pile up (it asks before its first product, and never again). What a user has set in the environment
-    stays.
+    stays, and so does all in a process of somebody else.
     """
+    global _kept
+    if library_use() is not None:
+        return
+    _kept = True
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "400")
     _set_malloc({TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: KEPT})
 
@@ -31,6 +37,9 @@ def keep_memory() -> None:
 @contextmanager
 def apart_from_steps() -> Iterator[None]:
     """Take what is allocated here from the system, piece by piece, not from what steps use again and again."""
+    if not _kept:
+        yield
+        return
     _set_malloc({MMAP_THRESHOLD: 2**17})
     try:
         yield
@@ -46,9 +55,21 @@ def _set_malloc(options: dict[int, int]) -> None:
             mallopt(option, value)
 
 
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Collect nothing in the block: what it imports stays, and looking at it again and again takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def set_aside() -> None:
     """Let collections pass over all that lives now, modules most of all: it stays, and looking at it takes long."""
-    if not gc.get_freeze_count():
+    if library_use() is None and not gc.get_freeze_count():
         gc.freeze()
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ftclf.system.console import clock, colours, emit, speaker
+from ftclf.system.library import library_use
 
 SOON, OFTEN, SELDOM = 9.0, 600.0, 30.0  # seconds between lines; how long they come often; then
 
@@ -28,7 +29,11 @@ class Phase:
         self._bar: Any = None
         self._paused = False
         self._closed = threading.Event()
-        if sys.stdout.isatty() and not speaker():  # bars of several trainings would write over one another
+        self._lines: threading.Thread | None = None
+        use = library_use()
+        if use is not None and not use.progress:
+            return
+        if (sys.stdout.isatty() or _in_notebook()) and not speaker():  # bars of several trainings would mix
             self._open_bar()
         else:
             self._lines = threading.Thread(target=self._say_now_and_then, daemon=True)
@@ -55,7 +60,7 @@ class Phase:
         self._closed.set()
         if self._bar is not None:
             self._bar.stop()
-        elif self._lines is not threading.current_thread():
+        elif self._lines not in (None, threading.current_thread()):
             self._lines.join()
 
     def pause(self) -> None:
@@ -133,6 +138,15 @@ class TrainingPhase(Phase):
             return f"step {self.done}/{self.total}"
         after = "" if self.after is None else f", then {clock(self.after)} for evaluation and baselines"
         return f"step {self.done}/{self.total}: {self.more()}, {clock(left)} left{after}"
+
+
+def _in_notebook() -> bool:
+    """Return whether rich shows bars in a cell of a notebook."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from rich import get_console
+
+    return get_console().is_jupyter
 
 
 _innermost: ContextVar[Phase | None] = ContextVar("phase", default=None)  # that a `with` of this thread has opened

@@ -40,6 +40,7 @@ class _Request:
     number: int | None = None
     stopped: Stopped | None = None
     instead: Callable[[int], None] | None = None
+    obeyed = False  # whether there is a command that it may ask
     deadline: threading.Timer | None = None
 
 
@@ -58,9 +59,11 @@ def stoppable() -> Iterator[None]:
     obeyed = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before, hook = {number: signal.signal(number, _obey) for number in obeyed}, sys.unraisablehook
     sys.unraisablehook = lambda passed_over: _obey_again() if _is_stop(passed_over) else hook(passed_over)
+    _Request.obeyed = True
     try:
         yield
     finally:
+        _Request.obeyed = False
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -113,7 +116,7 @@ def unbroken() -> Iterator[None]:
 
 def asked() -> int | None:
     """Return the signal that asked the command to end, if one did."""
-    return _Request.number
+    return _Request.number if _Request.obeyed else None
 
 
 def stopped() -> Stopped | None:
@@ -123,8 +126,8 @@ def stopped() -> Stopped | None:
 
 def stop_if_asked(where: str = "") -> None:
     """Raise Stopped if a signal came."""
-    if _Request.number is not None:
-        raise Stopped(_Request.number, where)
+    if (number := asked()) is not None:
+        raise Stopped(number, where)
 
 
 def _obey(number: int, _: FrameType | None) -> None:
