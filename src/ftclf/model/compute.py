@@ -35,6 +35,7 @@ class Compute:
     device: str  # cpu, cuda or mps
     precision: str  # fp32, bf16 or fp16
     threads: int
+    engine: str = "auto"  # plain: transformers and torch alone
 
     def autocast(self) -> Any:
         """Return the context in which a forward pass runs."""

@@ -195,3 +195,8 @@ def _freeze_all_but(network: Any, trained: list[str]) -> None:
 
 def _has_weights(module: Any) -> bool:
     return any(True for _ in module.parameters())
+
+
+def merged(network: Any) -> Any:
+    """Return the network with its adapters added to its weights, or as it is where it has none."""
+    return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
