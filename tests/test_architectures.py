@@ -17,7 +17,7 @@ from ftclf.model.compute import Compute
 from ftclf.model.method import apply_method, target_modules
 from ftclf.model.network import build_classifier, load_tokenizer, longest_text, outline, settle_padding
 from ftclf.storage.run_folder import Run, read_json
-from ftclf.train.probe import able_compute, left_as_it_was, make_probe
+from ftclf.training.probe import able_compute, left_as_it_was, make_probe
 from many_models import MANY, make_many
 
 LABELS = ["food", "space", "sport"]

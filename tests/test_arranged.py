@@ -23,8 +23,8 @@ from ftclf.cli.sweep_jobs import Lane, _train
 from ftclf.fast.cpu.shared import SharedBlocks
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.signals import asked
-from ftclf.train.together import train_side_by_side
-from ftclf.train.trainer import ProgressCallback
+from ftclf.training.together import train_side_by_side
+from ftclf.training.trainer import ProgressCallback
 
 Words = Callable[..., list[str]]
 

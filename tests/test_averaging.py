@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from conftest import TrainTiny
 from ftclf.storage.run_folder import read_json
-from ftclf.train.averaging import DENSE, EVERY, AverageWeights
+from ftclf.training.averaging import DENSE, EVERY, AverageWeights
 
 
 def test_the_mean_follows_the_weights_and_leaves_them_alone() -> None:

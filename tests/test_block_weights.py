@@ -11,7 +11,7 @@ import torch
 
 from ftclf.fast.cpu import fuse, passes
 from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
-from ftclf.train.averaging import AverageWeights
+from ftclf.training.averaging import AverageWeights
 from test_fused import batch, classifier
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])

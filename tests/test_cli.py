@@ -121,7 +121,7 @@ def test_a_mistake_in_a_config_is_one_line_and_exit_code_2(
 def test_a_run_that_never_began_takes_back_the_folders_that_it_made_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ftclf.train.run
+    import ftclf.training.run
 
     monkeypatch.chdir(tmp_path)
     words = ["train", "dataset=files", "dataset.train=nope.csv"]
@@ -129,7 +129,7 @@ def test_a_run_that_never_began_takes_back_the_folders_that_it_made_and_no_other
     for more in (["run_dir=there/run"], ["run_dir=new/run"], ["runs_dir=there"], ["runs_dir=new"]):
         assert run([*words, *more]) == 2
         assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["there"]
-    monkeypatch.setattr(ftclf.train.run, "load_data", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(ftclf.training.run, "load_data", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert run(["train", "runs_dir=new"]) == 143
     assert not Path("new").exists()
 
@@ -518,8 +518,8 @@ import sys
 from ftclf.system.imports import quiet_libraries
 quiet_libraries()
 import numpy as np
-import ftclf.train.trainer, peft
-trainer = ftclf.train.trainer
+import ftclf.training.trainer, peft
+trainer = ftclf.training.trainer
 trainer.choosing_scores(np.eye(2, dtype=np.float32), trainer.Split([], np.arange(2)), np.zeros(2))
 print(*{"datasets", "pandas", "sklearn", "scipy", "triton"} & set(sys.modules))
 """

@@ -17,7 +17,7 @@ from ftclf.model.method import apply_method
 from ftclf.model.network import build_classifier
 from ftclf.score.calibration import label_prior
 from ftclf.storage.run_folder import Run, read_json
-from ftclf.train.losses import start_at
+from ftclf.training.losses import start_at
 from many_models import make_many
 
 NAMES = list(TOPICS)  # food, space, sport

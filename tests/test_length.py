@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run, read_json
-from ftclf.train.prepare import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
-from ftclf.train.trainer import ClassifierTrainer
+from ftclf.training.prepare import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
+from ftclf.training.trainer import ClassifierTrainer
 
 
 @given(

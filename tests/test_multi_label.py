@@ -20,7 +20,7 @@ from ftclf.score.calibration import label_prior
 from ftclf.storage.durable import seal
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.errors import DataError
-from ftclf.train.losses import BinaryCrossEntropy, start_at
+from ftclf.training.losses import BinaryCrossEntropy, start_at
 
 NAMES = list(TOPICS)
 

@@ -23,9 +23,9 @@ from ftclf.fast.gpu.recorded import Launched, RecordedSteps, can_record
 from ftclf.fast.gpu.shapes import filled_up, rounded_up
 from ftclf.storage.run_folder import Run
 from ftclf.system.errors import DivergedError
-from ftclf.train.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.train.together import train_side_by_side
-from ftclf.train.trainer import ClassifierTrainer
+from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.training.together import train_side_by_side
+from ftclf.training.trainer import ClassifierTrainer
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -106,17 +106,17 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU trains so itself")
     pytest.importorskip("triton", reason="needs triton")
-    monkeypatch.setattr("ftclf.train.gpu_trainer.can_record", lambda *_: True)
+    monkeypatch.setattr("ftclf.training.gpu_trainer.can_record", lambda *_: True)
     monkeypatch.setattr(
-        "ftclf.train.gpu_trainer.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
+        "ftclf.training.gpu_trainer.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
     )
     monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
     monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
     monkeypatch.setattr("ftclf.fast.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
     monkeypatch.setattr("torch.cuda.Stream", lambda: None)
-    monkeypatch.setattr("ftclf.train.gpu_trainer.computing_in", nullcontext)
+    monkeypatch.setattr("ftclf.training.gpu_trainer.computing_in", nullcontext)
     monkeypatch.setattr("ftclf.fast.gpu.members.RecordedSteps", OnCPU)
-    monkeypatch.setattr("ftclf.train.trainer.train_by_rows", lambda *_: None)
+    monkeypatch.setattr("ftclf.training.trainer.train_by_rows", lambda *_: None)
     monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
     monkeypatch.setattr("ftclf.fast.place", lambda network, *_, **__: network)
 
@@ -170,7 +170,7 @@ def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
     words += ["dataset.task=multi_label"]
     sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
     with monkeypatch.context() as signalled:
-        signalled.setattr("ftclf.train.stoppable.asked", lambda: 15)
+        signalled.setattr("ftclf.training.stoppable.asked", lambda: 15)
         assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 143
     for number in (0, 1):
         stopped = Run(tmp_path / f"sweep/{number}")

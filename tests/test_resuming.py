@@ -28,9 +28,9 @@ from ftclf.storage import durable
 from ftclf.storage.run_folder import Run, read_json, write_text
 from ftclf.system import signals
 from ftclf.system.errors import ResourceError, RunError
-from ftclf.train.checkpoints import newest_checkpoint
-from ftclf.train.stoppable import ResumableTrainer
-from ftclf.train.trainer import ClassifierTrainer, ProgressCallback
+from ftclf.training.checkpoints import newest_checkpoint
+from ftclf.training.stoppable import ResumableTrainer
+from ftclf.training.trainer import ClassifierTrainer, ProgressCallback
 
 Words = Callable[..., list[str]]
 
@@ -144,7 +144,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     """transformers would add a step to a run whose last one is in the middle of an epoch, or that stopped early."""
     settings = ("training.max_steps=8", "baselines=[]")
     whole = train_tiny(*settings, folder="whole")
-    monkeypatch.setattr("ftclf.train.run.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
     assert run(words(*settings, folder="broken")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -156,7 +156,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
 @pytest.fixture
 def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with three checkpoints that was killed after its last step."""
-    monkeypatch.setattr("ftclf.train.run.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
     assert run(words("training.epochs=3", "method=full")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -520,7 +520,7 @@ def look(event, _):
 
 sys.addaudithook(look)
 from ftclf.cli.main import run
-from ftclf.train.trainer import ProgressCallback
+from ftclf.training.trainer import ProgressCallback
 
 def end_of_step(self, args, state, control, **_):
     if state.global_step == 2:

@@ -32,7 +32,7 @@ ROOMS = (
     "score",
     "report",
     "checkpoint",
-    "train",
+    "training",
     "cli",
 )
 

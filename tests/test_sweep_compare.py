@@ -29,7 +29,7 @@ from ftclf.score.metrics import one_hot
 from ftclf.score.predictions import write_predictions
 from ftclf.storage.lock import taken
 from ftclf.storage.run_folder import Run, read_json, write_json
-from ftclf.train.resume import stored_config as read_config
+from ftclf.training.resume import stored_config as read_config
 
 SHORT = ("training.max_steps=2",)
 MakeRun = Callable[..., Run]

@@ -22,8 +22,8 @@ from ftclf.config import FullConfig, HeadConfig, LoraConfig, TrainConfig
 from ftclf.fast.turns import Relay
 from ftclf.storage.run_folder import Run
 from ftclf.system.errors import DivergedError, SweepError
-from ftclf.train.together import groups_of, train_side_by_side
-from ftclf.train.trainer import ClassifierTrainer
+from ftclf.training.together import groups_of, train_side_by_side
+from ftclf.training.trainer import ClassifierTrainer
 
 SWEEP = ["-m", "training.together=true", "baselines=[]", "training.learning_rate=1e-3"]
 

@@ -58,8 +58,8 @@ def test_an_evaluation_begins_without_the_memory_that_steps_keep(
         calls.append("scored")
         return compute_logits(*words, **named)
 
-    monkeypatch.setattr("ftclf.train.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
-    monkeypatch.setattr("ftclf.train.trainer.compute_logits", scored)
+    monkeypatch.setattr("ftclf.training.trainer.hand_back_memory", lambda **_: calls.append("handed back"))
+    monkeypatch.setattr("ftclf.training.trainer.compute_logits", scored)
     train_tiny("training.max_steps=2", "baselines=[]")
     assert calls == ["handed back", "scored"]
 

@@ -9,7 +9,7 @@ import torch
 
 from conftest import TrainTiny
 from ftclf.fast.cpu.module_walks import spare_walks
-from ftclf.train.trainer import ClassifierTrainer
+from ftclf.training.trainer import ClassifierTrainer
 
 
 def network() -> torch.nn.Sequential:

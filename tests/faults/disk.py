@@ -93,7 +93,7 @@ def arm_cache(cache: str, room: int) -> None:
 
 def take_away_at(step: int) -> None:
     """Remove the run's folder at a step. Runs in the trial."""
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
     original: Any = ClassifierTrainer.training_step
 

@@ -70,7 +70,7 @@ def _all_finite(folder: Any) -> bool:
 
 def grow() -> None:
     """Multiply the weights by a thousand in every step. Runs in the trial."""
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
     original: Any = ClassifierTrainer.training_step
 
@@ -84,8 +84,8 @@ def grow() -> None:
 
 def inject(step: int, place: str, value: str) -> None:
     """Put a number that is not finite into one place of a training step. Runs in the trial."""
-    from ftclf.train.stoppable import ResumableTrainer
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.stoppable import ResumableTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
     # A loss is broken under the check, as a network's own would be.
     owner: Any = ResumableTrainer if place == "loss" else ClassifierTrainer

@@ -67,7 +67,7 @@ def fork_at_second_save(base: str, long: bool) -> None:
 
     In the short form a call dies, and fails in one of the ways, which take turns.
     """
-    from ftclf.train.stoppable import ResumableTrainer
+    from ftclf.training.stoppable import ResumableTrainer
 
     save: Any = ResumableTrainer._save_checkpoint
     saves = 0

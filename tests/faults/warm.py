@@ -21,9 +21,9 @@ import ftclf.cli.main
 import ftclf.fast.cpu.encoder
 import ftclf.model.method
 import ftclf.report.sections
-import ftclf.train.manifest
-import ftclf.train.run
-import ftclf.train.trainer
+import ftclf.training.manifest
+import ftclf.training.run
+import ftclf.training.trainer
 
 get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns
 for package in (core_plugins, hydra_plugins):

@@ -48,7 +48,7 @@ from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, r
 from ftclf.system.console import one_line, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
-from ftclf.train.resume import find_standing, further, stored_config
+from ftclf.training.resume import find_standing, further, stored_config
 
 # Where launchers of several processes say how many there are; SLURM's is that of one srun.
 PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -109,7 +109,7 @@ def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -
 
 def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
     """Train the jobs of a sweep group by group, those of a group side by side."""
-    from ftclf.train.together import groups_of
+    from ftclf.training.together import groups_of
 
     for group in groups_of(jobs):
         for number in group:
@@ -218,7 +218,7 @@ def train_task(cfg: DictConfig) -> float:
         return math.nan
 
     def work() -> float:
-        from ftclf.train.run import train
+        from ftclf.training.run import train
 
         return train(config, folder, shlex.join(["ftclf", "train", *overrides]))
 
@@ -297,7 +297,7 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
     check(config)
     find_standing(config, folder)
     _tell(notes)
-    from ftclf.train.run import train
+    from ftclf.training.run import train
 
     train(config, folder, command)
     return 0
@@ -305,7 +305,7 @@ def _resume(overrides: list[str], notes: list[str]) -> int:
 
 def _go_further(config: TrainConfig, before: Path, words: list[str], command: str, notes: list[str]) -> int:
     """Train the weights of a finished run further, in a folder beside it or in another that is given."""
-    from ftclf.train.run import train
+    from ftclf.training.run import train
 
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if "run_dir" not in given:

@@ -160,7 +160,7 @@ def _work(lane: Lane, held: Connection) -> None:
         if len(lane.jobs) == 1 and lane.cores is None:
             _train(*lane.jobs.values())
         else:
-            from ftclf.train.together import train_side_by_side
+            from ftclf.training.together import train_side_by_side
 
             train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()}, lane.alone)
         return 0
@@ -170,7 +170,7 @@ def _work(lane: Lane, held: Connection) -> None:
 
 def _train(job: Job) -> float | None:
     from ftclf.cli.main import attempt, report
-    from ftclf.train.run import train
+    from ftclf.training.run import train
 
     def give_up(error: Exception) -> None:
         report(error)

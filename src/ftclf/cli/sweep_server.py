@@ -7,7 +7,7 @@ from ftclf.system.imports import quiet_libraries
 from ftclf.system.process_exit import leave_at_once
 
 MODULES = (
-    "ftclf.train.trainer",
+    "ftclf.training.trainer",
     "transformers.models.auto.modeling_auto",
     "scipy.optimize",
     "matplotlib.figure",

@@ -19,7 +19,7 @@ from ftclf.system.console import say, warn
 from ftclf.system.errors import ConfigError
 from ftclf.system.imports import quiet_libraries
 from ftclf.system.text import counted, data_name
-from ftclf.train.resume import Standing
+from ftclf.training.resume import Standing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ftclf.model.compute import Compute
     from ftclf.model.method import Parameters
     from ftclf.model.tokens import Tokens
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
 SHOWN = 4  # of the most frequent labels, and of the rarest
 LEAST_EXAMPLES, MOST_TOKENS = 4800, 10**6  # that few rows are seen for
@@ -158,8 +158,8 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     from ftclf.model.method import apply_method, count_parameters, faster_parameters
     from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.system.memory import set_aside
-    from ftclf.train.losses import start_at
-    from ftclf.train.trainer import ClassifierTrainer, TokenRows
+    from ftclf.training.losses import start_at
+    from ftclf.training.trainer import ClassifierTrainer, TokenRows
 
     set_aside()  # all but the network and what will hold it
     config, data, tokens = prepared.config, prepared.data, prepared.tokens
@@ -220,7 +220,7 @@ def _try(prepared: Prepared, network: Any) -> None:
     The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
     """
     from ftclf.fast import has_blocks
-    from ftclf.train.probe import able_compute, make_probe
+    from ftclf.training.probe import able_compute, make_probe
 
     config, compute = prepared.config, prepared.compute
     if config.training.gradient_checkpointing and not network.supports_gradient_checkpointing:

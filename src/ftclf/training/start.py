@@ -13,12 +13,12 @@ from ftclf.storage.durable import refuse_too_little_room
 from ftclf.storage.run_folder import Run, clear, cut_history, read_json
 from ftclf.storage.run_paths import found_at, way
 from ftclf.system.console import say
-from ftclf.train import resume
-from ftclf.train.checkpoints import newest_checkpoint, read_progress
-from ftclf.train.prepare import Prepared
+from ftclf.training import resume
+from ftclf.training.checkpoints import newest_checkpoint, read_progress
+from ftclf.training.prepare import Prepared
 
 if TYPE_CHECKING:
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
 
 def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tuple[dict[str, Any], Path | None]:
@@ -49,7 +49,7 @@ def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tup
 def _conditions(prepared: Prepared) -> dict[str, Any]:
     """Return what a run begins with: what it must find again when it goes on, what it should, and what it is."""
     from ftclf.model.compute import describe_machine
-    from ftclf.train.manifest import versions
+    from ftclf.training.manifest import versions
 
     data = prepared.data
     return {

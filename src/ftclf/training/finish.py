@@ -19,7 +19,7 @@ from ftclf.system.console import say, warn
 from ftclf.system.errors import RunError
 from ftclf.system.progress_bar import phase
 from ftclf.system.text import counted
-from ftclf.train.prepare import Prepared
+from ftclf.training.prepare import Prepared
 
 if TYPE_CHECKING:
     from ftclf.model.method import Parameters
@@ -68,7 +68,7 @@ def plot_run(prepared: Prepared) -> None:
 def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what the run was made with."""
     from ftclf.model.compute import describe_machine, peak_memory_mb
-    from ftclf.train.manifest import git_commit, versions
+    from ftclf.training.manifest import git_commit, versions
 
     config, data = prepared.config, prepared.data
     return {

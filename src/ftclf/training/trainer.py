@@ -30,10 +30,10 @@ from ftclf.system.console import say
 from ftclf.system.errors import DivergedError
 from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import TrainingPhase
-from ftclf.train.averaging import AverageWeights
-from ftclf.train.hf_arguments import training_arguments
-from ftclf.train.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.train.stoppable import ResumableTrainer
+from ftclf.training.averaging import AverageWeights
+from ftclf.training.hf_arguments import training_arguments
+from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.training.stoppable import ResumableTrainer
 
 
 class TokenRows(Dataset[Any]):

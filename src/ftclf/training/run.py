@@ -26,15 +26,15 @@ from ftclf.system.console import log_to, say
 from ftclf.system.errors import ConfigError, DivergedError
 from ftclf.system.memory import hand_back_memory, nothing_set_aside_later
 from ftclf.system.progress_bar import phase
-from ftclf.train.finish import Fitted, finish, finished_before, made_with, plot_run, write_card
-from ftclf.train.prepare import Prepared, build_trainer, prepare
-from ftclf.train.resume import Standing, find_standing
-from ftclf.train.start import start
+from ftclf.training.finish import Fitted, finish, finished_before, made_with, plot_run, write_card
+from ftclf.training.prepare import Prepared, build_trainer, prepare
+from ftclf.training.resume import Standing, find_standing
+from ftclf.training.start import start
 
 if TYPE_CHECKING:
     from ftclf.model.method import Parameters
     from ftclf.score.evaluation import Evaluation
-    from ftclf.train.trainer import ClassifierTrainer
+    from ftclf.training.trainer import ClassifierTrainer
 
 SCORED = ("validation", "test")  # in this order: validation settles how test is scored
 
