@@ -80,7 +80,7 @@ def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: Pr
         return
     quiet_libraries()
     checkpoint = load_checkpoint(folder)
-    compute = scoring_compute(info.device, info.precision)
+    compute = scoring_compute(info.device, info.precision, engine=config.engine or info.engine)
     if config.compile:
         check_compiler("compile", compute.device)
     network = scoring_network(checkpoint.network, compute, compiled=config.compile)

@@ -53,9 +53,7 @@ class PlainEngine:
     def take_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Prepare for the steps of an optimizer that was just built."""
 
-    def step(
-        self, loss_of: Callable[[Batch], Any], batch: Batch, optimizer: Any, number: int, stepped: Callable[[int], None]
-    ) -> None:
+    def step(self, loss_of: Callable[[Batch], Any], batch: Batch, optimizer: Any, number: int) -> None:
         """Train one batch without waiting for it; only where `makes_steps`."""
         raise NotImplementedError
 

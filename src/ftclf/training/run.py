@@ -135,7 +135,6 @@ def _seconds_after(prepared: Prepared, seconds_per_token: float) -> float:
 def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters, checkpoint: Path | None) -> Fitted:
     """Train, from a checkpoint if there is one, and leave the best weights in the network."""
     config = prepared.config.training
-    trainer.gather()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = trainer.seconds - trainer.seconds_aside, trainer.state.global_step
     kept = trainer.state.best_global_step or steps
@@ -144,7 +143,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     if config.max_steps is None:
         assert config.epochs is not None
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
-    return Fitted(parameters, steps, kept, examples, seconds)
+    return Fitted(parameters, trainer.engine.name, steps, kept, examples, seconds)
 
 
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
@@ -170,6 +169,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         device=compute.device,
         precision=compute.precision,
         threads=compute.threads,
+        engine=compute.engine,
         eval_batch_size=config.training.eval_batch_size,
         task=data.task,
         version=__version__,

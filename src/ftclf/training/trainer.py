@@ -96,11 +96,6 @@ class ClassifierTrainer(ResumableTrainer):
         )
         self.remove_callback(PrinterCallback)
 
-    def stepped(self, number: int) -> None:
-        """Take a recorded step's weights into the mean."""
-        if self.average:
-            self.average.update(number)
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         batches = TrainBatches(
             self.rows.tokens.lengths,
@@ -132,7 +127,9 @@ class ClassifierTrainer(ResumableTrainer):
             refuse_infinite("loss", loss.item(), number)
             return loss
         model.train()
-        self.engine.step(partial(self.compute_loss, model), inputs, self.optimizer, number, self.stepped)
+        self.engine.step(partial(self.compute_loss, model), inputs, self.optimizer, number)
+        if self.average:
+            self.average.update(number)
         self.check_steps(AHEAD if number < self.state.max_steps else 0)
         return self.nothing
 
@@ -250,7 +247,7 @@ class ClassifierTrainer(ResumableTrainer):
         self.seconds_aside += time.perf_counter() - start
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[no-untyped-call]
+        super()._save_optimizer_and_scheduler(output_dir)
         if self.average:
             self.average.save(Path(output_dir))
         self.engine.save(Path(output_dir))

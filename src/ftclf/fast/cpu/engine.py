@@ -29,7 +29,7 @@ ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: 
 class CpuEngine(PlainEngine):
     """Training on a CPU. Blocks are computed as a whole for architectures that have them here and agree with torch."""
 
-    lazy_weight: RowEmbedding | None = None
+    rows: RowEmbedding | None = None
     block_weights: BlockWeights | None = None
 
     def __init__(self, network: Any, compute: Compute, training: TrainingConfig) -> None:
@@ -47,7 +47,7 @@ class CpuEngine(PlainEngine):
             self.name = "cpu"
 
     def take_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        self.lazy_weight = train_by_rows(self.network, optimizer)
+        self.lazy_weight = self.rows = train_by_rows(self.network, optimizer)
         self.block_weights = train_blocks_apart(self.network, optimizer, self.compute.threads)
         spare_walks(self.network)
 
@@ -57,8 +57,8 @@ class CpuEngine(PlainEngine):
             return None
         held = (parameter for group in optimizer.param_groups for parameter in group["params"])
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        if self.lazy_weight and (rows := self.lazy_weight.gradient()):
-            gradients.append(rows[1])
+        if self.rows and (moved := self.rows.gradient()):
+            gradients.append(moved[1])
         norms = self.block_weights.norms() if self.block_weights else []
         norm = torch.nn.utils.get_total_norm([*gradients, *norms])
         excess = (norm + 1e-6) / (max_norm or math.inf)  # as torch's clip_grad_norm_ has it
@@ -67,16 +67,16 @@ class CpuEngine(PlainEngine):
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        if self.lazy_weight is None:
+        if self.rows is None:
             yield
             return
-        with self.lazy_weight.as_it_stands():
+        with self.rows.as_it_stands():
             yield
 
     def save(self, folder: Path) -> None:
-        if self.lazy_weight and (behind := self.lazy_weight.behind()):
+        if self.rows and (behind := self.rows.behind()):
             save_file(behind, folder / ROWS)
 
     def load(self, folder: Path) -> None:
-        if self.lazy_weight and (folder / ROWS).is_file():
-            self.lazy_weight.take_up(load_file(folder / ROWS))
+        if self.rows and (folder / ROWS).is_file():
+            self.rows.take_up(load_file(folder / ROWS))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
 from ftclf.fast.cpu.module_walks import spare_walks
-from ftclf.fast.gpu.members import Member, steps_of
 from ftclf.fast.gpu.packed import RATES, SEEDS, first_position, pack
-from ftclf.fast.gpu.recorded import Steps, computing_in
+from ftclf.fast.gpu.recorded import RecordedSteps, computing_in
 from ftclf.fast.gpu.shapes import filled_up
+from ftclf.fast.gpu.steps import Training, steps_of
 from ftclf.fast.gpu.trial import packs
 from ftclf.fast.plain import Batch, PlainEngine, StepResult
 from ftclf.model.compute import Compute
@@ -29,7 +29,7 @@ class GraphEngine(PlainEngine):
     name = "cuda_graphs"
     makes_steps = True
     packs = False
-    steps: Steps | None = None
+    steps: RecordedSteps | None = None
 
     def __init__(self, network: Any, compute: Compute, training: TrainingConfig, longest: int) -> None:
         super().__init__(network, compute, training)
@@ -47,11 +47,9 @@ class GraphEngine(PlainEngine):
     def take_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         spare_walks(self.network)
 
-    def step(
-        self, loss_of: Callable[[Batch], Any], batch: Batch, optimizer: Any, number: int, stepped: Callable[[int], None]
-    ) -> None:
+    def step(self, loss_of: Callable[[Batch], Any], batch: Batch, optimizer: Any, number: int) -> None:
         if self.steps is None:
-            member = Member(
+            training = Training(
                 self.network,
                 loss_of,
                 _without_steps(optimizer),
@@ -60,7 +58,7 @@ class GraphEngine(PlainEngine):
                 self.compute.dtype,
                 next(self.network.parameters()).device,
             )
-            self.steps = Steps(steps_of(member), stepped)
+            self.steps = steps_of(training)
         if self.packs:
             batch = batch | {SEEDS: torch.randint(2**63 - 1, (1,))}
         rates = [group["lr"] for group in optimizer.param_groups]
