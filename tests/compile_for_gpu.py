@@ -20,7 +20,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from ftclf.fast.gpu.blocks import PackedEncoder
-from ftclf.fast.gpu.packed import RATES, SEEDS, first_position, joined, pack
+from ftclf.fast.gpu.packed import first_position, pack
 from ftclf.fast.gpu.updates import KernelUpdate
 from ftclf.fast.gpu.weights import LowPrecisionWeights
 from ftclf.model.batches import IGNORED
@@ -55,32 +55,26 @@ def compile_only(run: Any) -> Any:
     return compiled
 
 
-def step(networks: list[Any]) -> None:
-    """Make a step of trainings that share their base."""
+def step(network: Any) -> None:
+    """Make a step of a training."""
     tokens, labels = made_tokens([5, 9, 2]), np.array([0, 1, 2])
-    one = pack(tokens, np.arange(3), first_position(networks[0]), labels)
-    batch = joined([one | {SEEDS: torch.tensor([number]), RATES: torch.zeros(1)} for number in range(len(networks))])
-    encoder = PackedEncoder(networks, torch.bfloat16)
+    batch = pack(tokens, np.arange(3), first_position(network), labels)
+    encoder = PackedEncoder(network, torch.bfloat16)
     weights = LowPrecisionWeights(encoder.layers_outside, torch.bfloat16, encoder.products)
-    optimizers = [
-        torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-3, fused=True)
-        for network in networks
-    ]
-    update, losses = KernelUpdate(optimizers, 1.0, weights), []
-    with torch.autocast("cpu", torch.bfloat16), update.in_place(), encoder.in_place(batch.pop(SEEDS)):
-        for number, network in enumerate(networks):
-            own = encoder.inputs_of(number, batch)
-            known: Tensor = own.pop("labels")
-            losses.append(functional.cross_entropy(network.train()(**own).logits, known, ignore_index=IGNORED))
-        torch.autograd.backward(losses)
-    update.take(batch.pop(RATES))
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    update = KernelUpdate([torch.optim.AdamW(trained, lr=1e-3, fused=True)], 1.0, weights)
+    with torch.autocast("cpu", torch.bfloat16), update.in_place(), encoder.in_place(torch.tensor([1])):
+        known: Tensor = batch.pop("labels")
+        logits = network.train()(**batch).logits
+        functional.cross_entropy(logits, known, ignore_index=IGNORED).backward()
+    update.take(torch.zeros(1))
 
 
 if __name__ == "__main__":
     JITFunction.run = compile_only(JITFunction.run)
     driver.set_active(Target(80))
-    step([classifier(Path(sys.argv[1]), False)])
+    step(classifier(Path(sys.argv[1]), False))
     driver.set_active(Target(90))
-    step([classifier(Path(sys.argv[1]), True, rank) for rank in (2, 4)])
+    step(classifier(Path(sys.argv[1]), True, 4))
     for name, times in sorted(launched.items()):
         print(name, times)

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,8 @@ from transformers import Trainer
 
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli.main import run
-from ftclf.cli.sweep_jobs import Lane, _train
-from ftclf.fast.cpu.shared import SharedBlocks
-from ftclf.storage.run_folder import Run, read_json
+from ftclf.storage.run_folder import Run
 from ftclf.system.signals import asked
-from ftclf.training.together import train_side_by_side
 from ftclf.training.trainer import ProgressCallback
 
 Words = Callable[..., list[str]]
@@ -210,42 +206,3 @@ def test_a_signal_that_a_library_swallows_is_what_a_run_ends_with_though_its_pag
 
     monkeypatch.setattr("ftclf.report.page.render", render)
     ends(words(), 143, "stopped by SIGTERM")
-
-
-# ---- jobs side by side
-
-
-@pytest.fixture
-def together(words: Words, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give the words of a sweep of two jobs that train side by side, in this process."""
-
-    def here(*lanes: Lane) -> None:
-        train_side_by_side({number: partial(_train, job) for lane in lanes for number, job in lane.jobs.items()})
-
-    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
-    return [*words("training.together=true", "training.seed=0,1", "training.max_steps=4"), "-m"]
-
-
-def test_a_signal_ends_jobs_side_by_side_after_their_step_and_the_same_command_goes_on(
-    together: list[str], ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    signal_at_step(monkeypatch, 2)
-    ends(together, 143, "stopped by SIGTERM")
-    jobs = [Run(tmp_path / "run" / str(number)) for number in range(2)]
-    assert all(list(job.resumable.glob("checkpoint-2")) for job in jobs)
-    capsys.readouterr()
-    assert run(together) == 0
-    assert capsys.readouterr().out.count("the run goes on after step 2") == 2
-    assert all(job.finished for job in jobs)
-
-
-def test_an_error_in_the_pass_of_jobs_side_by_side_is_a_reason_of_each(
-    together: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(SharedBlocks, "forward", full)
-    assert run(together) == 1
-    why = sorted(read_json(Run(tmp_path / "run" / str(number)).failure)["reason"] for number in range(2))
-    assert why == ["MemoryError", "training.together: the step of all jobs failed in another one"]

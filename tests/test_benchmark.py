@@ -12,7 +12,6 @@ import pytest
 from benchmark import page, plan, record
 from benchmark.process import FailedError, Training, run
 from benchmark.record import AT_LEAST, AT_MOST, NO_WORSE, Figure, Goal, Spec
-from benchmark.training import last_step
 
 ROOT = Path(__file__).resolve().parents[1]
 WHERE = {"machine": "AMD EPYC, 2 cores", "date": "2026-01-02 03:04:05", "git_commit": "abc", "versions": "torch 2.13"}
@@ -51,11 +50,6 @@ def test_a_goal_is_about_the_figure_and_no_worse_about_its_interval(
     goal: Goal, value: float, high: float, reached: bool
 ) -> None:
     assert goal.reached(value, high) is reached
-
-
-def test_the_last_step_of_jobs_that_take_turns_is_that_of_the_first_to_go_on() -> None:
-    ends = [(1, 40.0), (1, 47.0), (2, 41.0), (2, 43.0)]
-    assert last_step([Training(5.0, [9.0, end], [], [], process) for process, end in ends]) == 41.0
 
 
 def test_speed_leaves_the_warm_up_out_and_counts_no_padding() -> None:

@@ -275,9 +275,6 @@ def test_a_sweeper_settles_itself_which_jobs_there_are(tmp_path: Path, monkeypat
     code, _, err, _ = fresh("train", "-m", *words, "model.name=/nowhere")
     assert code == 1
     assert "error: sweep: 3 of 3 jobs failed\nerror: job 0 (training.learning_rate=0.01 run_dir=" in err
-    code, _, err, _ = fresh("train", "-m", *words, "training.together=true")
-    assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("error: training.together: got true, allowed without hydra/sweeper")
 
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:

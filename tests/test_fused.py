@@ -189,7 +189,7 @@ def test_making_kernels_before_a_pass_changes_no_bit_and_is_done_once(
 
 
 def test_a_mask_keeps_its_share_and_the_mean() -> None:
-    section = Section(0, 0, 500, 1, None, [(500, RandomMasks(0))])
+    section = Section(0, 500, 1, None, RandomMasks(0))
     mask = section.draw(torch.ones(500, 1000), 26)
     assert 1 - mask.float().mean().item() == pytest.approx(26 / 256, abs=0.002)
     assert not torch.equal(mask, section.draw(torch.ones(500, 1000), 26))
@@ -197,7 +197,7 @@ def test_a_mask_keeps_its_share_and_the_mean() -> None:
 
 def test_a_mask_is_of_elements_that_nobody_else_has_however_what_it_masks_lies() -> None:
     firsts = torch.ones(64, 300, 384)[:, 0]  # of each text, a view: float32 is not copied on its way into a product
-    masks = [Section(0, 0, 64, 1, None, [(64, RandomMasks(0))]).draw(x, 26) for x in (firsts, firsts.contiguous())]
+    masks = [Section(0, 64, 1, None, RandomMasks(0)).draw(x, 26) for x in (firsts, firsts.contiguous())]
     assert torch.equal(*masks)
 
 

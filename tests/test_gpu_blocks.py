@@ -20,13 +20,8 @@ from torch.nn import functional
 
 from conftest import MODELS
 from ftclf.fast.gpu.packed import (
-    BOUNDS,
-    LONGEST,
-    RATES,
-    SEEDS,
     Draw,
     first_position,
-    joined,
     pack,
     rounded_texts,
     rounded_tokens,
@@ -87,36 +82,6 @@ def test_a_packed_batch_holds_every_token_once(lengths: list[int], first: int) -
     assert found.dtype == np.float32
     assert (found[: len(rows)] == several[rows]).all()
     assert (found[len(rows) :] == IGNORED).all()
-
-
-@given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=40), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_batches_of_several_trainings_are_one_in_which_each_lies_as_alone(
-    trainings: list[list[int]], several: bool
-) -> None:
-    batches = []
-    for number, lengths in enumerate(trainings):
-        labels = np.ones((len(lengths), 3), dtype=bool) if several else np.arange(len(lengths))
-        batches.append(pack(made_tokens(lengths, pad_id=1), np.arange(len(lengths)), 2, labels))
-        batches[-1] |= {SEEDS: torch.tensor([number]), RATES: torch.tensor([number / 2, 0.0])}
-    whole = joined(batches)
-    size, texts = whole["input_ids"].shape[1] // len(batches), len(whole["labels"]) // len(batches)
-    assert size == max(batch["input_ids"].shape[1] for batch in batches)
-    assert whole[SEEDS].tolist() == list(range(len(batches)))
-    assert whole[RATES][::2].tolist() == [number / 2 for number in range(len(batches))]
-    assert whole[BOUNDS][-1] == len(batches) * size
-    assert whole[BOUNDS].dtype == torch.int32
-    assert 0 <= int(whole[BOUNDS].diff().min()) <= int(whole[BOUNDS].diff().max()) <= whole[LONGEST]
-    assert whole["position_ids"].max() == 1 + max(max(lengths) for lengths in trainings)
-    for number, (batch, lengths) in enumerate(zip(batches, trainings, strict=True)):
-        tokens, bounds = slice(number * size, number * size + sum(lengths)), whole[BOUNDS][number * texts :]
-        own = batch[BOUNDS][: len(lengths) + 1]
-        assert torch.equal(bounds[: len(own)] - number * size, own)
-        for name in ("input_ids", "position_ids"):
-            assert torch.equal(whole[name][0, tokens], batch[name][0, : sum(lengths)])
-        labels = whole["labels"][number * texts :][:texts]
-        assert torch.equal(labels[: len(lengths)], batch["labels"][: len(lengths)])
-        assert (labels[len(lengths) :] == IGNORED).all()
 
 
 def test_packed_batches_have_few_sizes() -> None:
@@ -267,7 +232,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     assert can_pack(network)
     packed = pack(tokens, rows, first_position(network), labels)
     inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
-    encoder = PackedEncoder([network], torch.float32)
+    encoder = PackedEncoder(network, torch.float32)
     weights = LowPrecisionWeights(encoder.layers_outside, torch.float32, encoder.products)
     known = inputs.pop("labels")
     with weights.in_place(), encoder.in_place():
@@ -279,54 +244,6 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     for name, gradient in wanted_gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, msg=name, **CLOSE)
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "adapted"), [("bert", True), ("distilbert", "some"), ("roberta", "some")])
-def test_trainings_that_pass_the_blocks_together_get_what_each_gets_alone(
-    model: str, adapted: bool | str, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ftclf.fast.gpu.blocks import PackedEncoder
-    from ftclf.fast.gpu.weights import LowPrecisionWeights
-
-    monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
-    monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
-    networks = [classifier(tiny_models[model], adapted, rank).to(DEVICE).train() for rank in (2, 5)]
-    for number, network in enumerate(networks):
-        with torch.no_grad():
-            for one in network.parameters():
-                if one.requires_grad:
-                    one.add_(0.05 * number)
-    tokens = made_tokens([3, 5, 2, 2], networks[0].config.pad_token_id)
-    labels, batches = np.array([0, 1, 2, 0]), []
-    for seed, rows in enumerate(([0, 2, 3], [1])):
-        batch = pack(tokens, np.array(rows), first_position(networks[0]), labels)
-        batches.append(batch | {SEEDS: torch.tensor([70 + seed]), RATES: torch.zeros(1)})
-
-    def passed(networks: list[Any], batches: list[dict[str, Any]]) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        batch = joined(batches)
-        inputs = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in batch.items()}
-        encoder = PackedEncoder(networks, torch.float32)
-        weights, losses = LowPrecisionWeights(encoder.layers_outside, torch.float32, encoder.products), []
-        with weights.in_place(), encoder.in_place(inputs.pop(SEEDS)):
-            for number, network in enumerate(networks):
-                own = encoder.inputs_of(number, inputs)
-                known = own.pop("labels")
-                losses.append(functional.cross_entropy(network(**own).logits, known, ignore_index=IGNORED))
-            torch.autograd.backward(losses)
-        found = []
-        for network, loss in zip(networks, losses, strict=True):
-            found.append((loss, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}))
-            network.zero_grad()
-        return found
-
-    together = passed(networks, batches)
-    for network, batch, found in zip(networks, batches, together, strict=True):
-        ((loss, wanted),) = passed([network], [batch])
-        torch.testing.assert_close(found[0], loss, **CLOSE)
-        assert found[1].keys() == wanted.keys()
-        for name, gradient in wanted.items():
-            torch.testing.assert_close(found[1][name], gradient, msg=name, **CLOSE)
 
 
 @pytest.mark.parametrize("adapted", [False, True])

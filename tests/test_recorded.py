@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +17,11 @@ from hypothesis import strategies as st
 
 from conftest import TrainTiny, tiny_words
 from ftclf.cli.main import run
-from ftclf.cli.sweep_jobs import Lane, _train
 from ftclf.config import TrainingConfig
 from ftclf.fast.gpu.recorded import Launched, RecordedSteps, can_record
 from ftclf.fast.gpu.shapes import filled_up, rounded_up
 from ftclf.storage.run_folder import Run
-from ftclf.system.errors import DivergedError
 from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
-from ftclf.training.together import train_side_by_side
 from ftclf.training.trainer import ClassifierTrainer
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -92,12 +89,13 @@ def test_only_steps_that_are_all_the_same_are_recorded() -> None:
 class OnCPU(RecordedSteps):
     """Steps that are trained and never recorded, without a GPU."""
 
-    def __init__(self, losses_of: Any, update: Any, device: Any, trainings: int = 1) -> None:
-        self.losses_of, self.update, self.found = losses_of, update, torch.zeros(2, trainings)
+    def __init__(self, loss_of: Any, update: Any, device: Any) -> None:
+        self.loss_of, self.update = loss_of, update
+        self.found, self.under_way = torch.zeros(2), deque()
 
-    def launch(self, batch: Any) -> list[Launched]:
+    def launch(self, batch: Any) -> Launched:
         self._train(batch)
-        return [Launched(one, SimpleNamespace(synchronize=lambda: None)) for one in self.found.clone().unbind(1)]
+        return Launched(self.found.clone(), SimpleNamespace(synchronize=lambda: None))
 
 
 @pytest.fixture
@@ -115,7 +113,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.fast.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
     monkeypatch.setattr("torch.cuda.Stream", lambda: None)
     monkeypatch.setattr("ftclf.training.gpu_trainer.computing_in", nullcontext)
-    monkeypatch.setattr("ftclf.fast.gpu.members.RecordedSteps", OnCPU)
+    monkeypatch.setattr("ftclf.fast.gpu.steps.RecordedSteps", OnCPU)
     monkeypatch.setattr("ftclf.training.trainer.train_by_rows", lambda *_: None)
     monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
     monkeypatch.setattr("ftclf.fast.place", lambda network, *_, **__: network)
@@ -148,48 +146,6 @@ def without_dropout(network: torch.nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-
-
-@pytest.mark.slow
-def test_jobs_that_step_together_as_on_a_gpu_give_what_each_gives_alone(
-    as_on_a_gpu: None, tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With several labels a row and all that is dropped; stopped and gone on with; and when another job has failed."""
-    step = ClassifierTrainer.training_step
-
-    def failing(self: ClassifierTrainer, *args: Any, **kwargs: Any) -> Any:
-        if self.seat and self.seat.number == 1 and self.state.global_step == 2:
-            raise DivergedError("training: the loss is nan")
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(ClassifierTrainer, "training_step", failing)
-    monkeypatch.setattr("ftclf.fast.cpu.dropout.use_byte_dropout", lambda _: None)
-    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
-    words = ["training.batch_size=1", "training.log_steps=1", "baselines=[]", "model.attention=sdpa"]
-    words += ["training.learning_rate=1e-3", "training.max_steps=3", "method.target_modules=[query]"]
-    words += ["dataset.task=multi_label"]
-    sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
-    with monkeypatch.context() as signalled:
-        signalled.setattr("ftclf.training.stoppable.asked", lambda: 15)
-        assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 143
-    for number in (0, 1):
-        stopped = Run(tmp_path / f"sweep/{number}")
-        assert [one.name for one in stopped.resumable.iterdir()] == ["checkpoint-1"]
-    assert run([sweep[0], "method.r=2,4", *sweep[1:]]) == 1
-    for number, rank in enumerate((2, 4)):
-        alone = tiny_words(tiny_models["bert"], reviews, tmp_path / f"alone-{number}", *words)
-        assert run([*alone, f"method.r={rank}"]) == 0
-        found, wanted = (lines(Run(tmp_path / name)) for name in (f"sweep/{number}", f"alone-{number}"))
-        assert len(found) == (len(wanted) if number == 0 else 2)
-        for one, other in zip(found, wanted, strict=False):
-            for name in ("loss", "grad_norm", "learning_rate", "validation_log_loss"):
-                assert one.get(name, 0) == pytest.approx(other.get(name, 0), rel=1e-4), (number, name)
-
-
-def here(*lanes: Lane) -> None:
-    """Train jobs in this process."""
-    for lane in lanes:
-        train_side_by_side({number: partial(_train, job) for number, job in lane.jobs.items()})
 
 
 WORDS = ("training.log_steps=1", "training.epochs=3", "baselines=[]")
@@ -276,22 +232,3 @@ def test_a_run_that_was_stopped_goes_on(train_tiny: TrainTiny, monkeypatch: pyte
     resumed = lines(train_tiny(*WORDS, folder="stopped"))
     found = [[line["loss"] for line in one if "loss" in line] for one in (resumed, whole)]
     assert np.allclose(*found, rtol=1e-3)
-
-
-@gpu
-def test_jobs_that_step_together_give_what_each_gives_alone(
-    tiny_models: dict[str, Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ftclf.cli.commands.train_apart", here)
-    words = ["training.learning_rate=1e-3", *WORDS]
-    sweep = tiny_words(tiny_models["bert"], reviews, tmp_path / "sweep", "-m", "training.together=true", *words)
-    assert run([sweep[0], "method.r=2,4", "training.seed=0,1", *sweep[1:]]) == 0
-    for number, (rank, seed) in enumerate([(2, 0), (2, 1), (4, 0), (4, 1)]):
-        alone = tiny_words(tiny_models["bert"], reviews, tmp_path / f"alone-{number}", *words)
-        assert run([*alone, f"method.r={rank}", f"training.seed={seed}"]) == 0
-        found = [
-            [line["loss"] for line in lines(one) if "loss" in line]
-            for one in (Run(tmp_path / "sweep" / str(number)), Run(tmp_path / f"alone-{number}"))
-        ]
-        assert len(found[0]) == len(found[1])
-        assert np.allclose(*(one[:10] for one in found), rtol=1e-2), number  # products of more rows round otherwise

@@ -29,8 +29,6 @@ from benchmark.training import (
     minilm,
     share_of_limit,
     ten_million,
-    together,
-    together_or_commands,
     tokenising,
 )
 
@@ -81,17 +79,6 @@ TASKS = (
         "compiled_lora",
         faster(LORA, COMPILED_LORA),
         times("compiled_lora", "LoRA, examples per second", "ftclf, training.compile=true"),
-    ),
-    task(
-        "together",
-        together,
-        times("together", "4 LoRA ranks together, whole command", "ftclf, one after the other", 1.3),
-        times("together_training", "the same, training alone", "ftclf, one after the other"),
-    ),
-    task(
-        "together_commands",
-        together_or_commands,
-        times("together_commands", "4 LoRA ranks together, whole command", "ftclf, four commands"),
     ),
     task(
         "share",
@@ -194,12 +181,6 @@ TASKS = (
         "gpu_dbpedia",
         dbpedia_epoch,
         Spec("gpu_dbpedia", "one epoch of 560,000 rows", "s", None, Goal(AT_MOST, 60)),
-    ),
-    on_gpu(
-        "gpu_together",
-        together,
-        times("gpu_together_command", "4 LoRA ranks together, whole command", "ftclf, one after the other"),
-        times("gpu_together", "the same, training alone", "ftclf, one after the other", 3),
     ),
 )
 ORDER = [spec.name for one in TASKS for spec in one.specs]

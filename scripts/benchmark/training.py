@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from benchmark.bench import FEW_ROWS, Bench, Side
 from benchmark.material import LABELS, dbpedia, many_short
-from benchmark.process import Done, FailedError, Training
+from benchmark.process import Done, FailedError
 from benchmark.record import Figure, adjacent_ratios, spread
 from ftclf.storage.run_folder import read_json
 
@@ -211,68 +210,6 @@ def ten_million(bench: Bench) -> list[Figure]:
     few, many = (many_short(bench.fresh("rows"), count, FEW_ROWS) for count in (FEW_MANY, MANY))
     before, first, second = peak(few), peak(many), peak(many)
     return [spread([first - before], peak_memory_gb=round(first, 2)), spread([second - before])]
-
-
-def together(bench: Bench) -> list[Figure]:
-    """Measure a sweep of four ranks side by side against the same sweep one after the other: the whole command.
-
-    And the training alone: from the first step of a job to the last one of all, against the sum of what each takes.
-    Jobs that take turns in a process end with the same step, and the first to go on from it tells when that was: it
-    scores and reports before the others do.
-    """
-
-    def sweep(*words: str) -> Callable[[], Side]:
-        ranks = ("-m", "dataset=go_emotions", "method=lora", f"method.r={','.join(RANKS)}")
-        return lambda: bench.train(*ranks, f"training.epochs={SWEEP_EPOCHS}", *words, rows=bench.rows())
-
-    bench.run(sweep("training.together=true", "training.max_steps=1")())  # fills the caches
-    found = bench.in_turn(sweep("training.together=true"), sweep(), clock=CLOCK)
-    ours, apart = ([one.seconds for one in side] for side in found)
-    if len({len(one.ends) for run in found[0] for one in run.trainings}) > 1:
-        raise FailedError("the jobs have not made the same number of steps")
-    window = [last_step(run.trainings) - min(one.began for one in run.trainings) for run in found[0]]
-    each = [sum(one.ends[-1] - one.began for one in run.trainings) for run in found[1]]
-    return [
-        spread(adjacent_ratios(apart, ours), ours=seconds_of(found[0]), peer=seconds_of(found[1])),
-        spread(
-            adjacent_ratios(each, window),
-            ours={"seconds": round(median(window), 2)},
-            peer={"seconds": round(median(each), 2)},
-        ),
-    ]
-
-
-def together_or_commands(bench: Bench) -> list[Figure]:
-    """Measure the same sweep side by side against four commands, one after the other, as they were typed."""
-    words = ("dataset=go_emotions", "method=lora", f"training.epochs={SWEEP_EPOCHS}")
-
-    def command(rank: str) -> float:
-        return bench.run(bench.train(*words, f"method.r={rank}", rows=bench.rows())).seconds
-
-    def sweep(*more: str) -> float:
-        ranks = f"method.r={','.join(RANKS)}"
-        return bench.run(bench.train("-m", *words, ranks, "training.together=true", *more, rows=bench.rows())).seconds
-
-    sweep("training.max_steps=1")  # fills the caches
-    ours, apart = [], []
-    for _ in range(bench.rounds):
-        ours.append(sweep())
-        apart.append(sum(command(rank) for rank in RANKS))
-    return [
-        spread(
-            adjacent_ratios(apart, ours),
-            ours={"seconds": round(median(ours), 2)},
-            peer={"seconds": round(median(apart), 2)},
-        )
-    ]
-
-
-def last_step(trainings: list[Training]) -> float:
-    """Return when the last process had made its last step."""
-    ends: dict[int, float] = {}
-    for one in trainings:
-        ends[one.process] = min(one.ends[-1], ends.get(one.process, math.inf))
-    return max(ends.values())
 
 
 def seconds_of(done: list[Done]) -> dict[str, Any]:

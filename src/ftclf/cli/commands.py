@@ -30,7 +30,6 @@ from ftclf.cli.compose import (
     composed,
     given_settings,
     only_shows,
-    overrides_of_jobs,
     parse,
     register,
     to_dataclass,
@@ -39,7 +38,7 @@ from ftclf.cli.help import help_lines
 from ftclf.cli.hydra_errors import explain
 from ftclf.cli.no_effect import ignored
 from ftclf.cli.quoting import quoted, without_quotes
-from ftclf.cli.sweep_jobs import Job, Lane, lanes_of, train_apart
+from ftclf.cli.sweep_jobs import Job, train_apart
 from ftclf.cli.text_settings import shown
 from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
@@ -92,30 +91,14 @@ def run_train(words: list[str]) -> int:
 
 
 def _sweep(words: list[str], args: Any, jobs: list[TrainConfig], folder: Path) -> int:
-    together, chosen = jobs[0].training.together, chooses_sweeper(args.overrides)
-    if together and chosen:
-        raise ConfigError("training.together: got true, allowed without hydra/sweeper: it takes all jobs at once")
+    chosen = chooses_sweeper(args.overrides)
     if not chosen:
         for number, job in enumerate(jobs):
             find_standing(job, folder / str(number))
     print(printable(f"jobs in {folder}" if chosen else f"{counted(len(jobs), 'job')} in {folder}"), flush=True)
-    if together:
-        _train_groups(jobs, [list(map(shown, words)) for words in overrides_of_jobs("train", args)], folder)
-    else:
-        _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
+    _hand_to_hydra("train", [*words, f"hydra.sweep.dir={quoted(str(folder))}"])
     number = len(list(folder.glob("[0-9]*"))) if chosen else len(jobs)
     return _finish_sweep(folder, number, HEADLINES[jobs[0].dataset.task][0])
-
-
-def _train_groups(jobs: list[TrainConfig], overrides: list[list[str]], folder: Path) -> None:
-    """Train the jobs of a sweep group by group, those of a group side by side."""
-    from ftclf.training.together import groups_of
-
-    for group in groups_of(jobs):
-        for number in group:
-            print(printable(f"job {number}: {' '.join(overrides[number])}"), flush=True)
-        own = {number: Job(jobs[number], folder / str(number), overrides[number]) for number in group}
-        train_apart(*lanes_of(own))
 
 
 def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> list[str]:
@@ -211,7 +194,7 @@ def train_task(cfg: DictConfig) -> float:
     config = to_dataclass(cfg, "train")
     if sweeping:
         print(printable(f"\njob {job.job.num}: {' '.join(overrides)}"), flush=True)
-        train_apart(Lane({job.job.num: Job(config, folder, overrides)}))
+        train_apart(Job(config, folder, overrides))
         run = Run(folder)
         with suppress(RunError, LookupError, TypeError, ValueError):
             return float(read_json(run.metrics)["validation"][choosing_metric(config)]) if run.finished else math.nan

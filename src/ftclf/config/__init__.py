@@ -54,6 +54,10 @@ __all__ = [
     "train_config_from",
 ]
 
+RETIRED = (
+    ("together", False),
+)  # settings of training that earlier versions wrote, with the value that changed nothing
+
 
 def config_folder() -> Path:
     """Return the folder of the packaged yaml files: inside the installed wheel, else at the top of the checkout."""
@@ -67,6 +71,8 @@ def config_folder() -> Path:
 def train_config_from(raw: Any) -> TrainConfig:
     """Build the config that a run folder's config.json holds. Raises TypeError for anything else."""
     rest = {name: value for name, value in raw.items() if name != "method"} if isinstance(raw, dict) else raw
+    if isinstance(rest, dict) and isinstance(training := rest.get("training"), dict):
+        rest["training"] = {name: value for name, value in training.items() if (name, value) not in RETIRED}
     return replace(restore(TrainConfig, rest), method=method_config_from(raw.get("method")))
 
 

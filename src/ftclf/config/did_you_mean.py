@@ -128,6 +128,7 @@ TRAIN_ABSENT = {
     "push_to_hub hub_model_id hub_token": "nothing is uploaded; leave it out",
     "folds k_folds n_folds kfold cv cross_validation": "no folds are made; training.seeds=5 trains five times",
     "do_lower_case lowercase uncased cased": "the model's own tokenizer decides on case; choose it by model.name",
+    "together": "sweeps run jobs side by side by default; jobs=1 trains one after the other",
     "verbose quiet silent log_level debug": "leave it out; log.txt in the run's folder has every line",
     "stratify shuffle stratified": "splits are stratified and rows shuffled always; leave it out",
     "padding truncation pad_to_max_length": "texts are cut at dataset.max_length=128 tokens and never padded to it",

@@ -259,9 +259,6 @@ class TrainingConfig:
     early_stopping: int | None = setting(
         None, "evaluations without a better metric (default: log loss) before it ends", low=1, high=10**6
     )
-    together: bool = setting(
-        False, "sweeps: LoRA jobs that differ in rank, alpha, learning rate or seed train side by side"
-    )
     gradient_checkpointing: bool = setting(False, "less memory, slower")
     compile: bool = setting(False, "torch.compile the network: a minute or two before the first steps")
     graphs: bool = setting(True, "on a GPU: record the step of each shape of batch once, and replay it")

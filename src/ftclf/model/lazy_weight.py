@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class LazyWeight(Protocol):
     """A weight that is brought up to date, with its EMA, when somebody reads it."""
 
-    weight: nn.Parameter
+    weight: Tensor
     mean: Tensor | None  # EMA of the weight, where there is one
 
     def average(self, kept: float) -> None:

@@ -179,9 +179,8 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     engine = choose_engine(network, prepared.compute, config.training, int(tokens["train"].lengths.max()))
     engine.place()
     parameters = count_parameters(network)
-    say(
-        f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%}), engine {engine.name}"
-    )
+    trained = f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})"
+    say(f"{trained}, engine {engine.name}")
     trainer = ClassifierTrainer(
         network,
         with_intervals(config.training, len(tokens["train"])),

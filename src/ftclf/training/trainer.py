@@ -179,7 +179,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Count nothing where the engine makes steps, which the count would wait for: the loss counts its rows."""
-        return None if self.engine.makes_steps else super()._get_num_items_in_batch(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return None if self.engine.makes_steps else super()._get_num_items_in_batch(*args, **kwargs)
 
     def _own_optimizer(self) -> Any:
         """Return the optimizer inside accelerate's wrapper."""

@@ -8,28 +8,22 @@ cores. The modules, parameters and names stay those of transformers and peft; te
 from ftclf.fast.cpu.architectures import (
     can_fuse,
     dropouts_outside,
-    embeddings_of,
     encoder_of,
     layers_outside,
     reads_first_token,
-    trains_before_blocks,
 )
 from ftclf.fast.cpu.encoder import fuse, fused_products
 from ftclf.fast.cpu.linear import Product
-from ftclf.fast.cpu.shared import share_frozen_weights
 from ftclf.fast.cpu.workers import in_parallel
 
 __all__ = [
     "Product",
     "can_fuse",
     "dropouts_outside",
-    "embeddings_of",
     "encoder_of",
     "fuse",
     "fused_products",
     "in_parallel",
     "layers_outside",
     "reads_first_token",
-    "share_frozen_weights",
-    "trains_before_blocks",
 ]

@@ -1,4 +1,4 @@
-"""The low-rank adapters of one model on one product, as a pass computes them."""
+"""The low-rank adapters on one product, as a pass computes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Adapter(NamedTuple):
 
 @dataclass
 class Adapters:
-    """All adapters of one model on one product; their input is dropped out once, for all of them.
+    """All adapters on one product; their input is dropped out once, for all of them.
 
     They are computed as a stack of `levels` adapters of the same shape: as many as there are layers if those have as
     many outputs and ranks each; else one, in which they stand corner to corner with zeros around.
@@ -93,7 +93,7 @@ class Adapters:
 
 
 def adapters_of(layers: list[nn.Module], sizes: list[int]) -> Adapters | None:
-    """Read peft's adapters off the layers of one model."""
+    """Read peft's adapters off the layers of a product."""
     wrapped: list[Any] = [layer for layer in layers if hasattr(layer, "lora_A")]
     if not wrapped:
         return None

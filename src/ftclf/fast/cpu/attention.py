@@ -65,7 +65,7 @@ def attend(
     weights = torch.softmax(wide, -1)
     used, drawn = weights.to(q.dtype, copy=cut > 0), None
     if cut:
-        drawn = section.draw_for(used, cut, heads, lambda rows: with_padding(rows, section.length)[0] * heads)
+        drawn = section.draw(used, cut)
         masked_(used, drawn).mul_(raised(cut))
     context = _product(used, v).view(-1, heads, *q.shape[1:])
     context = _side_by_side(context[:rows, :, :queries])

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ftclf.fast.cpu.attention import Attention, attend, attend_backward
 from ftclf.fast.cpu.linear import Gradients, Product, Saved
-from ftclf.fast.cpu.sections import Section, draw_masks, filled, first_tokens, in_rooms, masked_, raised
+from ftclf.fast.cpu.sections import Section, masked_, raised
 
 
 class Norm(NamedTuple):
@@ -29,7 +29,7 @@ class Activations:
     """What the backward pass of one share of a block needs; products in the order of `Block.products`."""
 
     products: list[Saved]
-    attention: list[Attention]
+    attention: Attention
     first: Norm
     before_gelu: Tensor
     second: Norm
@@ -64,35 +64,28 @@ class Block:
         norms = [self.first_norm.weight, self.first_norm.bias, self.second_norm.weight, self.second_norm.bias]
         return [*norms, *(parameter for product in self.products for parameter in product.parameters)]
 
-    def forward(
-        self, x: Tensor, sections: list[Section], dtype: torch.dtype, *, training: bool
-    ) -> tuple[Tensor, Activations]:
+    def forward(self, x: Tensor, section: Section, dtype: torch.dtype, *, training: bool) -> tuple[Tensor, Activations]:
         """Return the block's output, shape (tokens, width). Sums and norms are in x's type, products in dtype."""
         cuts = self.cuts if training else (0, 0, 0)
-        qkv, saved_qkv = self.qkv.forward(x.to(dtype), sections, training=training)
-        states, products = [[qkv[s.tokens]] for s in sections], [saved_qkv]
-        within = sections
+        qkv, saved_qkv = self.qkv.forward(x.to(dtype), section, training=training)
+        states, products, leaving = [qkv[section.tokens]], [saved_qkv], section
         if self.query:
-            sections = in_rooms(first_tokens(within))
-            x = filled([_firsts(x, s) for s in within], sections)
-            query, saved_query = self.query.forward(x.to(dtype), sections, training=training)
-            states = [[query[s.tokens], *rest] for s, rest in zip(sections, states, strict=True)]
+            leaving = section.firsts
+            x = leaving.filled(_firsts(x, section))
+            query, saved_query = self.query.forward(x.to(dtype), leaving, training=training)
+            states.insert(0, query[leaving.tokens])
             products.insert(0, saved_query)
-        parts = [
-            attend(some, self.heads, s, cut=cuts[0], fused_kernel=self.fused_kernel)
-            for some, s in zip(states, within, strict=True)
-        ]
-        context = filled([part for part, _ in parts], sections)
-        attended, saved_out = self.out.forward(context, sections, training=training)
-        x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], sections)
-        before_gelu, saved_up = self.up.forward(x.to(dtype), sections, training=training)
-        fed, saved_down = self.down.forward(functional.gelu(before_gelu), sections, training=training)
-        x, second = _add_and_norm(x, fed, self.second_norm, cuts[2], sections)
+        context, attention = attend(states, self.heads, section, cut=cuts[0], fused_kernel=self.fused_kernel)
+        attended, saved_out = self.out.forward(leaving.filled(context), leaving, training=training)
+        x, first = _add_and_norm(x, attended, self.first_norm, cuts[1], leaving)
+        before_gelu, saved_up = self.up.forward(x.to(dtype), leaving, training=training)
+        fed, saved_down = self.down.forward(functional.gelu(before_gelu), leaving, training=training)
+        x, second = _add_and_norm(x, fed, self.second_norm, cuts[2], leaving)
         products += [saved_out, saved_up, saved_down]
-        return x, Activations(products, [kept for _, kept in parts], first, before_gelu, second)
+        return x, Activations(products, attention, first, before_gelu, second)
 
     def backward(
-        self, g: Tensor, saved: Activations, sections: list[Section], *, wants_input: bool
+        self, g: Tensor, saved: Activations, section: Section, *, wants_input: bool
     ) -> tuple[Tensor | None, Gradients]:
         """Return the gradient of x, or None, and those of the norms; the products keep what theirs need."""
         dtype = saved.before_gelu.dtype
@@ -105,23 +98,17 @@ class Block:
         g, branch, first_norm = _norm_backward(g.add_(dx), saved.first, self.first_norm, dtype)
         dcontext = self.out.backward(branch, saved_out, wants_input=True)
         assert dcontext is not None
-        leaving = in_rooms(first_tokens(sections)) if self.query else sections
-        parts = [
-            attend_backward(dcontext[end.tokens], s, kept)
-            for end, s, kept in zip(leaving, sections, saved.attention, strict=True)
-        ]
-        dqkv = filled([part[-1] for part in parts], sections)
-        dx = self.qkv.backward(dqkv, saved_qkv, wants_input=wants_input)
+        leaving = section.firsts if self.query else section
+        *dqueries, dqkv = attend_backward(dcontext[leaving.tokens], section, saved.attention)
+        dx = self.qkv.backward(section.filled(dqkv), saved_qkv, wants_input=wants_input)
         grads = first_norm | second_norm
         if not self.query:
             return None if dx is None else g.add_(dx), grads
-        dquery = filled([part[0] for part in parts], leaving)
-        dfirst = self.query.backward(dquery, *saved_queries, wants_input=wants_input)
+        dfirst = self.query.backward(leaving.filled(*dqueries), *saved_queries, wants_input=wants_input)
         if dx is None or dfirst is None:
             return None, grads
         g, dx = g.add_(dfirst), dx.to(g.dtype)
-        for end, section in zip(leaving, sections, strict=True):
-            _firsts(dx, section).add_(g[end.tokens])
+        _firsts(dx, section).add_(g[leaving.tokens])
         return dx, grads
 
 
@@ -130,9 +117,9 @@ def _firsts(x: Tensor, section: Section) -> Tensor:
     return x[section.tokens].view(section.rows, section.length, -1)[:, 0]
 
 
-def _add_and_norm(x: Tensor, y: Tensor, norm: Any, cut: int, sections: list[Section]) -> tuple[Tensor, Norm]:
+def _add_and_norm(x: Tensor, y: Tensor, norm: Any, cut: int, section: Section) -> tuple[Tensor, Norm]:
     """Return norm(x + dropout(y)) in x's type; y does not stay what it was."""
-    mask = draw_masks(y, cut, sections) if cut else None
+    mask = section.draw(y, cut) if cut else None
     factor = raised(cut)
     summed = torch.add(x, y if mask is None else masked_(y, mask), alpha=factor)
     out, mean, deviation = torch.native_layer_norm(summed, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

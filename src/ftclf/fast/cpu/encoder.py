@@ -11,20 +11,18 @@ from torch.nn import functional
 
 from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers_outside
 from ftclf.fast.cpu.linear import Product
-from ftclf.fast.cpu.passes import Pass, sections_of, shared_out
-from ftclf.fast.cpu.shared import Joining, SharedBlocks
-from ftclf.fast.turns import Seat
+from ftclf.fast.cpu.passes import Pass, sections_of
 
 
 class EncoderFunction(torch.autograd.Function):
     """A pass as autograd sees it: one operation with many parameters."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, one: Any, parameters: list[nn.Parameter], *_: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, one: Pass, parameters: list[nn.Parameter], *_: Tensor) -> Tensor:
         ctx.one, ctx.parameters = one, parameters
         with torch.autocast("cpu", enabled=False):
             y, ctx.kept = one.forward(x, keep=True)
-        return y  # type: ignore[no-any-return]
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -33,31 +31,25 @@ class EncoderFunction(torch.autograd.Function):
         return dx, None, None, *(grads.get(parameter) for parameter in ctx.parameters)
 
 
-def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
+def fuse(network: nn.Module, workers: int) -> None:
     """Compute the network's blocks at once from now on, shared out over as many cores.
 
-    Call it when the layers and adapters are in place. With a seat its training steps go through the blocks together
-    with those of others. torch itself gets one thread: threads of its own wait in a loop for its next operation, on the
-    core that a worker needs.
+    Call it when the layers and adapters are in place. torch itself gets one thread: threads of its own wait in a loop
+    for its next operation, on the core that a worker needs.
     """
     torch.set_num_threads(1)
-    blocks = blocks_of([network])
+    blocks = blocks_of(network)
     parameters = [parameter for block in blocks for parameter in block.parameters]
-    most = workers
-    shared = None
-    if seat is not None:
-        shared, most = seat.relay.share(SharedBlocks), max(workers, seat.relay.cores)
-        shared.networks[seat.number] = network
 
-    def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
+    def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
+        _refuse_unknown(others)
         rows, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        sections = sections_of(rows, length, _added(attention_mask), most, training=self.training)
-        one = Pass(blocks, shared_out(sections, workers), dtype, self.training)
+        sections = sections_of(rows, length, _added(attention_mask), workers, training=self.training)
+        one = Pass(blocks, sections, dtype, self.training)
         if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
-            way = Joining(seat, shared, one) if seat and shared and self.training else one
-            y = EncoderFunction.apply(x, way, parameters, *parameters)  # type: ignore[no-untyped-call]
+            y = EncoderFunction.apply(x, one, parameters, *parameters)  # type: ignore[no-untyped-call]
         else:
             with torch.autocast("cpu", enabled=False):
                 y = one.forward(x, keep=False)[0]
@@ -68,6 +60,20 @@ def fuse(network: nn.Module, workers: int, seat: Seat | None = None) -> None:
     encoder.forward = types.MethodType(forward, encoder)
     for layer in layers_outside(network):
         layer.forward = types.MethodType(_in_full, layer)  # type: ignore[method-assign]
+
+
+def unfuse(network: nn.Module) -> None:
+    """Let transformers compute the network's blocks again."""
+    encoder = encoder_of(network)
+    del encoder.fused_blocks, encoder.forward
+    for layer in layers_outside(network):
+        del layer.forward
+
+
+def _refuse_unknown(others: dict[str, Any]) -> None:
+    """Raise TypeError for an argument of transformers that the blocks would not obey, as a mask by a new name."""
+    if given := [name for name, value in others.items() if value is not None and value is not False]:
+        raise TypeError(f"the encoder's argument {given[0]} is not known to the blocks")
 
 
 def fused_products(network: nn.Module) -> list[Product]:

@@ -23,15 +23,15 @@ _met: set[Any] = set()
 
 
 def make_kernels(
-    blocks: list[Block], shares: Sequence[tuple[Section, Section]], dtype: torch.dtype, *, training: bool
+    blocks: list[Block], sections: Sequence[tuple[Section, Section]], dtype: torch.dtype, *, training: bool
 ) -> None:
-    """Compute once, with zeros, what a pass computes in sizes that have not come before; each share is one section.
+    """Compute once, with zeros, what a pass computes in sizes that have not come before.
 
-    A share's second section is what leaves the last block.
+    Beside each section stands what leaves the last block of it.
     """
     tries = [
         trial
-        for section, leaving in shares
+        for section, leaving in sections
         for block in (blocks[0], blocks[-1])
         for trial in _tries(block, section, leaving, dtype, training=training)
     ]
@@ -49,12 +49,12 @@ def _tries(
     """Give each product and the attention of a block, with what their kernels depend on."""
     for product in block.products:
         of = leaving if block.query and product is not block.qkv else section
-        ranks = [(one.levels, one.rank) for one in product.models if one]
+        ranks = (product.adapters.levels, product.adapters.rank) if product.adapters else ()
         key = (
             (product.inputs, sum(product.sizes)),
             *ranks,
             product.trained,
-            of.room.stop - of.room.start,
+            of.room,
             dtype,
             training,
         )
@@ -67,8 +67,8 @@ def _tries(
 
 def _product(product: Product, section: Section, dtype: torch.dtype, *, training: bool) -> None:
     section = _alone(section)
-    x = torch.zeros(section.room.stop, product.inputs, dtype=dtype)
-    y, saved = product.forward(x, [section], training=training)
+    x = torch.zeros(section.room, product.inputs, dtype=dtype)
+    y, saved = product.forward(x, section, training=training)
     product.backward(y, saved, wants_input=True)
 
 
@@ -79,5 +79,5 @@ def _attention(block: Block, section: Section, dtype: torch.dtype, *, cut: int) 
 
 
 def _alone(section: Section) -> Section:
-    """Return the section in a share of its own, with random masks that nothing else takes."""
-    return replace(section, start=0, random=[(section.rows, RandomMasks(0))] if section.random else [])
+    """Return the section with random masks that nothing else takes."""
+    return replace(section, start=0, random=RandomMasks(0) if section.random else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -27,9 +27,8 @@ class Copy(NamedTuple):
 
 @dataclass
 class Adapted:
-    """What the gradients of the adapters of one section need: its masked input and that times `down`."""
+    """What the gradients of the adapters need of one section: its masked input and that times `down`."""
 
-    section: Section
     inputs: Tensor
     hidden: Tensor
     mask: Tensor | None
@@ -37,16 +36,16 @@ class Adapted:
 
 @dataclass
 class Saved:
-    """What the gradients of a product need of one share: its input and, after `backward`, its output's gradient.
+    """What the gradients of a product need of one section: its input and, after `backward`, its output's gradient.
 
-    The gradients of the adapters are small: `backward` has them at once, and nothing of the share is kept for them but
-    those of all `down` and of all `up` of a model side by side, of each of its sections.
+    The gradients of the adapters are small: `backward` has them at once, and nothing of the section is kept for them
+    but those of all `down` and of all `up`, each side by side.
     """
 
     x: Tensor | None
-    adapted: list[Adapted] = field(default_factory=list)
+    adapted: Adapted | None = None
     g: Tensor | None = None
-    adapters: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    adapters: tuple[Tensor, Tensor] | None = None
 
 
 class Kept(NamedTuple):
@@ -57,20 +56,19 @@ class Kept(NamedTuple):
 
 
 class Product:
-    """One or several linear layers of the same input; each model that is computed together has its own adapters.
+    """One or several linear layers of the same input, with their adapters.
 
     Every pass begins with `prepare`, which copies the weights into the type that it computes in. With `keeps_gradient`
     that of the weights is not returned but kept, for whoever takes it and steps them; all of them are trained then.
     """
 
-    def __init__(self, models: list[list[nn.Module]]) -> None:
-        """Take the layers of each model; the base weights are those of the first."""
-        bases: list[Any] = [getattr(layer, "base_layer", layer) for layer in models[0]]
+    def __init__(self, layers: list[nn.Module]) -> None:
+        bases: list[Any] = [getattr(layer, "base_layer", layer) for layer in layers]
         self.weights: list[nn.Parameter] = [base.weight for base in bases]
         self.biases: list[nn.Parameter] = [base.bias for base in bases]
         self.inputs = self.weights[0].shape[1]
         self.sizes = [len(weight) for weight in self.weights]
-        self.models = [adapters_of(layers, self.sizes) for layers in models]
+        self.adapters = adapters_of(layers, self.sizes)
         self.trained = any(p.requires_grad for p in (*self.weights, *self.biases))
         self.copy: Plain | Packed = Plain(torch.empty(0), torch.empty(0))
         self.keeps_gradient = False
@@ -82,7 +80,8 @@ class Product:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All parameters that `gradients` may give."""
-        adapters = [p for model in self.models if model for part in model.parts for p in (part.down, part.up)]
+        parts = self.adapters.parts if self.adapters else []
+        adapters = [parameter for part in parts for parameter in (part.down, part.up)]
         return [*self.weights, *self.biases, *adapters]
 
     def prepare(self, dtype: torch.dtype, *, training: bool) -> list[Copy]:
@@ -98,48 +97,40 @@ class Product:
         elif fresh or changed or (self.trained and not (self._stepped and training)):
             todo += map(Copy, self._copies(), [*self.weights, *self.biases])
         self._dtype, self._copied, self._stepped = dtype, state, False
-        for model in self.models:
-            if model is not None:
-                factor = model.factor(training=training)
-                for part, (down, up) in zip(model.parts, model.copies, strict=True):
-                    todo += [Copy(down, part.down), Copy(up, part.up, factor)]
+        if adapters := self.adapters:
+            factor = adapters.factor(training=training)
+            for part, (down, up) in zip(adapters.parts, adapters.copies, strict=True):
+                todo += [Copy(down, part.down), Copy(up, part.up, factor)]
         return todo
 
-    def forward(self, x: Tensor, sections: list[Section], *, training: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, section: Section, *, training: bool) -> tuple[Tensor, Saved]:
         """Return x @ weights + biases + adapters, shape (tokens, outputs of all layers), in x's type."""
         y, saved = self.copy.forward(x), Saved(x if self.trained else None)
-        for section in sections:
-            model = self.models[section.model]
-            if model is None:
-                continue
-            inputs, mask = _room_of(section, x), None
-            if training and model.cut:
-                mask = section.draw(inputs, model.cut)
+        if adapters := self.adapters:
+            inputs, mask = x, None
+            if training and adapters.cut:
+                mask = section.draw(inputs, adapters.cut)
                 inputs = masked(inputs, mask)
-            hidden = functional.linear(inputs, model.downs)
-            model.add_to(_room_of(section, y), hidden)
-            saved.adapted.append(Adapted(section, inputs, hidden, mask))
+            hidden = functional.linear(inputs, adapters.downs)
+            adapters.add_to(y, hidden)
+            saved.adapted = Adapted(inputs, hidden, mask)
         return y, saved
 
     def backward(self, g: Tensor, saved: Saved, *, wants_input: bool) -> Tensor | None:
         """Return the gradient of x, or None; keep in `saved` what the gradients of the parameters need."""
         dx = self.copy.backward(g) if wants_input else None
-        for adapted in saved.adapted:
-            section = adapted.section
-            model = self.models[section.model]
-            assert model is not None
-            dhidden, ups = model.back(_room_of(section, g), adapted.hidden)
-            downs = torch.mm(dhidden.t(), adapted.inputs)
-            saved.adapters.setdefault(section.model, []).append((downs, ups))
+        if (adapters := self.adapters) and (adapted := saved.adapted):
+            dhidden, ups = adapters.back(g, adapted.hidden)
+            saved.adapters = torch.mm(dhidden.t(), adapted.inputs), ups
             if dx is not None:
-                dinputs = dhidden @ model.downs
-                _room_of(section, dx).add_(dinputs if adapted.mask is None else masked_(dinputs, adapted.mask))
-        saved.adapted.clear()
+                dinputs = dhidden @ adapters.downs
+                dx.add_(dinputs if adapted.mask is None else masked_(dinputs, adapted.mask))
+        saved.adapted = None
         saved.g = g if self.trained else None
         return dx
 
     def gradients(self, shares: list[Saved]) -> Gradients:
-        """Return the gradients of the trained weights and biases from what `backward` kept of all shares."""
+        """Return the gradients of the trained weights and biases from what `backward` kept of all sections."""
         g, x = _joined([saved.g for saved in shares]), _joined([saved.x for saved in shares])
         whole, grads = g.t() @ x, _typed(self.biases, self._split(g.sum(0)))
         if not self.keeps_gradient:
@@ -177,9 +168,8 @@ class Product:
         total = sum(self.sizes)
         if self.trained or not can_pack(dtype):
             self.copy = Plain(torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype))
-        for model in self.models:
-            if model is not None:
-                model.make_room(self.inputs, total, dtype)
+        if self.adapters:
+            self.adapters.make_room(self.inputs, total, dtype)
 
     @torch.inference_mode(mode=False)
     def _pack(self, dtype: torch.dtype, *, both: bool) -> None:
@@ -189,44 +179,38 @@ class Product:
 
 
 def gradients_of_adapters(products: list[Product], saved: list[list[Saved]], *, training: bool) -> Gradients:
-    """Return the gradients of all adapters from what `backward` kept of all shares of each product.
+    """Return the gradients of all adapters from what `backward` kept of all sections of each product.
 
-    Their sums over the shares are made all at once: small ones take less time than calls.
+    Their sums over the sections are made all at once: small ones take less time than calls.
     """
+    adapted = [
+        (product.adapters, [pair for one in sections if (pair := one.adapters)])
+        for product, sections in zip(products, saved, strict=True)
+        if product.adapters
+    ]
+    if not adapted:
+        return {}
+    sections = [[x for pair in pairs for x in pair] for pairs in zip(*(pairs for _, pairs in adapted), strict=True)]
+    flat = [torch.cat([x.view(-1) for x in section]) for section in sections]
+    total = flat[0].float()
+    for section in flat[1:]:
+        total += section
+    pieces = torch.split(total, [x.numel() for x in sections[0]])
+    downs, ups = pieces[::2], pieces[1::2]
+    torch._foreach_mul_(ups, [adapters.factor(training=training) for adapters, _ in adapted])
     grads: Gradients = {}
-    for index in range(len(products[0].models)):
-        found = [
-            (model, [one for share in shares for one in share.adapters.get(index, ())])
-            for product, shares in zip(products, saved, strict=True)
-            if (model := product.models[index]) is not None
-        ]
-        shares = [[x for pair in pairs for x in pair] for pairs in zip(*(pairs for _, pairs in found), strict=True)]
-        if not shares:
-            continue
-        flat = [torch.cat([x.view(-1) for x in share]) for share in shares]
-        total = flat[0].float()
-        for share in flat[1:]:
-            total += share
-        pieces = torch.split(total, [x.numel() for x in shares[0]])
-        downs, ups = pieces[::2], pieces[1::2]
-        torch._foreach_mul_(ups, [model.factor(training=training) for model, _ in found])
-        for (model, _), down, up in zip(found, downs, ups, strict=True):
-            grads |= model.gradients(down, up)
+    for (adapters, _), down, up in zip(adapted, downs, ups, strict=True):
+        grads |= adapters.gradients(down, up)
     return grads
 
 
-def summed(shares: Sequence[Gradients]) -> Gradients:
-    """Return the sums over shares; a share has those of the models whose rows it holds."""
-    total: Gradients = {}
-    for share in shares:
-        for parameter, grad in share.items():
-            total[parameter] = total[parameter] + grad if parameter in total else grad
+def summed(sections: Sequence[Gradients]) -> Gradients:
+    """Return the sums over sections, all of which have the same parameters."""
+    total = dict(sections[0])
+    for grads in sections[1:]:
+        for parameter, grad in grads.items():
+            total[parameter] = total[parameter] + grad
     return total
-
-
-def _room_of(section: Section, x: Tensor) -> Tensor:
-    """Return the tokens of a section with the zeros behind them; most shares have one section."""
-    return x if section.room == slice(0, len(x)) else x[section.room]
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor:

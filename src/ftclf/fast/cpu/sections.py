@@ -1,8 +1,7 @@
-"""The rows of a pass: padded batches whose tokens lie end to end, and the random masks that each draws for itself."""
+"""The rows of a pass: a padded batch, cut into sections, and the random masks that each draws for itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,18 +37,17 @@ class RandomMasks:
 
 @dataclass
 class Section:
-    """One padded batch inside the tokens of a pass.
+    """The rows of a padded batch that one core computes.
 
-    `mask` is added to attention scores, shape (rows, 1, 1, length). In training there are random masks for some rows
-    after the other, so that neither the core they run on nor what runs beside them changes a bit of them.
+    `mask` is added to attention scores, shape (rows, 1, 1, length). In training each section has random masks of its
+    own, so that neither the core that it runs on nor what runs beside it changes a bit of them.
     """
 
-    model: int  # whose adapters it goes through
-    start: int
+    start: int  # its first token in the batch
     rows: int
     length: int
     mask: Tensor | None
-    random: list[tuple[int, RandomMasks]]
+    random: RandomMasks | None
     padded_mask: Tensor | None = None  # the mask as attention adds it, once it is made
 
     @property
@@ -57,56 +55,25 @@ class Section:
         return slice(self.start, self.start + self.rows * self.length)
 
     @property
-    def room(self) -> slice:
-        """Its tokens in a share, and the zeros behind them."""
-        return slice(self.start, self.start + self._places(self.rows))
+    def room(self) -> int:
+        """The number of its tokens with the zeros behind them."""
+        tile = TILE_OF_TEXTS if self.length == 1 else TILE
+        return -(-self.rows * self.length // tile) * tile
+
+    @property
+    def firsts(self) -> Section:
+        """The first tokens of its texts, where the batch is of these alone."""
+        return replace(self, start=self.start // self.length, length=1, mask=None, padded_mask=None)
 
     def draw(self, x: Tensor, cut: int) -> Tensor:
-        """Return a dropout mask for x, its room: bytes, 0 at the rate cut / 256, elsewhere 1."""
-        return self.draw_for(x, cut, self.length, self._places)
+        """Return a dropout mask for x: bytes, 0 at the rate cut / 256, elsewhere 1."""
+        assert self.random is not None
+        return self.random.take(x.numel(), cut).view(x.shape)
 
-    def draw_for(self, x: Tensor, cut: int, each: int, places: Callable[[int], int]) -> Tensor:
-        """Do it for an x with `each` places for a row, and `places(rows)` of them for some rows alone."""
-        if len(self.random) == 1:
-            return self.random[0][1].take(x.numel(), cut).view(x.shape)
-        mask = torch.empty(x.shape, dtype=torch.uint8)
-        size, start = x[0].numel(), 0
-        for rows, random in self.random:
-            stop = start + rows * each
-            drawn = random.take(places(rows) * size, cut)[: (stop - start) * size]
-            mask[start:stop] = drawn.view(stop - start, *x.shape[1:])
-            start = stop
-        mask[start:] = 0
-        return mask
-
-    def _places(self, rows: int) -> int:
-        tile = TILE_OF_TEXTS if self.length == 1 else TILE
-        return -(-rows * self.length // tile) * tile
-
-
-def joined(sections: list[Section]) -> Section:
-    """Return sections of one model and one length, one after the other, as one: the fewer, the fewer operations."""
-    masks = [section.mask for section in sections if section.mask is not None]
-    rows, random = sum(section.rows for section in sections), [one for section in sections for one in section.random]
-    return replace(sections[0], rows=rows, mask=torch.cat(masks) if masks else None, random=random, padded_mask=None)
-
-
-def first_tokens(sections: list[Section]) -> list[Section]:
-    """Return the first tokens of the texts of sections that lie in this order, as sections of texts of one token."""
-    texts, start = [], 0
-    for section in sections:
-        texts.append(replace(section, start=start, length=1, mask=None, padded_mask=None))
-        start += section.rows
-    return texts
-
-
-def in_rooms(sections: list[Section]) -> list[Section]:
-    """Return the sections as they lie in a share: one after the other, each in its room."""
-    moved, start = [], 0
-    for section in sections:
-        moved.append(replace(section, start=start))
-        start = moved[-1].room.stop
-    return moved
+    def filled(self, x: Tensor) -> Tensor:
+        """Return x, a row for each of its tokens, with zeros to the end of its room."""
+        rest = self.room - self.rows * self.length
+        return torch.cat([x, x.new_zeros(rest, *x.shape[1:])]) if rest else x
 
 
 def raised(cut: int) -> float:
@@ -123,20 +90,3 @@ def masked_(x: Tensor, mask: Tensor) -> Tensor:
     """Do it in place."""
     x.view(INTEGERS[x.element_size()]).mul_(mask)
     return x
-
-
-def draw_masks(x: Tensor, cut: int, sections: list[Section]) -> Tensor:
-    """Return a dropout mask for the tokens of all sections of a share."""
-    if len(sections) == 1:
-        return sections[0].draw(x, cut)
-    return torch.cat([section.draw(x[section.room], cut) for section in sections])
-
-
-def filled(parts: list[Tensor], sections: list[Section]) -> Tensor:
-    """Return what belongs to the sections one after the other, each with zeros to the end of its room."""
-    pieces: list[Tensor] = []
-    for part, section in zip(parts, sections, strict=True):
-        pieces.append(part)
-        if rest := section.room.stop - section.tokens.stop:
-            pieces.append(part.new_zeros(rest, *part.shape[1:]))
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

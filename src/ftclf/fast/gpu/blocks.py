@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +13,27 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftclf.fast.cpu import dropouts_outside, embeddings_of, encoder_of, layers_outside
+from ftclf.fast.cpu.architectures import dropouts_outside, encoder_of, layers_outside, parts_of
 from ftclf.fast.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.fast.gpu.products import Product
+from ftclf.model.architectures import BlockParts
 
-Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
 NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
 
 
 class Block:
-    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm.
-
-    `layers` are the block's of each training: all have what is frozen of the first, and adapters of their own.
-    """
+    """One block: its products and norms, by what they do, and its dropouts: of the attention, and before each norm."""
 
     PLACES = 15  # where it may drop: three dropouts, and three adapters of each product
 
-    def __init__(self, layers: Sequence[Any], parts: Parts, dtype: torch.dtype) -> None:
-        inward, *others = zip(*(parts(layer) for layer in layers), strict=True)
-        norms, dropouts, *rest = others
-        self.norms, self.dropouts = norms[0], dropouts[0]
-        self.inward = Product(inward, dtype)
-        self.outward, self.up, self.down = (Product([[one] for one in each], dtype) for each in rest)
+    def __init__(self, layer: nn.Module, parts: BlockParts, dtype: torch.dtype) -> None:
+        part: Callable[[str], Any] = layer.get_submodule
+        self.norms = part(parts.attention_norm), part(parts.output_norm)
+        self.dropouts = [None if name is None else part(name) for name in parts.dropouts]
+        self.inward = Product([[part(parts.query), part(parts.key), part(parts.value)]], dtype)
+        self.outward, self.up, self.down = (
+            Product([[part(name)]], dtype) for name in (parts.projection, parts.up, parts.down)
+        )
 
     @property
     def products(self) -> list[Product]:
@@ -80,23 +79,15 @@ class Pair:
 
 
 class PackedEncoder:
-    """The blocks of a network's encoder, which take packed batches while `in_place`.
-
-    Several networks that differ in their adapters and heads pass them together: the first takes the batch of all, and
-    every network reads what is its own of it.
-    """
+    """The blocks of a network's encoder, which take packed batches while `in_place`."""
 
     USES = 2  # of a dropout outside the blocks: heads have one layer of it for two places
 
-    def __init__(self, networks: Sequence[Any], dtype: torch.dtype) -> None:
-        self.networks, self.dtype, self.config = networks, dtype, networks[0].config
-        parts = _distilbert if self.config.model_type == "distilbert" else _bert
-        layers = zip(*(encoder_of(network).layer for network in networks), strict=True)
-        self.blocks = [Block(same, parts, dtype) for same in layers]
-        device = self.blocks[0].inward.weight.device
-        self.no_seeds = torch.zeros(len(networks), dtype=torch.int64, device=device)
-        self.found: Sequence[Tensor] = ()  # the first tokens of each training
-        self.unread = torch.zeros(1, 1, getattr(self.config, "embedding_size", self.config.hidden_size), device=device)
+    def __init__(self, network: Any, dtype: torch.dtype) -> None:
+        self.network, self.dtype, self.config = network, dtype, network.config
+        parts = parts_of(self.config)
+        self.blocks = [Block(layer, parts, dtype) for layer in encoder_of(network).layer]
+        self.no_seeds = torch.zeros(1, dtype=torch.int64, device=self.blocks[0].inward.weight.device)
 
     @property
     def products(self) -> list[Product]:
@@ -104,97 +95,54 @@ class PackedEncoder:
 
     @property
     def layers_outside(self) -> list[nn.Linear]:
-        return [layer for network in self.networks for layer in layers_outside(network)]
+        return layers_outside(self.network)
 
     @contextmanager
     def in_place(self, seeds: Tensor | None = None) -> Iterator[None]:
-        """Let the networks pass their batch through the blocks, the first of them before the others.
-
-        What is dropped follows from the seeds, one of each training.
-        """
+        """Let the network pass its batch through the blocks. What is dropped follows from the seed, (1,), int64."""
         seeds = self.no_seeds if seeds is None else seeds
         before = self.config._attn_implementation
-        forwards = [one for number in range(len(self.networks)) for one in self._forwards(number, seeds)]
-        for network in self.networks:
-            network.config._attn_implementation = NO_MASK
+        forwards = [*self._forwards(seeds)]
+        self.config._attn_implementation = NO_MASK
         for module, forward in forwards:
             module.forward = forward
         try:
             yield
         finally:
-            self.found = ()
-            for network in self.networks:
-                network.config._attn_implementation = before
+            self.config._attn_implementation = before
             for module, _ in forwards:
                 del module.forward
 
-    def _forwards(self, number: int, seeds: Tensor) -> Iterator[tuple[Any, Callable[..., Any]]]:
-        """Yield what modules of a network compute instead of their own: dropouts before the blocks are for all."""
-        network = self.networks[number]
-        yield encoder_of(network), functools.partial(self._forward, number, seeds)
-        for layer, (module, before) in enumerate(dropouts_outside(network).items()):
-            own = seeds if before else seeds[number : number + 1]
+    def _forwards(self, seeds: Tensor) -> Iterator[tuple[Any, Callable[..., Any]]]:
+        """Yield what modules of the network compute instead of their own."""
+        yield encoder_of(self.network), functools.partial(self._forward, seeds)
+        for layer, module in enumerate(dropouts_outside(self.network)):
             places = itertools.count(self.first_place(len(self.blocks)) + layer * self.USES)
-            yield module, functools.partial(_dropout, module, own, places)
-        if number > 0:  # what its blocks are given has come with the first
-            yield embeddings_of(network), lambda *_, **__: self.unread
+            yield module, functools.partial(_dropout, module, seeds, places)
 
     def first_place(self, block: int) -> int:
         """Return the number of the first place where a block may drop; what drops outside them comes last."""
         return block * Block.PLACES
 
-    def inputs_of(self, number: int, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Return what one of the networks takes of the batch of all: only the first needs its tokens."""
-        if len(self.networks) == 1:
-            return inputs
-        own = inputs | {"labels": inputs["labels"].chunk(len(self.networks))[number]}
-        return own if number == 0 else own | {name: own[name][:, :1] for name in ("input_ids", "position_ids")}
-
     def _forward(
-        self, number: int, seeds: Tensor, hidden_states: Tensor, *_: Any, **options: Any
+        self, seeds: Tensor, hidden_states: Tensor, *_: Any, **options: Any
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        if number == 0:
-            self.found = self._passed(hidden_states, options[BOUNDS], options[LONGEST], seeds)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.found[number][:, None])
+        firsts = self._passed(hidden_states, options[BOUNDS], options[LONGEST], seeds)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=firsts[:, None])
 
-    def _passed(self, states: Tensor, bounds: Tensor, longest: int, seeds: Tensor) -> Sequence[Tensor]:
-        wide, trainings = states.flatten(0, 1).float(), len(self.networks)
+    def _passed(self, states: Tensor, bounds: Tensor, longest: int, seeds: Tensor) -> Tensor:
+        """Return what the last block gives of the first token of each text."""
+        wide = states.flatten(0, 1).float()
         x = Pair(wide, wide.to(self.dtype))
-        each = len(wide) // trainings
-        last = torch.arange(each - 1, len(wide), each, device=wide.device)[:, None]  # where a text without tokens reads
-        firsts = bounds[:-1].long().view(trainings, -1).minimum(last).flatten()
+        firsts = bounds[:-1].long().clamp(max=len(wide) - 1)  # where a text without tokens reads
         for number, block in enumerate(self.blocks):
             chosen = firsts if block is self.blocks[-1] else None
             place = self.first_place(number)
             x = block.forward(x, self.config.num_attention_heads, bounds, longest, chosen, seeds, place)
-        return x.wide.chunk(trainings)
+        return x.wide
 
 
 def _dropout(module: nn.Module, seeds: Tensor, places: Iterator[int], x: Tensor) -> Tensor:
     from ftclf.fast.gpu.dropout import dropout
 
     return dropout(x, Draw(_rate(module), seeds, next(places)))
-
-
-def _bert(layer: Any) -> tuple[Any, ...]:
-    attention, output = layer.attention, layer.output
-    return (
-        [attention.self.query, attention.self.key, attention.self.value],
-        (attention.output.LayerNorm, output.LayerNorm),
-        (attention.self.dropout, attention.output.dropout, output.dropout),
-        attention.output.dense,
-        layer.intermediate.dense,
-        output.dense,
-    )
-
-
-def _distilbert(layer: Any) -> tuple[Any, ...]:
-    attention, inner = layer.attention, layer.ffn
-    return (
-        [attention.q_lin, attention.k_lin, attention.v_lin],
-        (layer.sa_layer_norm, layer.output_layer_norm),
-        (attention.dropout, None, inner.dropout),
-        attention.out_lin,
-        inner.lin1,
-        inner.lin2,
-    )

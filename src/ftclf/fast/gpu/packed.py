@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftclf.model.architectures import ARCHITECTURES
 from ftclf.model.batches import IGNORED
 from ftclf.model.tokens import Tokens
 
@@ -17,9 +18,7 @@ BOUNDS, LONGEST = "cu_seq_lens_q", "max_length_q"  # as transformers calls them
 SEEDS = "seeds"  # one of each training, for all that a step drops
 RATES = "rates"  # learning rates of the parameter groups of each training
 TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
-PARTS = ("input_ids", "position_ids", "labels", BOUNDS, SEEDS, RATES)  # of a batch that is joined
 MOST_ATTENDED = 128  # tokens of a text whose attention is computed at once: a larger matrix does not fit
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
 
 
 @dataclass(frozen=True)
@@ -71,30 +70,6 @@ def pack(
     return batch
 
 
-def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the packed batches of several trainings as one, in which each has as many tokens, and as many texts.
-
-    Each lies as it would alone, with more that fills up behind it.
-    """
-    parts = [{name: batch[name].numpy() for name in PARTS} for batch in batches]
-    size = max(part["input_ids"].shape[1] for part in parts)
-    bounds = [_longer(part[BOUNDS], size) for part in parts]
-    texts = rounded_texts(max(len(own) - 1 for own in bounds))
-    ends = [_extended(own, texts + 1, size)[:-1] + number * size for number, own in enumerate(bounds)]
-    found = {
-        "input_ids": np.concatenate([_extended(part["input_ids"][0], size, 0) for part in parts])[None],
-        "position_ids": np.concatenate([_positions(part, own, size) for part, own in zip(parts, bounds, strict=True)])[
-            None
-        ],
-        "labels": np.concatenate([_extended(part["labels"], texts, IGNORED) for part in parts]),
-        BOUNDS: np.concatenate([*ends, [len(parts) * size]], dtype=np.int32),
-        **{name: np.concatenate([part[name] for part in parts]) for name in (SEEDS, RATES)},
-    }
-    return {name: torch.from_numpy(one) for name, one in found.items()} | {
-        LONGEST: max(batch[LONGEST] for batch in batches)
-    }
-
-
 def _extended(x: NDArray[Any], length: int, value: int) -> NDArray[Any]:
     """Return x, (rows, ...), with more rows of a value. (numpy's own `pad` takes ten times as long.)"""
     longer = np.full((length, *x.shape[1:]), value, dtype=x.dtype)
@@ -105,20 +80,6 @@ def _extended(x: NDArray[Any], length: int, value: int) -> NDArray[Any]:
 def _filling(total: int, size: int, most: int) -> NDArray[np.int64]:
     """Return the lengths of the texts that fill so many tokens up to a size, none longer than `most`."""
     return np.diff(np.append(np.arange(total, size, most), size))
-
-
-def _longer(bounds: NDArray[np.int32], size: int) -> NDArray[np.int32]:
-    """Return the bounds of a batch with more texts up to a size, none longer than its own, and without empty ones."""
-    total = bounds[-1]
-    known = bounds[: np.searchsorted(bounds, total) + 1]
-    return np.concatenate([known, total + np.cumsum(_filling(total, size, int(np.diff(known).max())))], dtype=np.int32)
-
-
-def _positions(part: dict[str, NDArray[Any]], bounds: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """Return the positions of a batch with such bounds: within each text, counted as those of its own."""
-    within: NDArray[np.int64] = np.arange(size) - np.repeat(bounds[:-1], np.diff(bounds))
-    within += part["position_ids"][0, 0]
-    return within
 
 
 def rounded_tokens(count: int) -> int:
@@ -135,4 +96,5 @@ def rounded_texts(count: int) -> int:
 def first_position(network: Any) -> int:
     """Return the position that the network gives to the first token of a text."""
     config = network.config
-    return int(config.pad_token_id) + 1 if config.model_type in COUNTED_FROM_PADDING else 0
+    known = ARCHITECTURES.get(config.model_type)
+    return int(config.pad_token_id) + 1 if known and known.counts_from_padding else 0

@@ -7,7 +7,7 @@ GPU waiting most of the time. A CUDA graph launches all of them at once, from th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -79,23 +79,33 @@ class Launched(NamedTuple):
 class RecordedSteps:
     """Forward, backward, the gradient's norm and the optimizer, as one graph for each shape of batch.
 
-    The first batch of a shape is trained without a recording, which also loads the kernels. A batch may be that of
-    several trainings, each with a loss and a norm. RATES of it are the learning rates.
+    The first batch of a shape is trained without a recording, which also loads the kernels. RATES of it are the
+    learning rates. Steps are launched one after the other, and looked at when a few more are under way.
     """
 
     def __init__(
-        self,
-        losses_of: Callable[[Batch], Sequence[Tensor]],
-        update: TorchUpdate | KernelUpdate,
-        device: torch.device,
-        trainings: int = 1,
+        self, loss_of: Callable[[Batch], Tensor], update: TorchUpdate | KernelUpdate, device: torch.device
     ) -> None:
-        self.losses_of, self.update, self.device = losses_of, update, device
-        self.found = torch.zeros(2, trainings, device=device)
+        self.loss_of, self.update, self.device = loss_of, update, device
+        self.found = torch.zeros(2, device=device)
+        self.under_way: deque[tuple[int, Launched]] = deque()
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.pool = torch.cuda.graph_pool_handle()
 
-    def launch(self, batch: Batch) -> list[Launched]:
+    def step(self, batch: Batch, number: int) -> None:
+        """Train one batch without waiting for it. `number` is what `checked` calls the step."""
+        self.under_way.append((number, self.launch(batch)))
+
+    def checked(self, ahead: int = AHEAD) -> list[tuple[int, float, float]]:
+        """Wait until so many steps are on their way at most; return number, loss and norm of those that are done."""
+        done = []
+        while len(self.under_way) > ahead:
+            number, one = self.under_way.popleft()
+            one.event.synchronize()
+            done.append((number, float(one.found[0]), float(one.found[1])))
+        return done
+
+    def launch(self, batch: Batch) -> Launched:
         """Train one batch, which lies in the CPU's memory, without waiting for it."""
         key = tuple((name, one.shape if isinstance(one, Tensor) else one) for name, one in batch.items())
         shape = self.shapes.get(key)
@@ -112,19 +122,17 @@ class RecordedSteps:
         found = torch.empty(self.found.shape, pin_memory=True).copy_(self.found, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        return [Launched(one, event) for one in found.unbind(1)]
+        return Launched(found, event)
 
     def _train(self, inputs: Batch) -> None:
         """Train one batch kernel by kernel: what is recorded, too."""
         inputs = dict(inputs)
         rates = inputs.pop(RATES)
         with self.update.in_place():
-            losses = self.losses_of(inputs)
-            torch.autograd.backward(losses)
-        norms = self.update.take(rates)
-        for room, loss in zip(self.found[0], losses, strict=True):
-            room.copy_(loss.detach())
-        self.found[1].copy_(norms)
+            loss = self.loss_of(inputs)
+            torch.autograd.backward(loss)
+        self.found[1].copy_(self.update.take(rates).squeeze())
+        self.found[0].copy_(loss.detach())
 
     def _recorded(self, inputs: Batch) -> Any:
         graph = torch.cuda.CUDAGraph()
@@ -142,41 +150,3 @@ class RecordedSteps:
         graph.capture_end()
         self.update.settle()
         return graph
-
-
-class Steps:
-    """The steps of one training: launched one after the other, and looked at when a few more are under way.
-
-    `launch` is that of recorded steps, or of those that several trainings make as one: it may put a step off until the
-    others are as far, and calls what it is given when the step is on its way; `settle` launches what it has put off.
-    `stepped` is called with the number of a step when what reads its weights can be launched.
-    """
-
-    def __init__(
-        self,
-        launch: Callable[[Batch, Callable[[Launched], None]], None],
-        stepped: Callable[[int], None],
-        settle: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.launch, self.stepped, self.settle = launch, stepped, settle
-        self.under_way: deque[tuple[int, Launched]] = deque()
-
-    def step(self, batch: Batch, number: int) -> None:
-        """Train one batch. `number` is what `checked` calls the step."""
-
-        def launched(one: Launched) -> None:
-            self.under_way.append((number, one))
-            self.stepped(number)
-
-        self.launch(batch, launched)
-
-    def checked(self, ahead: int = AHEAD) -> list[tuple[int, float, float]]:
-        """Wait until so many steps are on their way at most; return number, loss and norm of those that are done."""
-        if ahead == 0:
-            self.settle()
-        done = []
-        while len(self.under_way) > ahead:
-            number, one = self.under_way.popleft()
-            one.event.synchronize()
-            done.append((number, float(one.found[0]), float(one.found[1])))
-        return done

@@ -38,7 +38,7 @@ def batches_on_gpu(
 
         yield eval_batches(tokens.lengths, batch_size), padded
         return
-    first, encoder = first_position(network), PackedEncoder([network], dtype)
+    first, encoder = first_position(network), PackedEncoder(network, dtype)
     at_once = int(MOST_TOKENS // max(1.0, batch_size * float(tokens.lengths.mean())))
     batches = eval_batches(tokens.lengths, batch_size * max(1, min(AT_ONCE, at_once)))
     weights = LowPrecisionWeights(encoder.layers_outside, dtype, encoder.products)

@@ -72,7 +72,7 @@ def _tried(network: Any, device: str, dtype: torch.dtype, *, training: bool) -> 
     positions = network.config.max_position_embeddings - first
     most = min(MOST_ATTENDED, positions)
     with left_as_it_was(network, training), torch.set_grad_enabled(training):
-        encoder = PackedEncoder([network], dtype)
+        encoder = PackedEncoder(network, dtype)
         weights = LowPrecisionWeights(encoder.layers_outside, dtype, encoder.products)
         for lengths, longest in (([most + 72, 3], positions), ([17, 2, 9, 31], most), ([1, most, 40], most)):
             tokens = made_tokens(np.minimum(lengths, longest), network.config)
