@@ -13,6 +13,9 @@ from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers
 from ftclf.fast.cpu.linear import Product
 from ftclf.fast.cpu.passes import Pass, sections_of
 
+# Arguments of an encoder that change nothing in its hidden states: the Trainer passes what the loss wants through it.
+WITHOUT_EFFECT = ("num_items_in_batch", "return_dict", "use_cache")
+
 
 class EncoderFunction(torch.autograd.Function):
     """A pass as autograd sees it: one operation with many parameters."""
@@ -72,7 +75,8 @@ def unfuse(network: nn.Module) -> None:
 
 def _refuse_unknown(others: dict[str, Any]) -> None:
     """Raise TypeError for an argument of transformers that the blocks would not obey, as a mask by a new name."""
-    if given := [name for name, value in others.items() if value is not None and value is not False]:
+    given = [name for name, value in others.items() if value is not None and value is not False]
+    if given := [name for name in given if name not in WITHOUT_EFFECT]:
         raise TypeError(f"the encoder's argument {given[0]} is not known to the blocks")
 
 
