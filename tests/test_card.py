@@ -16,7 +16,7 @@ def test_the_card_has_the_scores_and_two_examples_a_label(trained: Run) -> None:
     assert f"{metrics['test']['accuracy']:.4f}" in card
     assert "TF-IDF" in card
     assert "expected calibration error" in card
-    assert "    ftclf merge . --output FOLDER\n" in card
+    assert "    ftclf merge . output=FOLDER\n" in card
     table = card.partition("## Examples")[2].partition("## Data")[0]
     rows = [line for line in table.splitlines() if line.startswith(("| food", "| space", "| sport"))]
     assert len(rows) == 3

@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 
 from conftest import tiny_words, write_csv
 from ftclf import __version__
+from ftclf.cli.help import USUAL
 from ftclf.cli.hydra_errors import setting_names
 from ftclf.cli.ls import GROUPS
 from ftclf.cli.main import COMMANDS, run
@@ -306,8 +307,28 @@ def test_cfg_job_prints_the_config(capsys: pytest.CaptureFixture[str]) -> None:
 def test_train_help_shows_groups_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "dataset: bbc_news, dbpedia_14, files, go_emotions" in shown
+    assert re.search(r"  dataset=bbc_news +bbc_news, dbpedia_14, files, go_emotions", shown)
     assert "  training.learning_rate=0.001 " in shown
+    assert [line for line in shown.splitlines() if line in USUAL] == [*USUAL]
+    assert set(re.findall(r"^  ([\w.]+)=", shown, re.MULTILINE)) == {name for names in USUAL.values() for name in names}
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "compare", "report", "merge"])
+def test_help_fits_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([command, "--help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80, max(shown, key=len)
+    assert len(shown) <= (48 if command == "train" else 24)
+
+
+@pytest.mark.parametrize("words", [["--help", "decision"], ["-h", "decision"], ["--help=decision"]])
+def test_help_about_a_group_has_its_settings_alone(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", *words]) == 0
+    names = re.findall(r"^  ([\w.]+)=", capsys.readouterr().out, re.MULTILINE)
+    assert names == [name for name in setting_names("train") if name.startswith("decision.")]
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict"])
@@ -315,7 +336,7 @@ def test_help_explains_every_setting_with_the_value_that_the_line_gives_it(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {"train": "training.batch_size=7", "eval": "split=validation", "predict": "batch_size=7"}[command]
-    assert run([command, given, "--help"]) == 0
+    assert run([command, given, "--help", "all"]) == 0
     shown = capsys.readouterr().out
     explained = set(re.findall(r"^  ([\w.]+)=", shown, re.MULTILINE))
     of_others = r"method\.|dataset\." if command == "eval" else r"method\."
@@ -356,7 +377,7 @@ def test_eval_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["report"], "error: ftclf report: the following arguments are required: runs; --help lists"),
+        (["report"], "error: report: no run given; write ftclf report RUN"),
         (["completion", "zhs"], "error: completion: got 'zhs', allowed: bash, zsh, fish. Did you mean 'zsh'?"),
         (["eval", "checkpoint=empty"], "error: checkpoint: empty is neither a run folder nor a checkpoint"),
         (["eval", "checkpoint=begun"], "error: checkpoint: the run in begun is not finished and has no checkpoint"),

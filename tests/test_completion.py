@@ -34,7 +34,7 @@ COMPLETED = [
     (r"ftclf eval my\ runs/ split=va", r"ftclf eval my\ runs/ split=validation"),
     (r"ftclf predict run/ input=a\ f", r"ftclf predict run/ input=a\ file.txt"),
     ("ftclf ls met", "ftclf ls method"),
-    ("ftclf compare --so", "ftclf compare --sort"),
+    ("ftclf compare so", "ftclf compare sort="),
     ("ftclf completion fi", "ftclf completion fish"),
 ]
 SHOW = """show() { printf 'B''EGIN'; printf '<%s>' "$@"; printf 'E''ND'; }"""

@@ -117,7 +117,7 @@ def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
         ),
         (["dataset.task=multi_label", "decision.k=2"], "decision.k has no effect with decision.rule=thresholds"),
         (["decision.rule=argmax", "dataset.task=multi_label", "decision.beta=2"], "decision.beta has no effect with"),
-        (["training.epochs=3", "decision.precision=0.9", "dataset.validation_size=0.2"], ""),
+        (["training.epochs=3", "decision.min_precision=0.9", "dataset.validation_size=0.2"], ""),
     ],
 )
 def test_a_setting_that_others_make_useless_is_told(words: list[str], said: str) -> None:

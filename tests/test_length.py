@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,6 @@ def test_a_better_baseline_is_told_with_what_may_help(
     data = write_csv(tmp_path / "d.csv", make_rows(120))
     words = _words(tiny_models["bert"], data, tmp_path / "run", "training.learning_rate=1e-6", "baselines=[tfidf]")
     assert run([*words, *more]) == 0
-    said = capsys.readouterr().err
-    assert "warning: worse than TF-IDF by" in said
+    said = capsys.readouterr().out
+    assert re.search(r"^accuracy \d+\.\d points below TF-IDF \[", said, re.MULTILINE)
     assert advice in said

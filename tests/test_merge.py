@@ -123,7 +123,7 @@ def test_what_cannot_be_merged_is_one_line_and_nothing_is_touched(
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     assert run(["merge", str(trained.folder)]) == 2
-    assert "--output" in capsys.readouterr().err
+    assert "output=FOLDER" in capsys.readouterr().err
 
 
 def test_whole_weights_beside_an_adapter_are_not_taken_for_it(

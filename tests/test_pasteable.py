@@ -17,6 +17,7 @@ from ftclf.config.did_you_mean import NAMES, SWITCHES, pasteable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "examples").glob("*.md"))
 COMMAND = r"(?:ftclf|scripts/\w+|eval|source|pip|pipx|uv|python|FTCLF_\w+=\S+)(?= |$)"
 CHANGED = set("[]?*{}()<>|;&`!~$")  # what a shell does not leave as it is, outside quotes
 SETTINGS = {name for command in SCHEMAS for name in settings_of(command)}
@@ -40,11 +41,11 @@ ARGUMENT = r"(?: (?:[A-Z]+\b|\.|--?\w[\w-]*|'?[\w.]+=\S+|<[^>]*>))"
 def advice() -> Iterator[tuple[str, str]]:
     """Yield every setting with a value, and every command, that a text in the source holds, with the module's name.
 
-    The tables of `habits`, and what `typed` hands to Hydra, are quoted when they are used: see test_habits.py. Usage
-    lines of `help` have [ ] for what may be left out.
+    The tables of `did_you_mean`, and what `typed_words` hands to Hydra, are quoted when they are used: see
+    test_habits.py. Usage lines of `help` have [ ] for what may be left out.
     """
     for path in sorted((ROOT / "src" / "ftclf").rglob("*.py")):
-        if path.name in ("habits.py", "help.py", "typed.py"):
+        if path.name in ("did_you_mean.py", "help.py", "typed_words.py"):
             continue
         for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
             for quote, word in re.findall(r"(^|[^\w.])((?:[a-z_]+\.)?[a-z_]+=\S+)", text):

@@ -119,11 +119,11 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
 
 
-SEVERAL = ("method=full", "dataset.task=multi_label", "training.batches=by_length")
+SEVERAL = ("method=full", "dataset.task=multi_label", "training.batching=by_length")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [SEVERAL, ("method=lora", "method.dropout=0", "training.batches=random")])
+@pytest.mark.parametrize("words", [SEVERAL, ("method=lora", "method.dropout=0", "training.batching=random")])
 def test_steps_made_as_for_a_gpu_train_what_others_train(
     words: tuple[str, ...], train_tiny: TrainTiny, request: pytest.FixtureRequest
 ) -> None:
@@ -173,7 +173,7 @@ def again(steps: RecordedSteps, inputs: Any) -> Again:
         ("method=full",),
         ("method=full", "training.precision=bf16"),
         ("method=lora", "training.precision=bf16"),
-        ("method=lora", "training.batches=random"),
+        ("method=lora", "training.batching=random"),
     ],
 )
 @pytest.mark.parametrize("model", ["bert", "distilbert", "roberta"])

@@ -117,7 +117,7 @@ def make_run(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
             logits, found = random_rows(seed, names, task=task, rows=rows, texts=texts or ["some text"])
             if split == "validation":
                 asked = "platt" if task == "multi_label" else "temperature"
-                wanted = DecisionConfig(precision=0.3, min_positives=60, calibration=asked)
+                wanted = DecisionConfig(min_precision=0.3, min_positives=60, calibration=asked)
                 settle(info, logits, found.labels, wanted)
             evaluation = score(logits, found, info)
             write_evaluation(evaluation, found, names, split, predictions=run.predictions, plots=run.plots)
@@ -273,9 +273,9 @@ def test_the_matrix_holds_the_counts_of_the_csv(whole: Run) -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ([0.041, 0.029, 0.053], "beats TF-IDF by 4.1 points [2.9, 5.3]"),
-        ([0.004, -0.003, 0.011], "not told apart from TF-IDF: +0.4 points [−0.3, 1.1]"),
-        ([-0.041, -0.053, -0.029], "worse than TF-IDF by 4.1 points [2.9, 5.3]"),
+        ([0.041, 0.029, 0.053], "4.1 points above TF-IDF [2.9, 5.3]"),
+        ([0.004, -0.003, 0.011], "inconclusive against TF-IDF: +0.4 points [−0.3, 1.1]"),
+        ([-0.041, -0.053, -0.029], "4.1 points below TF-IDF [2.9, 5.3]"),
     ],
 )
 def test_the_first_line_says_how_the_run_does_against_the_best_baseline(
@@ -293,7 +293,7 @@ def test_nothing_is_less_than_nothing() -> None:
 
 
 def test_a_lower_loss_is_better() -> None:
-    assert against([-0.2, -0.3, -0.1], "log_loss", "TF-IDF") == "beats TF-IDF by 0.200 [0.100, 0.300]"
+    assert against([-0.2, -0.3, -0.1], "log_loss", "TF-IDF") == "0.200 below TF-IDF [0.100, 0.300]"
 
 
 def test_a_run_without_baselines_and_calibration_has_a_report(trained: Run, tmp_path: Path) -> None:
@@ -360,9 +360,9 @@ def test_a_run_on_a_users_file_is_titled_by_it(
     assert " on reviews, lora\n" in (run.checkpoint / "README.md").read_text(encoding="utf-8")
     assert read_json(run.config)["dataset"]["name"] == read_json(run.manifest)["dataset"] == "files"
     assert run_command(["compare", str(run.folder)]) == 0
-    assert "data reviews" in capsys.readouterr().out
+    assert "reviews, " in capsys.readouterr().out
     assert run_command(["eval", str(run.folder)]) == 0
-    assert "(48 rows of reviews)" in capsys.readouterr().out
+    assert "48 rows of reviews" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])

@@ -105,7 +105,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_
 @pytest.mark.parametrize(
     "settings",
     [
-        ("method=head", "training.batches=random", "training.accumulation=2", "training.eval_steps=2"),
+        ("method=head", "training.batching=random", "training.accumulation=2", "training.eval_steps=2"),
         ("training.early_stopping=1", "training.eval_steps=2", "training.epochs=9"),
         ("training.average=0", "training.max_steps=8"),
     ],

@@ -80,7 +80,7 @@ def test_predict_says_that_it_abstains_and_why(careful: Path, tmp_path: Path) ->
 def test_the_confidence_for_a_precision_is_chosen_on_validation(
     train_tiny: object, trained: Run, tmp_path: Path
 ) -> None:
-    run_folder = train_tiny("decision.precision=0.5", "training.epochs=30", "training.batch_size=8")  # type: ignore[operator]
+    run_folder = train_tiny("decision.min_precision=0.5", "training.epochs=30", "training.batch_size=8")  # type: ignore[operator]
     decision = read_json(run_folder.checkpoint / "ftclf.json")["decision"]
     kept = read_json(run_folder.metrics)
     assert kept["validation"]["selective"]["abstain"]["precision"] >= 0.5
@@ -98,5 +98,5 @@ def test_every_rule_of_the_checkpoint_abstains(trained: Run) -> None:
     random = np.random.default_rng(0)
     info = replace(read_info(trained.checkpoint), task="multi_label")
     logits = random.normal(size=(200, 3)).astype(np.float32)
-    settle(info, logits, random.random((200, 3)) < 0.3, DecisionConfig(precision=0.4))
+    settle(info, logits, random.random((200, 3)) < 0.3, DecisionConfig(min_precision=0.4))
     assert all(one.abstain_below is not None for one in (info.decision, *info.other_decisions.values()))

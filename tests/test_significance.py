@@ -85,11 +85,11 @@ def test_one_seed_a_side_asks_for_more_than_several() -> None:
     """The same p-value and the same difference: seeds may be all there is to it where none was repeated."""
     found = difference(side("a", 0.6, seed=1), side("b", 0.6, seed=2), score="accuracy")
     base = {**found.__dict__, "equal_within": False, "scores": {"accuracy": (0.02, 0.001, 0.04)}}
-    assert Difference(**{**base, "p_corrected": 0.02}).verdict == "not told apart"
+    assert Difference(**{**base, "p_corrected": 0.02}).verdict == "inconclusive"
     assert Difference(**{**base, "p_corrected": 0.002}).verdict == "better"
     assert Difference(**{**base, "p_corrected": 0.02, "seeds": (3, 3)}).verdict == "better"
     small = {**base, "p_corrected": 1e-6, "scores": {"accuracy": (-0.008, -0.012, -0.005)}}
-    assert Difference(**small).verdict == "not told apart"
+    assert Difference(**small).verdict == "inconclusive"
     assert Difference(**{**small, "seeds": (2, 3)}).verdict == "worse"
     assert Difference(**{**small, "equal_within": True}).verdict == "equal within 0.01"
 
@@ -109,7 +109,7 @@ def test_few_rows_that_differ_prove_nothing() -> None:
     found = difference(a, b, score="macro_f1")
     assert found.scores["macro_f1"][0] > 0.4
     assert found.p_value == found.mcnemar == 0.125
-    assert found.verdict == "not told apart"
+    assert found.verdict == "inconclusive"
 
 
 def test_with_seeds_that_agree_the_rows_chance_is_all_there_is() -> None:

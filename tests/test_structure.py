@@ -1,10 +1,9 @@
-"""The shape of the project: layers, packaged configs, the wheel, what the README promises."""
+"""The shape of the project: rooms, packaged configs, the wheel. What the pages promise: test_docs.py."""
 
 from __future__ import annotations
 
 import ast
 import re
-import shlex
 import subprocess
 import sys
 import tarfile
@@ -16,7 +15,6 @@ import pytest
 
 from ftclf import __version__
 from ftclf.cli.ls import GROUPS, list_groups
-from ftclf.cli.main import COMMANDS
 from ftclf.config import config_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,35 +100,6 @@ def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys
 
 def test_the_changelog_names_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_every_command_line_of_the_readme_is_valid(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each `ftclf train` line composes and passes the checks; each other line names a command that exists."""
-    from ftclf.cli.compose import checked_jobs, parse, register
-    from ftclf.cli.typed_words import settled
-
-    register()
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^ {4}(?:FTCLF_DATA=\S+ )?ftclf +(.+)$", text, re.MULTILINE)
-    assert len(lines) > 10
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        assert words[0] in COMMANDS or words[0].startswith("--"), line
-        if (
-            words[0] == "train"
-            and not {"--help", "--cfg", "--info", "--config-dir"} & set(words)
-            and "resume" not in line
-        ):
-            assert checked_jobs("train", parse(settled("train", words[1:])[0])), line
-
-
-def test_results_of_the_readme_come_from_the_results_folder() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "results", "--check"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from ftclf.score.metrics import one_hot
 from ftclf.score.predictions import write_predictions
 from ftclf.storage.lock import taken
 from ftclf.storage.run_folder import Run, read_json, write_json
+from ftclf.storage.run_paths import typed_path
 from ftclf.training.resume import stored_config as read_config
 
 SHORT = ("training.max_steps=2",)
@@ -96,8 +97,8 @@ def sweep_words(tiny_models: dict[str, Path], reviews: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["compare", "--plot", "dataset.name"], "error: --plot: dataset.name is no number in ['d']"),
-        (["compare", "--sort", "nothing"], "error: --sort: no score 'nothing', allowed: accuracy, "),
+        (["compare", "plot=dataset.name"], "error: plot: dataset.name is no number in ['d']"),
+        (["compare", "--sort", "nothing"], "error: sort: no score 'nothing', allowed: accuracy, "),
     ],
 )
 def test_what_cannot_be_drawn_or_sorted_by_is_one_line(
@@ -122,7 +123,7 @@ def test_a_sweep_over_ranks_ends_with_a_table_and_a_plot(
     assert run([*sweep_words, "method.r=2,4"]) == 0
     shown = " ".join(capsys.readouterr().out.split())  # however wide the terminal is
     assert "2 jobs in" in shown
-    assert "best first" in shown
+    assert "best on validation first" in shown
     runs = [Run(tmp_path / "sweep" / str(job)) for job in (0, 1)]
     assert [read_json(run.config)["method"]["r"] for run in runs] == [2, 4]
     assert all(read_json(run.manifest)["tokens_from_cache"] for run in runs[1:])
@@ -307,15 +308,15 @@ def test_compare_shows_what_differs_best_first(
     train_tiny("training.epochs=6", "method=full", folder="runs/strong")
     capsys.readouterr()
     table, plot = tmp_path / "table.csv", tmp_path / "steps.png"
-    words = ["compare", str(tmp_path / "runs"), "--csv", str(table)]
+    words = ["compare", str(tmp_path / "runs"), f"csv={table}"]
     assert run(words) == 0
-    assert "best first" in " ".join(capsys.readouterr().out.split())
+    assert "best on validation first" in " ".join(capsys.readouterr().out.split())
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["run"] for row in rows] == ["strong", "weak"]
+    assert [Path(row["run"]).name for row in rows] == ["strong", "weak"]
     assert float(rows[0]["validation accuracy"]) > float(rows[1]["validation accuracy"])
     assert "training.epochs" in rows[0]
-    assert run([*words, "--plot", "training.epochs", "--output", str(plot)]) == 0
+    assert run([*words, "plot=training.epochs", f"output={plot}"]) == 0
     assert plot.is_file()
     assert run([*words, "--plot", "training.epoch", "--output", str(plot)]) == 2
     assert "Did you mean 'training.epochs'?" in capsys.readouterr().err
@@ -330,7 +331,7 @@ def test_scores_on_different_test_rows_get_tables_of_their_own(
     assert run(["compare", str(tmp_path / "runs")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "2 different sets of test rows" in shown
-    assert shown.count("best first") == 2
+    assert shown.count("best on validation first") == 2
     assert "differences from" not in shown
 
 
@@ -362,9 +363,9 @@ def test_two_runs_are_compared_second_against_first(
     a, b = make_run("a", right=150, rank=8, several=several), make_run("b", right=190, several=several)
     assert run(["compare", str(a.folder), str(b.folder)]) == 0
     shown = capsys.readouterr().out
-    assert f"differences from {tmp_path.name}/a" in shown
+    assert f"differences from {typed_path(a.folder)}" in shown
     assert "method.r: 8 and 16" in shown
-    assert "1 comparison " in shown
+    assert "over 1 comparison\n" in shown
     (found,) = compare_runs([a, b], margin=0.01)
     (difference,) = found.differences
     assert (difference.a, difference.b, difference.verdict) == (f"{tmp_path.name}/b", f"{tmp_path.name}/a", "better")
@@ -383,7 +384,7 @@ def test_two_runs_are_compared_second_against_first(
 
 def test_of_many_runs_each_is_compared_with_the_best_on_validation(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(f"runs/{rank}", right=150 + rank, rank=rank) for rank in (4, 32, 8)]
-    (found,) = compare_runs(runs, paths=[tmp_path / "runs"])
+    (found,) = compare_runs(runs, name=lambda folder: folder.name)
     assert [(one.a, one.b) for one in found.differences] == [("8", "32"), ("4", "32")]
     assert [one.p_corrected for one in found.differences] == [
         max(one.p_value for one in found.differences),
@@ -418,7 +419,7 @@ def test_runs_that_differ_only_in_their_seed_are_one_config(
     assert second["accuracy"] == pytest.approx((120.5 / 200, 0.5**0.5 / 200))
     assert run(["compare", str(tmp_path / "runs")]) == 0
     shown = capsys.readouterr().out
-    assert "0.9050 ± 0.0050" in shown
+    assert "0.905 ± 0.005" in shown
     assert "good0 (3 seeds)" in shown
     (alone,) = compare_runs(good)
     assert alone.differences == []
@@ -435,16 +436,16 @@ def test_the_front_is_marked_and_takes_latency_where_every_run_has_it(
         make_run("good", right=180, seconds=90),
     ]
     (found,) = compare_runs(runs)
-    assert {row["run"].rpartition("/")[2]: row["front"] for row in leaderboard(found)} == {
-        "good": "*",
-        "fast": "*",
+    assert {row["run"].rpartition("/")[2]: row["pareto"] for row in leaderboard(found)} == {
+        "good": "yes",
+        "fast": "yes",
         "slow": "",
     }
     for one, time in zip(runs, (5.0, 1.0, 2.0), strict=True):
         write_json(one.manifest, {**read_json(one.manifest), "milliseconds_per_text": time})
-    assert [row["front"] for row in leaderboard(found)] == ["*", "*", "*"]
+    assert [row["pareto"] for row in leaderboard(found)] == ["yes", "yes", "yes"]
     assert run(["compare", *(str(one.folder) for one in runs)]) == 0
-    assert "* on the front of accuracy, trained weights, seconds and latency" in capsys.readouterr().out
+    assert "Pareto: optimal in accuracy on validation, trained weights, seconds and latency" in capsys.readouterr().out
 
 
 def test_flips_are_written_so_that_no_spreadsheet_runs_them(
@@ -455,12 +456,12 @@ def test_flips_are_written_so_that_no_spreadsheet_runs_them(
     assert "flips: 7 rows" in capsys.readouterr().out
     with file.open(newline="", encoding="utf-8") as opened:
         header, *lines = list(csv.reader(opened))
-    assert header == ["row", "text", "label", f"{tmp_path.name}/a predicted", f"{tmp_path.name}/=b predicted", "right"]
+    assert header == ["row", "text", "label", f"{a.folder} predicted", f"{b.folder} predicted", "right"]
     assert [line[0] for line in lines] == [str(row) for row in range(2, 9)]
     assert [line[1] for line in lines][:4] == ["'\tx", "'+x", "'-x", "[bold]x"]
-    assert lines[2][2:] == ["'=1+1", NAMES[2], "'=1+1", f"{tmp_path.name}/=b"]
+    assert lines[2][2:] == ["'=1+1", NAMES[2], "'=1+1", str(b.folder)]
     assert run(["compare", str(a.folder), "--flips", str(file)]) == 2
-    assert "--flips" in capsys.readouterr().err
+    assert "flips: rows flip" in capsys.readouterr().err
 
 
 def test_flips_of_several_labels_a_row_show_all_of_them(make_run: MakeRun, tmp_path: Path) -> None:
@@ -492,8 +493,8 @@ def test_a_run_without_predictions_is_listed_and_left_out_of_the_differences(
     (runs[2].predictions / "test.parquet").unlink()
     assert run(["compare", str(tmp_path / "runs")]) == 0
     shown = capsys.readouterr().out
-    assert "differences from 4" in shown
-    assert "no differences for 16" in shown
+    assert f"differences from {typed_path(runs[0].folder)}" in shown
+    assert f"no differences for {typed_path(runs[2].folder)}" in shown
 
 
 def test_damaged_predictions_are_named(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -515,8 +516,8 @@ def test_the_margin_of_equality_is_a_share(make_run: MakeRun, capsys: pytest.Cap
     words = ["compare", str(make_run("a", right=150).folder), str(make_run("b", right=151, rank=4).folder)]
     assert run([*words, "--equal-within", "0.2"]) == 0
     assert "equal within 0.2" in capsys.readouterr().out
-    assert run([*words, "--equal-within", "2"]) == 2
-    assert "--equal-within: got 2" in capsys.readouterr().err
+    assert run([*words, "equal_within=2"]) == 2
+    assert "equal_within: got 2" in capsys.readouterr().err
 
 
 def test_another_model_is_another_config(make_run: MakeRun) -> None:

@@ -39,7 +39,7 @@ def source(name: str) -> Path:
     """Return the folder of the real rows of a data set."""
     given = os.environ.get("FTCLF_DATA")
     if not given or not (folder := Path(given) / name).is_dir():
-        raise FailedError(f"no folder {name} in FTCLF_DATA: the benchmark needs the files that README describes")
+        raise FailedError(f"no folder {name} in FTCLF_DATA: the benchmark needs the files that docs/data.md describes")
     return folder
 
 

@@ -119,11 +119,11 @@ dataset.test_size nan
 dataset.split_seed -1
 dataset.split_seed 4294967296
 dataset.first_label_id 2
-dataset.epochs 0 0.0
-dataset.epochs inf
+dataset.default_epochs 0 0.0
+dataset.default_epochs inf
 dataset.official_train_rows 0
-decision.precision 0 0.0
-decision.precision 1.5
+decision.min_precision 0 0.0
+decision.min_precision 1.5
 decision.beta 0 0.0
 decision.beta -1 -1.0
 decision.k 0
@@ -134,7 +134,7 @@ training.schedule triangular
 training.precision fp8
 training.device tpu
 training.metric loss
-training.batches shuffled
+training.batching shuffled
 decision.rule best
 method.init random
 """
@@ -172,8 +172,8 @@ training.batch_size=65536
 training.accumulation=65536
 training.eval_batch_size=1
 training.eval_batch_size=65536
-training.batches=by_length training.batch_size=1
-training.batches=random training.batch_size=65536
+training.batching=by_length training.batch_size=1
+training.batching=random training.batch_size=65536
 training.warmup=0
 training.warmup=0.9
 training.weight_decay=0
@@ -239,8 +239,8 @@ dataset.test_size=0.5
 dataset.test_size=0.001
 dataset.split_seed=4294967295
 decision.calibration=none
-decision.precision=1
-decision.precision=1e-9
+decision.min_precision=1
+decision.min_precision=1e-9
 decision.min_positives=1
 dataset.task=multi_label decision.rule=top_k decision.k=1000
 dataset.task=multi_label decision.beta=10

@@ -18,8 +18,8 @@ from ftclf.training.checkpoints import read_progress
 VARIANTS: dict[str, tuple[str, ...]] = {
     "full": ("method=full", "training.eval_steps=4", "training.metric=accuracy"),
     "lora": ("method=lora", "training.early_stopping=9", "training.metric=accuracy"),
-    "head": ("method=head", "training.batches=random", "training.accumulation=2", "training.eval_steps=3"),
-    "lora random": ("method=lora", "training.batches=random", "training.average=0", "training.eval_steps=5"),
+    "head": ("method=head", "training.batching=random", "training.accumulation=2", "training.eval_steps=3"),
+    "lora random": ("method=lora", "training.batching=random", "training.average=0", "training.eval_steps=5"),
     "full early": ("method=full", "training.early_stopping=2", "training.eval_steps=3", "training.epochs=9"),
 }
 COMMON = (

@@ -14,6 +14,7 @@ from ftclf.storage.run_paths import home_of, with_found_paths
 from ftclf.system.console import say, warn
 from ftclf.system.errors import RunError
 from ftclf.system.progress_bar import phase
+from ftclf.system.tables import say_table
 from ftclf.system.text import counted, data_name
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
     from ftclf.model.compute import scoring_compute
     from ftclf.model.tokens import cached_tokens
     from ftclf.report.evaluation_files import write_evaluation
-    from ftclf.score.evaluation import headline, score
+    from ftclf.score.evaluation import score
     from ftclf.score.logits import compute_logits, scoring_network
+    from ftclf.score.wording import score_table
     from ftclf.system.imports import quiet_libraries
 
     info = read_info(folder)
@@ -72,7 +74,8 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> floa
         warn(f"the {config.split} rows are not those that training scored: the data or the way it is cut has changed")
     scored = dataset.train if same else getattr(dataset, config.split) or dataset.train
     name = data_name(info.data_name if same else data.name, scored)
-    say(f"{config.split} {headline(evaluation.metrics, info.task)} ({counted(len(split), 'row')} of {name})")
+    title = f"{config.split}, {counted(len(split), 'row')} of {name}"
+    say_table(score_table({config.split: evaluation.metrics}, config.split, info.task, title=title))
     if output is not None:
         write_evaluation(
             evaluation,

@@ -24,9 +24,9 @@ def merge(checkpoint: Path, output: Path) -> None:
     folder = checkpoint_of(checkpoint.expanduser())
     output = output.expanduser().absolute()
     if output.exists():
-        raise RunError(f"--output: {output} exists; choose another name")
+        raise RunError(f"output: {output} exists; choose another name")
     if not output.parent.is_dir():
-        raise RunError(f"--output: no folder {output.parent}; make it first")
+        raise RunError(f"output: no folder {output.parent}; make it first")
     from ftclf.checkpoint.format import load_checkpoint, prove_reload, save_checkpoint
     from ftclf.model.method import merged
     from ftclf.model.tokens import tokenise

@@ -34,17 +34,20 @@ from ftclf.cli.compose import (
     register,
     to_dataclass,
 )
-from ftclf.cli.help import help_lines
+from ftclf.cli.help import asked_part, help_lines
 from ftclf.cli.hydra_errors import explain
 from ftclf.cli.no_effect import ignored
 from ftclf.cli.quoting import quoted, without_quotes
+from ftclf.cli.renamed_yaml import renamed_notes
 from ftclf.cli.sweep_jobs import Job, train_apart
 from ftclf.cli.text_settings import shown
 from ftclf.cli.typed_words import settled
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
+from ftclf.config.did_you_mean import pasteable
 from ftclf.storage.lock import is_taken
 from ftclf.storage.run_folder import Run, find_failures, find_runs, read_json, run_to_resume
-from ftclf.system.console import one_line, printable
+from ftclf.storage.run_paths import from_here
+from ftclf.system.console import note, printable
 from ftclf.system.errors import ConfigError, RunError, SweepError
 from ftclf.system.text import counted
 from ftclf.training.resume import find_standing, further, stored_config
@@ -67,10 +70,11 @@ def run_train(words: list[str]) -> int:
     """Train one run, or each job of a sweep, or go on with a run."""
     refuse_several_processes()
     register()
+    words, part = asked_part(words)
     words, notes = settled("train", words)
     args = parse(words)
     if only_shows(args):
-        return _show("train", args, words)
+        return _show("train", args, words, part)
     if any(word.lstrip("+").startswith("resume=") for word in args.overrides):
         return _resume(args.overrides, notes)
     jobs = checked_jobs("train", args)
@@ -133,6 +137,7 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
     """Return the config of a command and the names of the settings that its line gives; None where it only shows."""
     refuse_several_processes()
     register()
+    words, part = asked_part(words)
     words, notes = settled(command, words)
     if command == "eval" and not any(word.startswith("dataset=") for word in words):
         words += ["dataset=files"] if any(word.startswith("dataset.") for word in words) else []
@@ -140,7 +145,7 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
     if args.multirun:
         raise ConfigError(f"{command}: -m sweeps are for train; run {command} once for each checkpoint")
     if only_shows(args):
-        _show(command, args, words)
+        _show(command, args, words, part)
         return None
     (config,) = checked_jobs(command, args)
     _tell(notes)
@@ -148,15 +153,15 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
 
 
 def _tell(notes: list[str]) -> None:
-    """Say which names were completed, once the line is known to be right."""
-    for note in notes:
-        print(f"note: {one_line(note)}", file=sys.stderr, flush=True)
+    """Say which names were completed or are old ones, once the line is known to be right."""
+    for line in dict.fromkeys([*notes, *renamed_notes()]):
+        note(line)
 
 
-def _show(command: str, args: Any, words: list[str]) -> int:
+def _show(command: str, args: Any, words: list[str], part: str | None) -> int:
     """Print the help, or let Hydra print what it is asked for."""
     if args.help:
-        print(printable("\n".join(help_lines(command, composed(command, args)))))
+        print(printable("\n".join(help_lines(command, composed(command, args), part))))
         return 0
     if args.shell_completion and "COMP_LINE" not in os.environ:
         raise ConfigError("--shell-completion: allowed: in a completion script, as ftclf completion bash prints it")
@@ -313,8 +318,8 @@ def _finish_sweep(folder: Path, jobs: int, metric: str) -> int:
         compare([folder], metric)
         plot_if_one_setting_varies(find_runs([folder]), metric, folder)
         file = folder / "report.html"
-        with page_or_warning(file, again=shlex.join(["ftclf", "report", str(folder), "--output", str(file)])):
-            print(printable(f"report: {write_reports([folder], file, overwrite=True)}"))
+        with page_or_warning(file, again=shlex.join(["ftclf", "report", str(folder), f"output={file}"])):
+            print(printable(f"report: {pasteable(from_here(write_reports([folder], file, overwrite=True)))}"))
     lines = [f"job {run.folder.name} ({' '.join(why['overrides'])}): {why['reason']}" for run, why in failures]
     taken = [path.name for path in folder.glob("[0-9]*") if is_taken(path)]
     lines += [f"job {name}: another process trains it in this folder; wait for it" for name in taken]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ftclf.cli.console_tables import add_column, add_row, new_table, show_table
-from ftclf.config import CHOOSING_METRICS, HEADLINES
+from ftclf.config import HEADLINES
 from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import flatten, varying
+from ftclf.config.renamed import new_name
 from ftclf.report.leaderboard import (
     SEED,
     Comparison,
@@ -22,18 +21,21 @@ from ftclf.report.leaderboard import (
     leaderboard,
     seed_means,
     setting_differences,
+    shown_settings,
 )
 from ftclf.score.significance import ALPHA, ALPHA_ONE_SEED, MARGIN, Difference
+from ftclf.score.wording import score_name
 from ftclf.storage.csv_safety import write_lines
 from ftclf.storage.run_folder import Run, find_runs, read_json
-from ftclf.system.console import printable
+from ftclf.storage.run_paths import from_here, typed_path
+from ftclf.system.console import BAD, GOOD, OPEN, printable
 from ftclf.system.errors import ConfigError, RunError
+from ftclf.system.tables import Column, Table, marked, show
 from ftclf.system.text import counted
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-SCORES = {name for names in [*HEADLINES.values(), *CHOOSING_METRICS.values()] for name in names}
+LEAST_SPARED = ("log_loss", "seconds", "weighted_f1", "pareto", "trained", "examples/s")  # left out last to first
+HEADINGS = {"examples/s": "rows /s"}
+VERDICTS = {"better": GOOD, "worse": BAD, "inconclusive": OPEN}
 
 
 def compare(
@@ -51,21 +53,21 @@ def compare(
     The best by validation comes first: a run that were chosen by its test score would promise more than it keeps.
     """
     if not 0 <= margin < 1:
-        raise ConfigError(f"--equal-within: got {margin:g}, allowed: a share of the score from 0 to 1, as in 0.01")
+        raise ConfigError(f"equal_within: got {margin:g}, allowed: a share of the score from 0 to 1, as in 0.01")
     runs = comparable(find_runs(paths))
     if flips_file is not None and len(runs) != 2:
-        raise ConfigError(f"--flips: rows flip between two runs, and {len(runs)} were found; name two run folders")
+        raise ConfigError(f"flips: rows flip between two runs, got {len(runs)}; name two run folders")
     _refuse_different_rows(paths, runs, flips=flips_file is not None)
-    found = compare_runs(runs, margin=margin, sort=sort, paths=paths)
+    found = compare_runs(runs, margin=margin, sort=sort, name=typed_path)
     if len(found) > 1:
         print(f"{len(found)} different sets of test rows: a table for each, since their scores do not compare")
     made = sum(len(one.differences) for one in found)
     for one in found:
-        _print_comparison(one, paths, made)
+        _print_comparison(one, made)
     if csv_file is not None:
-        _write_csv(csv_file, [row for one in found for row in leaderboard(one, paths)])
+        _write_csv(csv_file, [row for one in found for row in leaderboard(one, from_here)])
     if flips_file is not None:
-        _write_flips(flips_file, flips(runs[0], runs[1], paths))
+        _write_flips(flips_file, flips(runs[0], runs[1], from_here))
     if plot is not None and plot_file is not None:
         plot_runs(runs, plot, sort or HEADLINES[read_json(runs[0].manifest)["task"]][0], plot_file)
 
@@ -74,12 +76,12 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
     """Draw a numeric setting against the validation and test score of runs. Raises ConfigError if it is not one."""
     from ftclf.report.plots import plot_setting
 
-    settings = [flatten(read_json(run.config)) for run in runs]
+    setting, settings = new_name(setting), [flatten(read_json(run.config)) for run in runs]
     if setting not in settings[0]:
-        raise ConfigError(f"--plot: no setting '{setting}'.{did_you_mean(setting, settings[0])}")
+        raise ConfigError(f"plot: no setting '{setting}'.{did_you_mean(setting, settings[0])}")
     values = [found.get(setting) for found in settings]
     if not all(isinstance(value, int | float) for value in values):
-        raise ConfigError(f"--plot: {setting} is no number in {values}")
+        raise ConfigError(f"plot: {setting} is no number in {values}")
     scores = [read_json(run.metrics) for run in runs]
     series = {split: [found[split][metric] for found in scores] for split in ("validation", "test")}
     plot_setting(file, setting, [float(value) for value in values], series, metric)  # type: ignore[arg-type]
@@ -99,7 +101,7 @@ def plot_if_one_setting_varies(runs: list[Run], metric: str, folder: Path) -> No
 
 
 def _refuse_different_rows(paths: list[Path], runs: list[Run], *, flips: bool) -> None:
-    """Refuse different test rows of runs that were named one by one or are to be told apart row by row.
+    """Refuse different test rows of runs that were named one by one or are compared row by row.
 
     Folders of many runs get a table for each set of rows.
     """
@@ -113,117 +115,141 @@ def _refuse_different_rows(paths: list[Path], runs: list[Run], *, flips: bool) -
     )
 
 
-def _print_comparison(found: Comparison, paths: Sequence[Path], made: int) -> None:
+def _print_comparison(found: Comparison, made: int) -> None:
     """Print what is known of the runs on one set of test rows; `made` counts the comparisons over all sets."""
-    show_table(_leaderboard_table(found, paths))
-    if means := seed_means(found, paths):
-        show_table(_seeds_table(means))
+    print()
+    show(leaderboard_table(found))
+    if means := seed_means(found, typed_path):
+        print()
+        show(_seeds_table(means))
     if found.differences:
-        show_table(_differences_table(found.differences, made))
+        print()
+        show(_differences_table(found.differences, made))
     if len(found.runs) == 2:
-        _print_settings(found, paths)
+        _print_settings(found)
     for run in found.left_out:
-        print(printable(f"no differences for {group_name([run], paths)}: it has no predictions/test.parquet any more"))
+        print(printable(f"no differences for {group_name([run], typed_path)}: its predictions/test.parquet is missing"))
 
 
-def _leaderboard_table(found: Comparison, paths: Sequence[Path]) -> Table:
-    rows = leaderboard(found, paths)
-    *others, last = front_points(found)
-    names, same = _printed(rows)
-    told = f"{', '.join(f'{name} {rows[0][name]}' for name in same)}; " if same else ""
-    table = new_table(
-        f"{told}test scores; best first on validation",
-        f"* on the front of {', '.join(others)} and {last}: no other run is as good in all and better in one "
-        f"({found.sort} on validation)",
+def leaderboard_table(found: Comparison) -> Table:
+    """Return the table of the runs, the best on validation marked."""
+    rows, settings = leaderboard(found, typed_path), shown_settings(found)
+    validation = f"validation {found.sort}"
+    names = [row["run"] for row in rows]
+    best = [number for number, row in enumerate(rows) if row[validation] == rows[0][validation]]
+    columns = [
+        Column("", ["best" if number in best else "" for number in range(len(rows))]),
+        Column("run", names, path=True),
+    ]
+    if len(rows) > 2:  # the settings of two runs are listed line by line
+        columns.append(Column("settings", _short_settings(settings)))
+    scores = [validation, *_scores_of(rows[0])]
+    columns += [
+        Column(score_name(name), [_cell(row[name], score=True) for row in rows], numeric=True, spare=_spare(name))
+        for name in scores
+    ]
+    columns += [
+        Column(HEADINGS.get(name, name), [_cell(row[name]) for row in rows], numeric=True, spare=_spare(name))
+        for name in ("seconds", "trained", "examples/s")
+    ]
+    if len(rows) > 1:
+        *others, last = front_points(found)
+        note = f"Pareto: optimal in {found.sort} on validation, {', '.join(others[1:])} and {last}"
+        cells = [row["pareto"] for row in rows]
+        columns.append(Column("Pareto", cells, numeric=True, spare=_spare("pareto"), note=note))
+        columns = [column for column in columns if column.name != "settings" or any(column.cells)]
+        for number in best:
+            columns = marked(columns, number, GOOD)
+    told = _in_common(rows)
+    return Table(
+        columns,
+        f"{told}test scores, best on validation first",
+        ("the names of runs are paths to paste: a shell completes the *",) if "*" in "".join(names) else (),
+        all_columns="csv=FILE has all",
     )
-    for name in names:
-        short = name.removeprefix("training.").removeprefix("method.") if name.count(".") == 1 else name
-        value = rows[0][name]
-        add_column(table, short, numeric=isinstance(value, int | float) and not isinstance(value, bool))
-    for row in rows:
-        add_row(table, [_cell(name, row[name]) for name in names])
-    return table
 
 
-def _printed(rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Return the columns that tell runs apart, so that the table fits on a screen, and those to be told once."""
+def _scores_of(row: dict[str, Any]) -> list[str]:
+    names = list(row)
+    return names[names.index("trained") + 2 : names.index("examples/s")]
+
+
+def _spare(name: str) -> int:
+    return LEAST_SPARED.index(name) + 1 if name in LEAST_SPARED else 0
+
+
+def _in_common(rows: list[dict[str, Any]]) -> str:
+    """Return what all runs have of data, model and method, as the start of a title."""
     same = [name for name in ("data", "model", "method") if len({row[name] for row in rows}) == 1]
-    kept: list[str] = []
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        # A setting of one method alone that is the same wherever it is, and a rate that the method gives to training.
-        told = name.startswith("method.") and len({repr(value) for value in values if value is not None}) < 2
-        twin = name == "method.learning_rate" and values == [row.get("training.learning_rate") for row in rows]
-        listed = len(rows) == 2 and "." in name  # the settings of two runs are listed line by line
-        kept += [] if told or twin or listed or name in same else [name]
-    return kept, same
+    return f"{', '.join(str(rows[0][name]) for name in same)}: " if same else ""
+
+
+def _short_settings(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the settings of each run as `r=8 alpha=32`, with the group's name where the last part is not enough."""
+    last = [name.rpartition(".")[2] for name in rows[0]]
+    names = {name: short if last.count(short) == 1 else name for name, short in zip(rows[0], last, strict=True)}
+    return [
+        " ".join(f"{names[name]}={_cell(value)}" for name, value in row.items() if value is not None) for row in rows
+    ]
 
 
 def _seeds_table(rows: list[dict[str, Any]]) -> Table:
-    table = new_table(
-        "mean over seeds", "test scores, mean ± standard deviation of runs that differ in their seed alone"
-    )
-    for name in rows[0]:
-        add_column(table, name, numeric=name != "run")
-    for row in rows:
-        cells = [f"{cell[0]:.4f} ± {cell[1]:.4f}" if isinstance(cell, tuple) else str(cell) for cell in row.values()]
-        add_row(table, cells)
-    return table
+    columns = [Column("run", [row["run"] for row in rows], path=True)]
+    for name in list(rows[0])[1:]:
+        cells = [row[name] for row in rows]
+        shown = [f"{cell[0]:.3f} ± {cell[1]:.3f}" if isinstance(cell, tuple) else str(cell) for cell in cells]
+        columns.append(Column(score_name(name), shown, numeric=True, spare=_spare(name)))
+    return Table(columns, "mean over seeds", ("test scores, mean ± standard deviation; only the seed differs",))
 
 
 def _differences_table(found: list[Difference], made: int) -> Table:
     """Return the table of differences; a column of McNemar's test where it is not about the score itself."""
     score = found[0].score
-    table = new_table(f"differences from {found[0].b}", _differences_caption(found, made))
+    points = [[100 * part for part in one.scores[score]] for one in found]
     own = any(one.p_value != one.mcnemar for one in found)
-    for name in ("run", f"{score}, points", "McNemar p", *(["p"] if own else []), "corrected p"):
-        add_column(table, name, numeric=name != "run")
-    for name in ("only it right", "only reference right"):
-        add_column(table, name, numeric=True)
-    add_column(table, "verdict")
-    for one in found:
-        value, low, high = (100 * part for part in one.scores[score])
-        add_row(
-            table,
-            [
-                one.a,
-                f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
-                _p(one.mcnemar),
-                *([_p(one.p_value)] if own else []),
-                _p(one.p_corrected),
-                str(one.only_a_right),
-                str(one.only_b_right),
-                one.verdict,
-            ],
-        )
-    return table
+    verdicts = {number: VERDICTS.get(one.verdict, "") for number, one in enumerate(found)}
+    columns = [
+        Column("run", [one.a for one in found], path=True),
+        Column("points", [f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" for value, low, high in points], numeric=True),
+        Column("McNemar p", [_p(one.mcnemar) for one in found], numeric=True, spare=3),
+        *([Column("p", [_p(one.p_value) for one in found], numeric=True, spare=2)] if own else []),
+        Column("corrected p", [_p(one.p_corrected) for one in found], numeric=True),
+        Column("only this right", [str(one.only_a_right) for one in found], numeric=True, spare=1),
+        Column("only that right", [str(one.only_b_right) for one in found], numeric=True, spare=1),
+        Column("verdict", [one.verdict for one in found], styles=verdicts),
+    ]
+    return Table(columns, f"{score_name(score)}: differences from {found[0].b}", tuple(_notes(found, made)))
 
 
-def _differences_caption(found: list[Difference], made: int) -> str:
+def _notes(found: list[Difference], made: int) -> list[str]:
     margin = 100 * found[0].margin
     lines = [f"95 % intervals of the same test rows; Holm's correction over {counted(made, 'comparison')}"]
     if any(one.one_seed for one in found):
         asked = f"p < {ALPHA_ONE_SEED} and {margin:g} points"
-        lines.append(f"one seed a side: better or worse asks for {asked}, since seeds differ too")
+        lines.append(f"one seed per side: better or worse asks for {asked}, since seeds differ too")
     if not all(one.one_seed for one in found):
         lines.append(f"several seeds: the chance of rows and of seeds, p < {ALPHA}; right where most seeds are")
     lines.append(f"equal: the 90 % interval lies between -{margin:g} and +{margin:g} points")
-    return "\n".join(lines)
+    return lines
 
 
-def _print_settings(found: Comparison, paths: Sequence[Path]) -> None:
+def _print_settings(found: Comparison) -> None:
     """Print a line for each setting that differs between two runs."""
     a, b = found.given
     changed = setting_differences(a, b)
-    names = f"{group_name([a], paths)} and {group_name([b], paths)}"
+    names = f"{group_name([a], typed_path)} and {group_name([b], typed_path)}"
     print(printable(f"settings that differ between {names}:" if changed else f"the settings of {names} are the same"))
     for name, first, second in changed:
-        print(printable(f"  {name}: {_cell(name, first) or 'none'} and {_cell(name, second) or 'none'}"))
+        print(printable(f"  {name}: {_cell(first) or 'none'} and {_cell(second) or 'none'}"))
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(value: Any, *, score: bool = False) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}" if name in SCORES or name.startswith("validation ") else f"{value:g}"
+        return f"{value:.3f}" if score else f"{value:g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
     return "" if value is None else str(value)
 
 

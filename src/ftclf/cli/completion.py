@@ -13,15 +13,16 @@ from pathlib import Path
 
 from ftclf.cli.hydra_errors import settings_of
 from ftclf.cli.ls import GROUPS, GROUPS_OF, list_groups
+from ftclf.cli.options import OPTIONS as RUN_OPTIONS
 
 HYDRA = ("--help", "--cfg", "--info", "--config-dir", "--multirun", "--resolve", "--package", "--hydra-help")
 OPTIONS = {
     "train": HYDRA,
     "eval": HYDRA,
     "predict": HYDRA,
-    "compare": ("--help", "--sort", "--csv", "--plot", "--output", "--equal-within", "--flips"),
-    "report": ("--help", "--output", "--overwrite"),
-    "merge": ("--help", "--output"),
+    "compare": ("--help",),
+    "report": ("--help",),
+    "merge": ("--help",),
     "ls": ("--help",),
     "completion": ("--help",),
 }
@@ -46,8 +47,10 @@ def candidates(words: list[str]) -> list[str]:
         return _starting(word, SCRIPTS)
     if command == "ls":
         return _starting(word, GROUPS)
-    if command not in GROUPS_OF or previous == "--config-dir":
-        return _paths(word, files=previous != "--config-dir")
+    if previous == "--config-dir":
+        return _paths(word, files=False)
+    if command not in GROUPS_OF:
+        return _of_runs(command, word)
     name, equals, value = word.partition("=")
     if equals:
         return [f"{name}={one}" for one in _values(command, name, value, _option_groups(before))]
@@ -57,6 +60,16 @@ def candidates(words: list[str]) -> list[str]:
     wants_run = command != "train" and not nameless and not any(one.startswith("checkpoint=") for one in before)
     paths = _paths(word, files=not wants_run, endings=ROWS) if wants_run or word or command != "train" else []
     return [*paths, *names] if wants_run else [*names, *paths]
+
+
+def _of_runs(command: str, word: str) -> list[str]:
+    """Return folders and settings of a command that is about runs; the values of its settings are files."""
+    name, equals, value = word.partition("=")
+    if equals and name in RUN_OPTIONS[command]:
+        option = RUN_OPTIONS[command][name]
+        values = _paths(value) if option.example in ("FILE", "FOLDER") else _starting(value, [option.example])
+        return [f"{name}={one}" for one in values]
+    return [*_paths(word), *_starting(word, [f"{one}=" for one in RUN_OPTIONS[command]])]
 
 
 def _starting(word: str, options: Iterable[str]) -> list[str]:

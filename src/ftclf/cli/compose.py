@@ -36,6 +36,7 @@ from ftclf.cli.hydra_guard import (
 from ftclf.cli.ls import GROUPS
 from ftclf.cli.no_effect import refused
 from ftclf.cli.quoting import literally, quoted
+from ftclf.cli.renamed_yaml import rename_in_yaml
 from ftclf.cli.text_settings import as_typed
 from ftclf.config import METHODS, TrainConfig, check, config_folder, train_config_from
 from ftclf.config.did_you_mean import did_you_mean
@@ -49,6 +50,7 @@ COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionE
 
 def register() -> None:
     """Put the schemas where the yaml files find them. Also called in each worker of a launcher."""
+    rename_in_yaml()
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=schema)

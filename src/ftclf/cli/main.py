@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ftclf import __version__
 from ftclf.config.did_you_mean import command_instead, did_you_mean, pasteable
 from ftclf.storage.run_paths import exists
-from ftclf.system.console import READER_GONE, emit, one_line
+from ftclf.system.console import READER_GONE, complain, emit, note, one_line
 from ftclf.system.errors import OUT_OF_MEMORY, ConfigError, FtclfError, SweepError, UserError, short
 from ftclf.system.signals import Stopped, stoppable, stopped
 
@@ -55,64 +55,59 @@ def predict_command(words: list[str]) -> int:
 
 def compare_command(words: list[str]) -> int:
     """Print tables over finished runs: scores, best first, means over seeds, and what differs beyond chance."""
+    if (read := _read("compare", words)) is None:
+        return 0
     from ftclf.cli.compare import compare
     from ftclf.score.significance import MARGIN
 
-    parser = Parser("ftclf compare", description=COMMANDS["compare"].about)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument("--sort", metavar="SCORE", help="best first by this score on validation, as in macro_f1")
-    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
-    parser.add_argument("--plot", metavar="SETTING", help="draw this setting against --sort, as in method.r")
-    parser.add_argument("--output", type=Path, default=Path("compare.png"), help="file of the plot")
-    parser.add_argument(
-        "--equal-within",
-        metavar="SHARE",
-        type=float,
-        default=MARGIN,
-        help="a smaller difference is none (default 0.01)",
-    )
-    parser.add_argument(
-        "--flips", metavar="FILE", type=Path, help="csv of the rows that one of two runs alone got right"
-    )
-    options = parser.parse_args(words)
+    runs, settings = read
     compare(
-        options.runs,
-        options.sort,
-        csv_file=options.csv,
-        plot=options.plot,
-        plot_file=options.output,
-        margin=options.equal_within,
-        flips_file=options.flips,
+        runs,
+        settings.get("sort"),
+        csv_file=settings.get("csv"),
+        plot=settings.get("plot"),
+        plot_file=settings.get("output", Path("compare.png")),
+        margin=settings.get("equal_within", MARGIN),
+        flips_file=settings.get("flips"),
     )
     return 0
 
 
 def report_command(words: list[str]) -> int:
     """Write one HTML file about finished runs."""
+    if (read := _read("report", words)) is None:
+        return 0
     from ftclf.report.page import write_reports
     from ftclf.system.console import say
 
-    parser = Parser("ftclf report", description=COMMANDS["report"].about)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: report.html in the run's folder; of several runs: here"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is something else than a report")
-    options = parser.parse_args(words)
-    say(f"report: {write_reports(options.runs, options.output, overwrite=options.overwrite)}")
+    runs, settings = read
+    say(f"report: {write_reports(runs, settings.get('output'), overwrite=settings.get('overwrite', False))}")
     return 0
 
 
 def merge_command(words: list[str]) -> int:
     """Write a LoRA checkpoint as whole weights."""
+    if (read := _read("merge", words)) is None:
+        return 0
     from ftclf.checkpoint.merge import merge
 
-    parser = Parser("ftclf merge", description=COMMANDS["merge"].about)
-    parser.add_argument("checkpoint", type=Path, help="folder of a run that LoRA trained, or of its checkpoint")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", required=True, help="a folder that is not there yet")
-    options = parser.parse_args(words)
-    merge(options.checkpoint, options.output)
+    runs, settings = read
+    if len(runs) > 1:
+        raise ConfigError(f"merge: got {len(runs)} folders, allowed: one")
+    if "output" not in settings:
+        raise ConfigError("output: not given; add output=FOLDER, a new folder")
+    merge(runs[0], settings["output"])
     return 0
+
+
+def _read(command: str, words: list[str]) -> tuple[list[Path], dict[str, Any]] | None:
+    """Return the folders and settings of a command line; None where it asks for help, which is printed."""
+    from ftclf.cli.options import asks_for_help, help_text, read_words
+
+    if asks_for_help(words):
+        print(help_text(command, COMMANDS[command].about))
+        return None
+    return read_words(command, words)
 
 
 def ls_command(words: list[str]) -> int:
@@ -175,7 +170,7 @@ NO_TELEMETRY = {
 
 
 def run(words: list[str]) -> int:
-    """Run one command line and return its exit code: see README, "Exit codes"."""
+    """Run one command line and return its exit code: see docs/runs.md."""
     os.environ.update(NO_TELEMETRY)
     return guarded(lambda: _run(words))
 
@@ -218,7 +213,7 @@ def _complain(line: str) -> None:
 def _run(words: list[str]) -> int:
     words = _without_comment(words)
     if words and words[0] in HELP and words[1:2] and words[1] in COMMANDS:
-        words = [words[1], "--help"]
+        words = [words[1], "--help", *(words[2:3] if words[2:3] == ["all"] else [])]
     if not words or words[0] in HELP:
         print(_usage())
         return 0
@@ -234,7 +229,7 @@ def _without_comment(words: list[str]) -> list[str]:
     """Leave out what stands behind a lone #: zsh takes no comments where people type, and hands them over."""
     if "#" not in words[:-1]:
         return words
-    _complain("note: what stands behind # is taken as a comment")
+    note("what stands behind # is taken as a comment")
     return words[: words.index("#")]
 
 
@@ -266,24 +261,24 @@ def report(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, FtclfError):
         for line in str(error).split("\n") if isinstance(error, ConfigError | SweepError) else [str(error)]:
-            _complain(f"error: {line}")
+            complain(line)
         return error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         too_long = error.errno == errno.ENAMETOOLONG  # which no file's name is: a mistake of the user
         name = short(error.filename) if too_long else error.filename
-        _complain(f"error: {name}: {error.strerror}" if name else f"error: {error.strerror}")
+        complain(f"{name}: {error.strerror}" if name else f"error: {error.strerror}")
         return 2 if too_long else 5
     if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, f"{type(error).__name__} {error}"):
-        _complain(
-            "error: out of memory; lower training.batch_size (raise training.accumulation by as much), "
+        complain(
+            "out of memory; lower training.batch_size (raise training.accumulation by as much), "
             "training.eval_batch_size or dataset.max_length; in eval and predict batch_size"
         )
         return 5
     text = one_line(" ".join(str(error).split())[:300])
     if "os error 28" in text:  # safetensors has an error class of its own for a full disk
-        _complain(f"error: no space left on the disk: {text}")
+        complain(f"no space left on the disk: {text}")
         return 5
-    _complain(f"error: {type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
+    complain(f"{type(error).__name__}: {text} (a bug in ftclf; FTCLF_DEBUG=1 shows where)")
     return 1
 
 

@@ -16,6 +16,7 @@ from ftclf.cli.hydra_guard import OPTIONS_WITH_VALUE, hydra_options
 from ftclf.cli.ls import GROUPS, list_groups
 from ftclf.cli.quoting import quoted
 from ftclf.config.did_you_mean import ABSENT, NAMES, SWITCHES, pasteable
+from ftclf.config.renamed import RENAMED, new_name, new_references, note_of
 from ftclf.storage.run_paths import exists
 from ftclf.system.errors import ConfigError
 
@@ -35,7 +36,7 @@ def settled(command: str, words: list[str]) -> tuple[list[str], list[str]]:
     if {"-sc", "--shell-completion"} & set(words):
         return list(words), []
     notes: list[str] = []
-    options, typed, nameless = _sorted(command, words)
+    options, typed, nameless = _sorted(command, [_with_new_name(command, word, notes) for word in words])
     settings = [_with_full_name(command, word, notes) for word in typed]
     place = {"train": _data_of_train, "eval": _run_and_data, "predict": _run_and_texts}[command]
     return [*options, *place(nameless, settings), *settings], notes
@@ -90,6 +91,22 @@ def _as_setting(command: str, word: str, rest: list[str]) -> str | None:
     if switch or alone or (field is not None and isinstance(field.default, bool)):
         return f"{name}=true"
     return f"{name}={rest.pop(0)}"
+
+
+def _with_new_name(command: str, word: str, notes: list[str]) -> str:
+    """Return a word with the name that its setting has today, and note it."""
+    found = re.fullmatch(r"(--|\+{0,2})([\w.]+)(=.*)?", word, re.DOTALL)
+    if found is None or command == "predict":  # it has none of them, and texts of all kinds
+        return word
+    start, name, rest = found[1], found[2], found[3] or ""
+    short = {old.rpartition(".")[2]: old for old in RENAMED}
+    old = name if name in RENAMED else short.get(name, name)
+    if old not in RENAMED or owners(command, name) or new_name(old) not in settings_of(command):
+        return f"{start}{name}{new_references(rest)}"
+    if not rest and not start:  # a word without a value
+        return word
+    notes.append(note_of(old))
+    return f"{start}{new_name(old)}{new_references(rest)}"
 
 
 def _with_full_name(command: str, word: str, notes: list[str]) -> str:

@@ -25,7 +25,7 @@ from ftclf.config.settings import (
 from ftclf.system.errors import ConfigError, short
 
 # Settings that take the value of another unless they are given.
-FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.epochs"}
+FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.default_epochs"}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
 PATTERNS[SEPARATOR] = r"one character, or \t"

@@ -113,7 +113,7 @@ BALANCE = "classes are not weighted; training.metric=macro_f1 keeps the checkpoi
 COUNTED = "labels are counted in the training rows; leave it out"
 ONE_GPU = "training.device=cuda takes one GPU; CUDA_VISIBLE_DEVICES=0 in front of the command chooses which"
 SCORED = "validation and test are scored in every run; leave it out"
-THRESHOLDS = "thresholds are chosen on validation, see decision.rule; for one label, decision.precision=0.9 abstains"
+THRESHOLDS = "thresholds are chosen on validation, see decision.rule; one label: decision.min_precision=0.9 abstains"
 TRAIN_ABSENT = {
     "class_weights class_weight weighted_loss pos_weight balanced oversample oversampling focal_loss loss": BALANCE,
     "num_labels num_classes n_classes n_labels labels classes label_names": COUNTED,
@@ -212,7 +212,7 @@ COMMANDS = {
     "train FILE.csv": "init new create setup quickstart prepare preprocess tokenize",
 }
 NO_SERVER = (
-    "ftclf merge RUN --output FOLDER writes a folder that servers of transformers' models open, as is the checkpoint/ "
+    "ftclf merge RUN output=FOLDER writes a folder that servers of transformers' models open, as is the checkpoint/ "
     "of a full run"
 )
 ABSENT_COMMANDS = {

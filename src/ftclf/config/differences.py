@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftclf.config.renamed import new_names
+
 # Where a run lies and what it is called, what was printed of its parts, and how often it was repeated.
 IGNORED = ("run_dir", "runs_dir", "overwrite", "resume", "name", "baselines", "training.seeds")
 DESCRIPTIONS = (".about", ".terms")
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names."""
+    """Return nested settings by their dotted names of today."""
     flat: dict[str, Any] = {}
-    for key, item in value.items():
+    for key, item in (value if prefix else new_names(value)).items():
         if isinstance(item, dict):
             flat.update(flatten(item, f"{prefix}{key}."))
         else:

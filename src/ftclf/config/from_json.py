@@ -7,6 +7,7 @@ import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ftclf.config.renamed import new_names
 from ftclf.system.errors import short
 
 Restored = TypeVar("Restored")
@@ -16,6 +17,7 @@ def restore(kind: type[Restored], raw: Any, where: str = "") -> Restored:
     """Build a dataclass from its json. Raises TypeError, with the dotted name, for a value of another type."""
     if not isinstance(raw, dict):
         raise TypeError(f"{where or kind.__name__} is {short(repr(raw))}, no group of settings")
+    raw = new_names(raw, where)
     hints, prefix = get_type_hints(kind), f"{where}." if where else ""
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(map(str, raw)) - set(known)):

@@ -78,7 +78,7 @@ class DatasetConfig:
     label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
     slice_columns: list[str] = setting([], "columns of the data whose values the report scores one by one")
     label_groups: dict[str, list[str]] = setting({}, "labels merged under a new name, as in joy: [love, amusement]")
-    task: str = setting("single_label", "one label a row, or any number of them", choices=TASKS)
+    task: str = setting("single_label", "one label per row, or any number of them", choices=TASKS)
     protocol: str = setting(
         "first",
         "single label from rows that have several; first: all rows, their first label; only: rows with one",
@@ -96,8 +96,8 @@ class DatasetConfig:
     test_size: float = setting(0.2, "share of train cut off for test", above=0, high=0.5)
     split_seed: int = setting(0, "seed of the splits that are cut", low=0, high=2**32 - 1)
     max_length: int = setting(128, "tokens a text is cut to, special tokens included", low=4, high=8192)
-    epochs: float | None = setting(
-        None, "passes that suit this data set; training.epochs follows it", above=0, high=100_000
+    default_epochs: float | None = setting(
+        None, "epochs that suit this data set, where training.epochs is not given", above=0, high=100_000
     )
 
 
@@ -117,7 +117,7 @@ class PinConfig:
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    name: str = setting(REQUIRED, "hub id or folder of any encoder that transformers can classify with", path=True)
+    name: str = setting(REQUIRED, "hub id or folder of an encoder; any that transformers can classify with", path=True)
     about: str = setting("", "one line for `ftclf ls`")
     revision: str | None = setting(None, "commit on the hub; default: the pinned one")
     package: str | None = setting(
@@ -209,18 +209,18 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 @dataclass(kw_only=True)
 class TrainingConfig:
     epochs: float | None = setting(
-        None, "passes over the training rows; default: by their number, as README says", above=0, high=100_000
+        None, "passes over the training rows; default: by their number, see docs/training.md", above=0, high=100_000
     )
     max_steps: int | None = setting(None, "optimizer steps instead of epochs", low=1, high=10**9)
     learning_rate: float = setting(REQUIRED, "peak learning rate", above=0, high=10)
-    batch_size: int = setting(32, "examples a batch, mean", low=1, high=65536)
-    accumulation: int = setting(1, "batches an optimizer step", low=1, high=65536)
+    batch_size: int = setting(32, "average examples per batch", low=1, high=65536)
+    accumulation: int = setting(1, "gradient accumulation steps", low=1, high=65536)
     eval_batch_size: int = setting(
-        64, "examples a batch in evaluation, mean; a GPU takes up to 8 batches at once", low=1, high=65536
+        64, "average examples per batch in evaluation; a GPU takes up to 8 batches at once", low=1, high=65536
     )
-    batches: str = setting(
+    batching: str = setting(
         "by_tokens",
-        "how rows are put together; by_tokens: like length, the same number of tokens, batch_size rows on average",
+        "how rows are put into batches; by_tokens: similar lengths, equal token counts, batch_size rows on average",
         choices=("by_tokens", "by_length", "random"),
     )
     optimizer: str = setting("adamw_torch_fused", "class of optimizer", choices=OPTIMIZERS)
@@ -231,7 +231,7 @@ class TrainingConfig:
     label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.9)
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
     seeds: int = setting(
-        1, "train this often, with seed, seed + 1, ...: a sweep with mean and deviation", low=1, high=100
+        1, "number of runs, with seed, seed + 1, ...; their mean and deviation are shown", low=1, high=100
     )
     precision: str = setting(
         "auto", "auto: bf16 where this machine is faster with it", choices=("auto", "fp32", "bf16", "fp16")
@@ -252,7 +252,7 @@ class TrainingConfig:
     )
     average: float = setting(
         0.999,
-        "a running mean of the weights is evaluated and kept; this share of the past a step; 0: the last weights",
+        "EMA decay of the weights that are evaluated and kept; 0 disables it",
         low=0,
         high=0.99999,
     )
@@ -293,12 +293,12 @@ class DecisionConfig:
         "scaling of the probabilities; auto: temperature, or platt with several labels a row",
         choices=CALIBRATIONS,
     )
-    precision: float | None = setting(
-        None, "predict abstains where it is less sure than this share of right answers needs", above=0, high=1
+    min_precision: float | None = setting(
+        None, "predict abstains below the confidence that gives this share of right answers", above=0, high=1
     )
     rule: str = setting(
         "thresholds",
-        "one threshold a label, one threshold for all, the k most probable, or the most probable",
+        "one threshold per label, one threshold for all, the k most probable, or the most probable",
         choices=("thresholds", "threshold", "top_k", "argmax"),
     )
     objective: str = setting(
@@ -311,7 +311,7 @@ class DecisionConfig:
         choices=("auto", "expected", "observed"),
     )
     beta: float = setting(1.0, "F-beta instead of F1: above 1 recall counts more", above=0, high=10)
-    k: int = setting(1, "labels a row with rule top_k", low=1, high=1000)
+    k: int = setting(1, "labels per row with rule top_k", low=1, high=1000)
     min_positives: int = setting(
         20, "validation rows a label needs for a threshold and a scaling of its own", low=1, high=10**6
     )
@@ -352,7 +352,7 @@ def choosing_metric(config: TrainConfig) -> str:
     return config.training.metric or CHOOSING_METRICS[config.dataset.task][0]
 
 
-DECIDE = "several labels: another of the checkpoint's decision rules, as in subset_accuracy"
+DECIDE = "multi-label: another decision rule; one of those in the checkpoint, as in subset_accuracy"
 
 
 ENGINE = "auto or plain, see training.engine; default: as in training"
@@ -366,7 +366,7 @@ class EvalConfig:
     output: str | None = setting(None, "folder for metrics, predictions and plots", path=True)
     decide: str | None = setting(None, DECIDE)
     batch_size: int | None = setting(
-        None, "examples a batch, mean (up to 8 at once on a GPU); default: as in training", low=1, high=65536
+        None, "average examples per batch; up to 8 batches at once on a GPU; default: as in training", low=1, high=65536
     )
     engine: str | None = setting(None, ENGINE, choices=ENGINES)
 
@@ -375,21 +375,25 @@ class EvalConfig:
 class PredictConfig:
     checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder", path=True)
     input: str | None = setting(
-        None, "csv, tsv, json, jsonl, parquet or txt; default: stdin, one text per line, jsonl or csv", path=True
+        None,
+        "file to label; default: stdin, one text per line, jsonl or csv; csv, tsv, json, jsonl, parquet or txt",
+        path=True,
     )
-    texts: list[str] = setting([], "texts to label, instead of an input: ftclf predict RUN 'a text' 'another'")
-    output: str | None = setting(None, "csv, jsonl or parquet; default: JSON lines on stdout", path=True)
-    text_column: str | None = setting(None, "column of the text; default: the one the checkpoint was trained on")
+    texts: list[str] = setting([], "texts to label, instead of an input; as in ftclf predict RUN 'a text' 'another'")
+    output: str | None = setting(
+        None, "file of the labels; default: JSON lines on stdout; csv, jsonl or parquet", path=True
+    )
+    text_column: str | None = setting(None, "column of the text; default: as in training")
     columns: list[str] = setting([], "column names, for a csv or tsv without a header; default: as in training")
     separator: str | None = setting(
         None, r"of csv and tsv, one character or \t; default: as in training", pattern=SEPARATOR
     )
     quoting: bool | None = setting(None, "csv and tsv: whether fields may be quoted; default: as in training")
     encoding: str | None = setting(None, "encoding of the texts; default: as in training")
-    keep: list[str] = setting([], "columns of the input that are written beside the labels, as in 'keep=[id,source]'")
-    batch_size: int = setting(64, "examples a batch, mean; a GPU takes up to 8 batches at once", low=1, high=65536)
+    keep: list[str] = setting([], "columns of the input that the output has too; as in 'keep=[id,source]'")
+    batch_size: int = setting(64, "average examples per batch; a GPU takes up to 8 batches at once", low=1, high=65536)
     engine: str | None = setting(None, ENGINE, choices=ENGINES)
-    compile: bool = setting(False, "torch.compile: for many texts on a GPU; some half a minute before the first labels")
+    compile: bool = setting(False, "torch.compile, for many texts on a GPU; some half a minute before the first labels")
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)
 

@@ -23,7 +23,7 @@ from ftclf.system.errors import DataError
 from ftclf.system.hub import reach_hub
 
 SPLITS = ("train", "validation", "test")
-NO_MATTER_FOR_ROWS = ("about", "terms", "max_length", "epochs")
+NO_MATTER_FOR_ROWS = ("about", "terms", "max_length", "default_epochs")
 
 
 def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[str, RawRows], list[str] | None]:

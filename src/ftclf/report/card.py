@@ -126,7 +126,7 @@ def _merging(config: TrainConfig) -> str:
     return """
 As long as it holds an adapter, whole weights can be made of it, which transformers opens without peft or the base:
 
-    ftclf merge . --output FOLDER
+    ftclf merge . output=FOLDER
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,6 +24,8 @@ COMPARED = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1", "weighted_f1"
 SEED = "training.seed"
 OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading such files ends in
 
+Namer = Callable[[Path], str]  # what a run is called, by its folder
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -34,7 +36,7 @@ class Comparison:
     sort: str  # the score that says which is best
     groups: list[list[Run]]  # runs of one config under different seeds; the others alone
     differences: list[Difference]  # empty with one run, and with the seeds of one config alone
-    left_out: list[Run]  # without predictions of the test rows: no difference can be told
+    left_out: list[Run]  # without predictions of the test rows: their differences are unknown
 
 
 def comparable(runs: Sequence[Run]) -> list[Run]:
@@ -88,15 +90,15 @@ def _check_predictions(run: Run) -> None:
 
 
 def compare_runs(
-    runs: Sequence[Run], *, margin: float = MARGIN, sort: str | None = None, paths: Sequence[Path] = ()
+    runs: Sequence[Run], *, margin: float = MARGIN, sort: str | None = None, name: Namer | None = None
 ) -> list[Comparison]:
     """Compare runs, those on the same test rows with each other. Nothing is printed.
 
     Two are compared as they come, the second against the first; of more, each other one against the best on validation.
     The differences are of `sort` where it is accuracy or an F1, else of the task's first headline score; p-values are
-    corrected for all comparisons of the call. `paths` shortens the runs' names. Raises RunError for damaged folders.
+    corrected for all comparisons of the call. `name` gives the runs their names. Raises RunError for damaged folders.
     """
-    found = [_compared(group, sort, margin=margin, paths=paths) for group in by_test_rows(runs).values()]
+    found = [_compared(group, sort, margin=margin, name=name) for group in by_test_rows(runs).values()]
     every = iter(corrected([one for comparison in found for one in comparison.differences]))
     return [replace(one, differences=[next(every) for _ in one.differences]) for one in found]
 
@@ -109,7 +111,7 @@ def by_test_rows(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def _compared(runs: list[Run], sort: str | None, *, margin: float, paths: Sequence[Path]) -> Comparison:
+def _compared(runs: list[Run], sort: str | None, *, margin: float, name: Namer | None) -> Comparison:
     headline = HEADLINES[read_json(runs[0].manifest)["task"]][0]
     sort = sort or headline
     _check_sort(runs[0], sort)
@@ -122,7 +124,7 @@ def _compared(runs: list[Run], sort: str | None, *, margin: float, paths: Sequen
         runs=sorted(runs, key=lambda run: badness(run, sort)),
         sort=sort,
         groups=by_config(runs),
-        differences=_differences(sides, score, sort=sort, margin=margin, paths=paths),
+        differences=_differences(sides, score, sort=sort, margin=margin, name=name),
         left_out=[run for run in runs if run not in whole],
     )
 
@@ -131,17 +133,17 @@ def _check_sort(run: Run, sort: str) -> None:
     known = read_json(run.metrics)["test"]
     if not isinstance(known.get(sort), float):
         allowed = ", ".join(name for name in known if isinstance(known[name], float))
-        raise ConfigError(f"--sort: no score '{sort}', allowed: {allowed}")
+        raise ConfigError(f"sort: no score '{sort}', allowed: {allowed}")
 
 
 def _differences(
-    groups: list[list[Run]], score: str, *, sort: str, margin: float, paths: Sequence[Path]
+    groups: list[list[Run]], score: str, *, sort: str, margin: float, name: Namer | None
 ) -> list[Difference]:
     if len(groups) < 2:
         return []
     if len(groups) > 2:
         groups = sorted(groups, key=lambda group: fmean(badness(run, sort) for run in group))
-    sides = [Side(group_name(group, paths), tuple(read_outcome(run) for run in group)) for group in groups]
+    sides = [Side(group_name(group, name), tuple(read_outcome(run) for run in group)) for group in groups]
     try:
         return differences(sides, sides[0], score=score, margin=margin)
     except ValueError as error:
@@ -194,18 +196,18 @@ def _label_file(run: Run) -> Path:
 # ---- tables, one dictionary a row
 
 
-def leaderboard(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+def leaderboard(comparison: Comparison, name: Namer | None = None) -> list[dict[str, Any]]:
     """Return a row for each run, the best on validation first."""
     settings = [flatten(read_json(run.config)) for run in comparison.runs]
     shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
-    stars = ["*" if first else "" for first in on_front(front_points(comparison))]
+    optimal = ["yes" if first else "" for first in on_front(front_points(comparison))]
     sort = comparison.sort
     rows = []
-    for run, found, star in zip(comparison.runs, settings, stars, strict=True):
+    for run, found, star in zip(comparison.runs, settings, optimal, strict=True):
         manifest, metrics = read_json(run.manifest), read_json(run.metrics)
         pinned = found["model.pin.name"] == found["model.name"]
         row: dict[str, Any] = {
-            "run": short_name(run.folder, paths),
+            "run": (name or short_name)(run.folder),
             "data": data_name(manifest["dataset"], found.get("dataset.train")),
             "model": found["model.pin.alias"] if pinned else found["model.name"],
             "method": found["method.kind"],
@@ -215,7 +217,7 @@ def leaderboard(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict
             **{name: metrics["test"][name] for name in dict.fromkeys([sort, *HEADLINES[manifest["task"]]])},
             "examples/s": manifest["examples_per_second"],
             "seconds": round(manifest["seconds"]["total"]),
-            "front": star,
+            "pareto": star,
         }
         rows.append(row)
     return rows
@@ -241,7 +243,7 @@ def on_front(points: dict[str, list[float]]) -> list[bool]:
     return [not bool(((values <= one).all(axis=1) & (values < one).any(axis=1)).any()) for one in values]
 
 
-def seed_means(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[str, Any]]:
+def seed_means(comparison: Comparison, name: Namer | None = None) -> list[dict[str, Any]]:
     """Return a row for each config with several seeds: test scores as (mean, standard deviation), best first."""
     rows = []
     order = sorted(comparison.groups, key=lambda group: fmean(badness(run, comparison.sort) for run in group))
@@ -250,12 +252,33 @@ def seed_means(comparison: Comparison, paths: Sequence[Path] = ()) -> list[dict[
             continue
         scores = [read_json(run.metrics)["test"] for run in group]
         names = dict.fromkeys([comparison.sort, *HEADLINES[read_json(group[0].manifest)["task"]]])
-        row: dict[str, Any] = {"run": short_name(group[0].folder, paths), "seeds": len(group)}
-        for name in names:
-            values = [one[name] for one in scores]
-            row[name] = (fmean(values), stdev(values))
+        row: dict[str, Any] = {"run": (name or short_name)(group[0].folder), "seeds": len(group)}
+        for score in names:
+            values = [one[score] for one in scores]
+            row[score] = (fmean(values), stdev(values))
         rows.append(row)
     return rows
+
+
+def shown_settings(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return what differs between the settings of the runs, best run first: data, model, method, and single settings.
+
+    A setting that every run with it has in common is left out, as is a rate that is the method's own.
+    """
+    rows = leaderboard(comparison)
+    names = [name for name in rows[0] if name in ("data", "model", "method") or "." in name]
+    kept = []
+    for name in names:
+        values = [row[name] for row in rows]
+        given = {repr(value) for value in values if value is not None}
+        twin = name == "method.learning_rate" and values == [row.get("training.learning_rate") for row in rows]
+        if (
+            len({repr(value) for value in values}) > 1
+            and not twin
+            and not (name.startswith("method.") and len(given) < 2)
+        ):
+            kept.append(name)
+    return [{name: row[name] for name in kept} for row in rows]
 
 
 def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
@@ -264,7 +287,7 @@ def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
     return [(name, first.get(name), second.get(name)) for name in varying([first, second])]
 
 
-def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
+def flips(a: Run, b: Run, name: Namer | None = None) -> list[list[Any]]:
     """Return the test rows that one of two runs alone got right, after a line of column names."""
     import pyarrow.parquet as pq
 
@@ -273,7 +296,7 @@ def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
     names = ["row", "text", truth, "predicted"]
     tables = [pq.read_table(_test_predictions(run), columns=names) for run in (a, b)]
     columns = [tables[0]["row"], tables[0]["text"], tables[0][truth], *(one["predicted"] for one in tables)]
-    runs = [short_name(run.folder, paths) for run in (a, b)]
+    runs = [(name or short_name)(run.folder) for run in (a, b)]
     lines: list[list[Any]] = [["row", "text", truth, *(f"{name} predicted" for name in runs), "right"]]
     for row in np.flatnonzero(first.right != second.right):
         cells = [column[int(row)].as_py() for column in columns]
@@ -282,15 +305,12 @@ def flips(a: Run, b: Run, paths: Sequence[Path] = ()) -> list[list[Any]]:
     return lines
 
 
-def group_name(group: Sequence[Run], paths: Sequence[Path] = ()) -> str:
+def group_name(group: Sequence[Run], name: Namer | None = None) -> str:
     """Return the name of a run, or that of the first of several seeds with their number."""
-    name = short_name(group[0].folder, paths)
-    return name if len(group) == 1 else f"{name} ({len(group)} seeds)"
+    first = (name or short_name)(group[0].folder)
+    return first if len(group) == 1 else f"{first} ({len(group)} seeds)"
 
 
-def short_name(folder: Path, paths: Sequence[Path] = ()) -> str:
-    """Return a run's folder as seen from the path that led to it, or its last two parts."""
-    for path in paths:
-        if folder != path and folder.is_relative_to(path):
-            return str(folder.relative_to(path))
+def short_name(folder: Path) -> str:
+    """Return the last two parts of a run's folder, which name no user."""
     return f"{folder.parent.name}/{folder.name}"

@@ -134,9 +134,9 @@ def _template() -> Any:
 
 def _refuse_other_file(file: Path, *, overwrite: bool) -> None:
     if file.is_dir():
-        raise RunError(f"--output: {file} is a folder; name a file")
+        raise RunError(f"output: {file} is a folder; name a file")
     if overwrite or not file.exists():
         return
     with file.open(encoding="utf-8", errors="replace") as opened:
         if GENERATOR not in opened.read(HEAD):
-            raise RunError(f"--output: {file} is something else than an ftclf report; name another or add --overwrite")
+            raise RunError(f"output: {file} is something else than an ftclf report; name another or add overwrite=true")

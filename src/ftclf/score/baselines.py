@@ -94,7 +94,7 @@ def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, An
 
 
 def verdict(metrics: dict[str, Any], task: str) -> str:
-    """Return `beats TF-IDF by 4.1 points [2.9, 5.3]`, of the baseline that does best; '' without any."""
+    """Return `4.1 points above TF-IDF [2.9, 5.3]`, of the baseline that does best; '' without any."""
     if not metrics.get("baselines"):
         return ""
     name, difference = strongest(metrics, task)

@@ -118,13 +118,14 @@ def settle(
 
         rules.decision = chosen(wanted.rule, wanted.objective)
         rules.other_decisions = {name: chosen(rule, objective) for name, rule, objective in OTHER_DECISIONS}
-    if wanted.precision is not None:
+    if wanted.min_precision is not None:
         decisions = [rules.decision, *rules.other_decisions.values()]
         for decision, given in zip(decisions, decide_all(decisions, probabilities), strict=True):
-            _settle_abstention(decision, probabilities, given, targets, task=task, precision=wanted.precision)
+            _settle_abstention(decision, probabilities, given, targets, task=task, precision=wanted.min_precision)
         if rules.decision.abstain_below == NEVER_SURE:
             warn(
-                f"decision.precision: no confidence gives {wanted.precision:.0%} on validation; predict always abstains"
+                f"decision.min_precision: no confidence gives {wanted.min_precision:.0%} on validation; "
+                "predict always abstains"
             )
 
 

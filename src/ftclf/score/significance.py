@@ -100,7 +100,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """One of "better", "worse", "equal within 0.01" and "not told apart".
+        """One of "better", "worse", "equal within 0.01" and "inconclusive".
 
         Equal comes first: on many rows a difference that is too small to matter, or the seed's alone, is significant.
         """
@@ -108,9 +108,9 @@ class Difference:
         if self.equal_within:
             return f"equal within {self.margin:g}"
         if self.p_corrected >= (ALPHA_ONE_SEED if self.one_seed else ALPHA):
-            return "not told apart"
+            return "inconclusive"
         if self.one_seed and abs(value) < self.margin:
-            return "not told apart"
+            return "inconclusive"
         return "better" if value > 0 else "worse"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from ftclf.config.did_you_mean import pasteable
 from ftclf.storage.small_files import read_json_lines, read_small_json
-from ftclf.system.console import one_line
+from ftclf.system.console import note
 from ftclf.system.errors import RunError, SmallFileError
 from ftclf.system.signals import unbroken
 
@@ -176,8 +175,7 @@ def _begun(folder: Path) -> bool:
 def only_run(runs: list[Run], setting: str, folder: Path, *, kind: str) -> Run:
     """Return the only one of some runs. Raises RunError, with the newest of several, as they are typed."""
     if len(runs) == 1:
-        line = f"note: {folder} is taken as {runs[0].folder}, the only {kind} there"
-        print(one_line(line), file=sys.stderr, flush=True)
+        note(f"{folder} is taken as {runs[0].folder}, the only {kind} there")
         return runs[0]
     newest = ", ".join(pasteable(str(run.folder)) for run in runs[:NEWEST])
     more = f", and {len(runs) - NEWEST} more" if len(runs) > NEWEST else ""

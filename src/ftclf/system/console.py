@@ -15,6 +15,8 @@ from typing import Any
 
 LOG = logging.getLogger("ftclf")
 LOG.addHandler(logging.NullHandler())  # without one Python prints warnings a second time
+ERROR, WARNING, NOTE = "bold red", "yellow", "cyan"
+GOOD, BAD, OPEN = "bold green", "bold red", "yellow"  # verdicts
 READER_GONE = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
 _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
@@ -29,16 +31,67 @@ def speaker() -> str:
     return _speaker.get()
 
 
-def say(line: str) -> None:
-    """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed."""
+def say(line: str, style: str = "") -> None:
+    """Print one line to the user, as it is: no markup in it counts, and control characters are shown, not obeyed.
+
+    The log has the line without its style.
+    """
     LOG.info(line)
-    emit(f"{_speaker.get()}{printable(line)}")
+    emit(f"{_speaker.get()}{painted(printable(line), style)}")
+
+
+def say_lines(plain: str, styled: str) -> None:
+    """Print lines that were rendered for this terminal; the log has the plain ones."""
+    for line in plain.split("\n"):
+        LOG.info(line)
+    for line in styled.split("\n"):
+        emit(f"{_speaker.get()}{line}")
 
 
 def warn(line: str) -> None:
     """Print one warning to stderr and the log."""
     LOG.warning(line)
-    emit(f"{_speaker.get()}warning: {printable(line)}", sys.stderr)
+    emit(f"{_speaker.get()}{painted('warning:', WARNING, sys.stderr)} {printable(line)}", sys.stderr)
+
+
+def complain(line: str) -> None:
+    """Print one error to stderr."""
+    emit(f"{painted('error:', ERROR, sys.stderr)} {one_line(line)}", sys.stderr)
+
+
+def note(line: str) -> None:
+    """Print to stderr how something of the command line was understood."""
+    emit(f"{painted('note:', NOTE, sys.stderr)} {one_line(line)}", sys.stderr)
+
+
+def colours(stream: Any = None) -> bool:
+    """Return whether a stream gets colours: a terminal does, others by FORCE_COLOR; none with NO_COLOR."""
+    stream = stream or sys.stdout
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, style: str, stream: Any = None) -> str:
+    """Return a text in a style of rich, where the stream may have colours."""
+    if not style or not colours(stream):
+        return text
+    from rich.color import ColorSystem
+    from rich.style import Style
+
+    return Style.parse(style).render(text, color_system=ColorSystem.STANDARD)
+
+
+def width_of(stream: Any = None) -> int:
+    """Return how many characters a line of a stream may have: COLUMNS, the terminal's width, and 200 into a file."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):  # no terminal, or no file
+        return 200
 
 
 def emit(line: str, stream: Any = None) -> None:

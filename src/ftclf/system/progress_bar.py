@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from ftclf.system.console import clock, emit, speaker
+from ftclf.system.console import clock, colours, emit, speaker
 
 SOON, OFTEN, SELDOM = 9.0, 600.0, 30.0  # seconds between lines; how long they come often; then
 
@@ -83,6 +83,7 @@ class Phase:
                 emit(f"{self._speaker}{self.line()}")
 
     def _open_bar(self) -> None:
+        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -94,7 +95,8 @@ class Phase:
 
         counted = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"), TimeRemainingColumn())
         columns = counted if self.total else (TextColumn("{task.fields[more]}"), TimeElapsedColumn())
-        self._bar = Progress(TextColumn("{task.description}"), *columns, transient=True)
+        console = None if colours() else Console(color_system=None)
+        self._bar = Progress(TextColumn("{task.description}"), *columns, transient=True, console=console)
         self._bar.start()
         self._task = self._bar.add_task(self.what, total=self.total, more="")
 

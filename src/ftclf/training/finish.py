@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclf import __version__
-from ftclf.config import TrainConfig, choosing_metric
+from ftclf.config import HEADLINES, TrainConfig, choosing_metric
+from ftclf.config.did_you_mean import pasteable
 from ftclf.model.base_weights import base_of
+from ftclf.score.wording import score_name, score_table
 from ftclf.storage.durable import sync_files
 from ftclf.storage.run_folder import Run, read_history, read_json, write_json, write_text
-from ftclf.system.console import say, warn
+from ftclf.storage.run_paths import from_here
+from ftclf.system.console import BAD, GOOD, OPEN, say
 from ftclf.system.errors import RunError
 from ftclf.system.progress_bar import phase
+from ftclf.system.tables import say_table
 from ftclf.system.text import counted
 from ftclf.training.prepare import Prepared
 
@@ -120,26 +124,44 @@ def write_card(
 
 def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Write the manifest and, last, the metrics; print the score."""
-    from ftclf.score.baselines import strongest, verdict
-    from ftclf.score.evaluation import headline
-
-    config, run, data = prepared.config, prepared.run, prepared.data
+    config, run = prepared.config, prepared.run
     write_json(run.manifest, manifest)
     for folder in (run.predictions, run.plots):
         sync_files(folder)
     write_json(run.metrics, metrics)
     run.failure.unlink(missing_ok=True)
     _clear_up(config, run)
-    say(f"test {headline(metrics['test'], data.task)}")
+    _say_scores(prepared, metrics, manifest)
+    _say_next(run)
+
+
+def _say_scores(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Print the table of headline scores, the first of them, and how it does against the best baseline."""
+    from ftclf.score.baselines import strongest, verdict
+    from ftclf.score.evaluation import with_interval
+
+    task, test = prepared.data.task, metrics["test"]
+    name, rows = HEADLINES[task][0], counted(manifest["rows"]["test"], "row")
+    kept, steps = manifest["kept_step"], manifest["steps"]
+    say_table(score_table(metrics, "test", task, title=f"test, {rows}; kept: the weights after step {kept} of {steps}"))
+    say(f"{score_name(name)} {with_interval(test, name)}", "bold")
     if metrics["baselines"]:
-        _, (_, low, high) = strongest(metrics, data.task)
-        may_help = "" if low > 0 else f"; {_what_may_help(prepared, manifest)}"
-        (warn if high < 0 else say)(verdict(metrics, data.task) + may_help)
-    say(f"run folder: {run.folder}")
+        _, (_, low, high) = strongest(metrics, task)
+        say(f"{score_name(name)} {verdict(metrics, task)}", GOOD if low > 0 else BAD if high < 0 else OPEN)
+        if low <= 0:
+            say(f"  {_what_may_help(prepared, manifest)}")
+
+
+def _say_next(run: Run) -> None:
+    """Print where the report is, and what to type next."""
+    folder = pasteable(from_here(run.folder))
+    if run.report.is_file():
+        say(f"report: {pasteable(from_here(run.report))}")
+    say(f"next: ftclf predict {folder} 'a text'")
 
 
 def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
-    """Return what to try first where a baseline is better, or not told apart."""
+    """Return what to try first where a baseline is better, or the comparison is inconclusive."""
     from ftclf.model.network import longest_text, outline
 
     config, rows = prepared.config, manifest["rows"]["train"]

@@ -14,6 +14,7 @@ from typing import Any
 from ftclf.config import TrainConfig, check, train_config_from
 from ftclf.config.did_you_mean import did_you_mean, pasteable
 from ftclf.config.differences import DESCRIPTIONS, flatten, within
+from ftclf.config.renamed import new_name
 from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import FOLDER, home_of
 from ftclf.system.console import say, warn
@@ -207,7 +208,7 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
 
 
 def _refuse_changes(config: TrainConfig, folder: Path, changes: Changes) -> None:
-    allowed = config.resume_allow
+    allowed = [new_name(name) for name in config.resume_allow]
     refused = {name: values for name, values in changes.items() if not any(within(name, one) for one in allowed)}
     if refused:
         names = ",".join(refused)

@@ -22,7 +22,7 @@ from ftclf.storage.durable import whole_folder
 from ftclf.storage.lock import taken
 from ftclf.storage.run_folder import Run, write_json
 from ftclf.storage.run_paths import way, with_found_paths
-from ftclf.system.console import log_to, say
+from ftclf.system.console import log_to
 from ftclf.system.errors import ConfigError, DivergedError
 from ftclf.system.memory import hand_back_memory, nothing_set_aside_later
 from ftclf.system.progress_bar import phase
@@ -138,7 +138,6 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = trainer.seconds - trainer.seconds_aside, trainer.state.global_step
     kept = trainer.state.best_global_step or steps
-    say(f"kept: the weights after step {kept} of {steps}")
     examples = steps * config.batch_size * config.accumulation
     if config.max_steps is None:
         assert config.epochs is not None

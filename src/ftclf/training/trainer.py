@@ -76,7 +76,7 @@ class ClassifierTrainer(ResumableTrainer):
         self.network, self.rows, self.validation = network, train, validation
         self.prior, self.faster = prior, faster
         self.engine = engine
-        by_tokens = config.batches == "by_tokens"
+        by_tokens = config.batching == "by_tokens"
         rows = rows_per_batch(len(train), config.batch_size) * config.accumulation if by_tokens else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
         self.bar = ProgressCallback(config, metric)
@@ -101,7 +101,7 @@ class ClassifierTrainer(ResumableTrainer):
             self.rows.tokens.lengths,
             self.config.batch_size,
             seed=self.config.seed,
-            kind=self.config.batches,
+            kind=self.config.batching,
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         # Recorded steps copy it themselves, without waiting for the device.
