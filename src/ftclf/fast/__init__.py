@@ -88,9 +88,14 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
             compile_network(network, compute.device)
         return network
     from ftclf.fast.cpu.architectures import can_fuse, layers_outside
+    from ftclf.fast.cpu.encoder import fuse
+    from ftclf.fast.cpu.trial import blocks_agree
 
     if not frozen:
         network = merged(network)
+    on_cpu = compute.device == "cpu" and not compiled and can_fuse(network)
+    fused = on_cpu and blocks_agree(network, compute, training=False)  # before its weights are rounded
+    if not frozen:
         outside = layers_outside(network) if can_fuse(network) else []
         for module in network.modules():
             if isinstance(module, nn.Linear) and module not in outside:
@@ -102,12 +107,8 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
         if compute.device == "cpu" and can_fuse(network):
             warn("torch.compile: on a CPU such a network is faster without; leave compile out")
         compile_network(network, compute.device)
-    elif compute.device == "cpu" and can_fuse(network):
-        from ftclf.fast.cpu.encoder import fuse
-        from ftclf.fast.cpu.trial import blocks_agree
-
-        if blocks_agree(network, compute, training=False):
-            fuse(network, compute.threads)
+    elif fused:
+        fuse(network, compute.threads)
     return network
 
 

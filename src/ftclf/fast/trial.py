@@ -43,14 +43,16 @@ def taken(network: Any) -> dict[str, Tensor]:
     return found
 
 
-def unlike(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+def unlike(
+    found: dict[str, Tensor], wanted: dict[str, Tensor], most: float = GRADIENTS, of_all: float = OF_ALL
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield the gradients that are not what they should be: name, gradient, and what it should be."""
     if not wanted:
         return
     size = torch.stack([one.norm() for one in wanted.values()]).norm()
     for name, one in wanted.items():
         own = found.get(name, torch.zeros_like(one))
-        if not (own - one).norm() <= GRADIENTS * one.norm() + OF_ALL * size:
+        if not (own - one).norm() <= most * one.norm() + of_all * size:
             yield name, own, one
 
 
