@@ -145,7 +145,7 @@ def test_hidden_labels_of_a_data_set_of_the_hub_are_one_line(
 def test_layers_that_are_not_known_by_name_are_one_line(
     words: Words, ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules["ftclf.model.method"].LAYERS, "bert")
+    monkeypatch.delitem(sys.modules["ftclf.model.architectures"].ARCHITECTURES, "bert")
     ends(words("method.targets=attention"), 2, "method.targets: 'attention' is not known for bert; use all_linear or")
 
 

@@ -104,31 +104,38 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU trains so itself")
     pytest.importorskip("triton", reason="needs triton")
-    monkeypatch.setattr("ftclf.training.gpu_trainer.can_record", lambda *_: True)
+    from ftclf.fast.gpu.engine import GraphEngine
+
+    monkeypatch.setattr("ftclf.fast.choose_engine", GraphEngine)
     monkeypatch.setattr(
-        "ftclf.training.gpu_trainer.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
+        "ftclf.fast.gpu.engine.packs", lambda network, *_, **__: network.config._attn_implementation == "sdpa"
     )
     monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
     monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 4)
     monkeypatch.setattr("ftclf.fast.gpu.updates.Layout.CHUNK", 1 << 15)  # the interpreter's programs take as long each
     monkeypatch.setattr("torch.cuda.Stream", lambda: None)
-    monkeypatch.setattr("ftclf.training.gpu_trainer.computing_in", nullcontext)
+    monkeypatch.setattr("ftclf.fast.gpu.engine.computing_in", nullcontext)
     monkeypatch.setattr("ftclf.fast.gpu.steps.RecordedSteps", OnCPU)
-    monkeypatch.setattr("ftclf.training.trainer.train_by_rows", lambda *_: None)
     monkeypatch.setattr("ftclf.system.imports.may_have_gpu", lambda: True)
-    monkeypatch.setattr("ftclf.fast.place", lambda network, *_, **__: network)
 
 
 SEVERAL = ("method=full", "dataset.task=multi_label", "training.batching=by_length")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [SEVERAL, ("method=lora", "training.batching=random")])
+@pytest.mark.parametrize("words", [SEVERAL, ("method=lora", "method.dropout=0", "training.batching=random")])
 def test_steps_made_as_for_a_gpu_train_what_others_train(
-    words: tuple[str, ...], train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    words: tuple[str, ...], train_tiny: TrainTiny, request: pytest.FixtureRequest
 ) -> None:
-    few = ("training.batch_size=2", "training.max_steps=2", "training.log_steps=1", "baselines=[]", *words)
-    monkeypatch.setattr("ftclf.fast.cpu.dropout.use_byte_dropout", without_dropout)
+    few = (
+        "model.dropout=0",
+        "model.attention_dropout=0",
+        "training.batch_size=2",
+        "training.max_steps=2",
+        "training.log_steps=1",
+        "baselines=[]",
+        *words,
+    )
     usual = lines(train_tiny(*few, folder="usual"))
     request.getfixturevalue("as_on_a_gpu")
     padded = lines(train_tiny(*few, "model.attention=eager", folder="padded"))
@@ -140,12 +147,6 @@ def test_steps_made_as_for_a_gpu_train_what_others_train(
             for name in ("loss", "grad_norm"):
                 assert one.get(name, 0) == pytest.approx(wanted.get(name, 0), rel=1e-3)
             assert one.get("learning_rate") == wanted.get("learning_rate")
-
-
-def without_dropout(network: torch.nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
 
 
 WORDS = ("training.log_steps=1", "training.epochs=3", "baselines=[]")

@@ -74,7 +74,7 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> Spli
     dataset = _dataset(config, info, given, home_of(folder, info.started_in))
     data = load_split(dataset, config.split, info.label_names)
     quiet_libraries()
-    compute = scoring_compute(info.device, info.precision, info.threads)
+    compute = scoring_compute(info.device, info.precision, info.threads, config.engine or info.engine)
     checkpoint = load_checkpoint(folder)
     split = data.splits[config.split]
     tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)

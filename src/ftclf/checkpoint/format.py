@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, restore
-from ftclf.config.settings import REQUIRED, setting
+from ftclf.config.settings import ENGINES, REQUIRED, setting
 from ftclf.model.base_weights import Weights, find_weights, read_weights
 from ftclf.model.method import apply_method
 from ftclf.model.network import build_classifier, load_tokenizer, longest_text, refuse_other_tokenizer, settle_padding
@@ -55,6 +55,7 @@ class CheckpointInfo(Rules):
     device: str = setting(REQUIRED, "where it was trained", choices=("cpu", "cuda", "mps"))
     precision: str = setting(REQUIRED, "of training", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(REQUIRED, "of training", low=1, high=1024)
+    engine: str = setting("auto", "of training", choices=ENGINES)
     eval_batch_size: int = setting(REQUIRED, "of training", low=1, high=65536)
     version: str
     format: int = FORMAT

@@ -70,7 +70,7 @@ def _predictions(folder: Path, texts_in: Input, info: CheckpointInfo, config: Pr
         none = labelled([], np.empty((0, len(info.label_names))), info)
         yield _columns(none, info, {name: [] for name in config.keep})
         return
-    model = open_model(folder, info, compiled=config.compile)
+    model = open_model(folder, info, compiled=config.compile, engine=config.engine)
     while chunk:
         texts = [text for text, _ in chunk]
         kept = {name: [cells[place] for _, cells in chunk] for place, name in enumerate(config.keep)}

@@ -206,7 +206,7 @@ def load_model(path: str | os.PathLike[str], *, decide: str | None = None) -> Mo
         return open_model(folder, info)
 
 
-def open_model(folder: Path, info: CheckpointInfo, *, compiled: bool = False) -> Model:
+def open_model(folder: Path, info: CheckpointInfo, *, compiled: bool = False, engine: str | None = None) -> Model:
     """Load a checkpoint, ready to label on this machine."""
     from ftclf.system.imports import quiet_libraries
 
@@ -218,7 +218,7 @@ def open_model(folder: Path, info: CheckpointInfo, *, compiled: bool = False) ->
     from ftclf.score.logits import scoring_network
 
     checkpoint = load_checkpoint(folder)
-    compute = scoring_compute(info.device, info.precision)
+    compute = scoring_compute(info.device, info.precision, engine=engine or info.engine)
     if compiled:
         check_compiler("compile", compute.device)
     network = scoring_network(checkpoint.network, compute, compiled=compiled)

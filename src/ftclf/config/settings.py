@@ -202,6 +202,7 @@ SCHEDULES = (
     "cosine_with_restarts",
 )
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "rmsprop", "adagrad")
+ENGINES = ("auto", "plain")
 TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 
 
@@ -236,6 +237,9 @@ class TrainingConfig:
         "auto", "auto: bf16 where this machine is faster with it", choices=("auto", "fp32", "bf16", "fp16")
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    engine: str = setting(
+        "auto", "auto: the fastest code that agrees with torch; plain: transformers and torch alone", choices=ENGINES
+    )
     threads: int | None = setting(None, "CPU threads; default: the cores this process may use", low=1, high=1024)
     metric: str | None = setting(
         None,
@@ -358,6 +362,9 @@ def choosing_metric(config: TrainConfig) -> str:
 DECIDE = "multi-label: another decision rule; one of those in the checkpoint, as in subset_accuracy"
 
 
+ENGINE = "auto or plain, see training.engine; default: as in training"
+
+
 @dataclass(kw_only=True)
 class EvalConfig:
     checkpoint: str = setting(REQUIRED, "run folder or checkpoint folder", path=True)
@@ -368,6 +375,7 @@ class EvalConfig:
     batch_size: int | None = setting(
         None, "average examples per batch; up to 8 batches at once on a GPU; default: as in training", low=1, high=65536
     )
+    engine: str | None = setting(None, ENGINE, choices=ENGINES)
 
 
 @dataclass(kw_only=True)
@@ -391,6 +399,7 @@ class PredictConfig:
     encoding: str | None = setting(None, "encoding of the texts; default: as in training")
     keep: list[str] = setting([], "columns of the input that the output has too; as in 'keep=[id,source]'")
     batch_size: int = setting(64, "average examples per batch; a GPU takes up to 8 batches at once", low=1, high=65536)
+    engine: str | None = setting(None, ENGINE, choices=ENGINES)
     compile: bool = setting(False, "torch.compile, for many texts on a GPU; some half a minute before the first labels")
     overwrite: bool = setting(False, "replace output if it exists")
     decide: str | None = setting(None, DECIDE)

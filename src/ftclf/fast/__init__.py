@@ -1,26 +1,130 @@
-"""The only room with hand-made speed: encoder blocks for CPUs and kernels for GPUs, each checked against torch."""
+"""The only room with hand-made speed: encoder blocks for CPUs and kernels for GPUs, each checked against torch.
+
+Three files import it: where a run is prepared, the Trainer, and where logits are computed.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from ftclf.fast.cpu import can_fuse, encoder_of, fuse
+import numpy as np
+from numpy.typing import NDArray
+
+from ftclf.config import TrainingConfig
+from ftclf.fast.plain import AHEAD, Batch, PlainEngine, StepResult, compile_network, padded
+from ftclf.model.batches import eval_batches
+from ftclf.model.compute import Compute
+from ftclf.model.method import merged
+from ftclf.model.tokens import Tokens
 from ftclf.system.console import warn
+from ftclf.system.library import threads_kept
+from ftclf.system.memory import hand_back_memory
 
-if TYPE_CHECKING:
-    from ftclf.model.compute import Compute
+__all__ = [
+    "AHEAD",
+    "Batch",
+    "PlainEngine",
+    "StepResult",
+    "choose_engine",
+    "has_blocks",
+    "place_to_score",
+    "scoring_batches",
+]
 
 
-def place(network: Any, compute: Compute, *, compiled: bool = False) -> Any:
-    """Return the network on the device, as fast as it can be there; call it when its layers are in place."""
+def choose_engine(network: Any, compute: Compute, training: TrainingConfig, longest: int) -> PlainEngine:
+    """Return the fastest engine that agrees with plain torch on this network and machine.
+
+    PlainEngine where there is none, or with `training.engine=plain`. `longest` is the number of tokens of the longest
+    training text.
+    """
+    from ftclf.fast.cpu.architectures import can_fuse
+
+    if compute.engine == "plain":
+        return PlainEngine(network, compute, training)
+    if compute.device == "cpu" and not training.compile:
+        from ftclf.fast.cpu.engine import CpuEngine
+
+        return CpuEngine(network, compute, training)
+    if training.compile and can_fuse(network):
+        if compute.device == "cpu":
+            warn("torch.compile: on a CPU such a network is faster without; leave compile out")
+        elif _can_record(replace(training, compile=False), compute):
+            warn("training.compile: a step that is compiled is not recorded, and slower; leave it out")
+    if _can_record(training, compute) and can_fuse(network):
+        from ftclf.fast.gpu.engine import GraphEngine
+
+        return GraphEngine(network, compute, training, longest)
+    return PlainEngine(network, compute, training)
+
+
+def has_blocks(network: Any) -> bool:
+    """Return whether the encoder blocks of a network are written out here."""
+    from ftclf.fast.cpu.architectures import can_fuse
+
+    return can_fuse(network)
+
+
+def _can_record(training: TrainingConfig, compute: Compute) -> bool:
+    from ftclf.fast.gpu.recorded import can_record
+
+    return can_record(training, compute.device, compute.precision)
+
+
+def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, frozen: bool = False) -> Any:
+    """Return a network on the device, made ready to score.
+
+    Adapters are merged, and the blocks' linear layers are held in the type that autocast would turn them into: both
+    move logits by rounding alone. A `frozen` network keeps its weights as they are.
+    """
+    from torch import nn
+
+    network.eval().requires_grad_(False)
+    if compute.engine == "plain":
+        network.to(compute.device)
+        if compiled:
+            compile_network(network, compute.device)
+        return network
+    from ftclf.fast.cpu.architectures import can_fuse, layers_outside
+    from ftclf.fast.cpu.encoder import fuse
+    from ftclf.fast.cpu.trial import blocks_agree
+
+    if not frozen:
+        with threads_kept(1):  # products of a small rank: a second thread waits more than it computes
+            network = merged(network)
+    on_cpu = compute.device == "cpu" and not compiled and can_fuse(network)
+    fused = on_cpu and blocks_agree(network, compute, training=False)  # before its weights are rounded
+    if not frozen:
+        outside = layers_outside(network) if can_fuse(network) else []
+        for module in network.modules():
+            if isinstance(module, nn.Linear) and module not in outside:
+                module.to(compute.dtype)
+        network.eval().requires_grad_(False)
+        hand_back_memory(collect=False)  # the weights it was loaded with are too large for batches to fit in between
     network.to(compute.device)
-    if compiled and compute.device == "cuda" and can_fuse(network):
-        for block in encoder_of(network).layer:  # all are the same to torch, so that one graph is enough
-            block.compile(dynamic=True)
-    elif compiled:
+    if compiled:
         if compute.device == "cpu" and can_fuse(network):
             warn("torch.compile: on a CPU such a network is faster without; leave compile out")
-        network.compile(dynamic=True)  # one graph for all lengths; in its place, so that no parameter is renamed
-    elif compute.device == "cpu" and can_fuse(network):
+        compile_network(network, compute.device)
+    elif fused:
         fuse(network, compute.threads)
     return network
+
+
+@contextmanager
+def scoring_batches(network: Any, tokens: Tokens, compute: Compute, batch_size: int) -> Iterator[Any]:
+    """Give the batches of rows, each (rows,), and the function that turns one into the network's inputs."""
+    if compute.device == "cuda" and compute.engine != "plain":
+        from ftclf.fast.gpu.scoring import batches_on_gpu
+
+        with batches_on_gpu(network, tokens, batch_size, compute.device, compute.dtype) as batches:
+            yield batches
+        return
+
+    def inputs_of(rows: NDArray[np.int64]) -> Batch:
+        return padded(tokens, rows, compute.device)
+
+    yield eval_batches(tokens.lengths, batch_size), inputs_of

@@ -35,6 +35,7 @@ class Compute:
     device: str  # cpu, cuda or mps
     precision: str  # fp32, bf16 or fp16
     threads: int
+    engine: str = "auto"  # plain: transformers and torch alone
 
     def autocast(self) -> Any:
         """Return the context in which a forward pass runs."""
@@ -82,10 +83,10 @@ def choose_compute(config: TrainingConfig) -> Compute:
         raise ConfigError("training.precision: fp16 does nothing on a CPU, allowed: auto, bf16, fp32")
     if precision == "auto":
         precision = usual_precision(device)
-    return Compute(device, precision, threads)
+    return Compute(device, precision, threads, config.engine)
 
 
-def scoring_compute(device: str, precision: str, threads: int | None = None) -> Compute:
+def scoring_compute(device: str, precision: str, threads: int | None = None, engine: str = "auto") -> Compute:
     """Return this machine's way to score as training did, as far as it has the device and the cores.
 
     Without `threads` on all cores: the numbers are then training's up to rounding.
@@ -99,7 +100,7 @@ def scoring_compute(device: str, precision: str, threads: int | None = None) -> 
     keep_memory()
     threads = min(threads or usable_cores(), usable_cores())
     torch.set_num_threads(threads)
-    return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads)
+    return Compute(device, "bf16" if precision == "fp16" and device == "cpu" else precision, threads, engine)
 
 
 def choose_device(wanted: str = "auto") -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ftclf.config import FullConfig, HeadConfig, LoraConfig, MethodConfig
 from ftclf.config.did_you_mean import did_you_mean
+from ftclf.model.architectures import ARCHITECTURES
 from ftclf.model.network import Classifier, word_embeddings
 from ftclf.system.errors import ConfigError
 
@@ -24,38 +25,6 @@ class Parameters:
     @property
     def share(self) -> float:
         return self.trainable / self.total
-
-
-# Names of the linear layers of one encoder block, by architecture: (query, key, value, output), (up, down).
-BERT_LAYERS = (
-    ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
-    ("intermediate.dense", "layer.*.output.dense"),
-)
-LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "bert": BERT_LAYERS,
-    "roberta": BERT_LAYERS,
-    "xlm-roberta": BERT_LAYERS,
-    "electra": BERT_LAYERS,
-    "camembert": BERT_LAYERS,
-    "distilbert": (
-        ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"),
-        ("ffn.lin1", "ffn.lin2"),
-    ),
-    "mpnet": (
-        ("attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"),
-        BERT_LAYERS[1],
-    ),
-    "deberta-v2": (
-        (
-            "attention.self.query_proj",
-            "attention.self.key_proj",
-            "attention.self.value_proj",
-            "attention.output.dense",
-        ),
-        BERT_LAYERS[1],
-    ),
-    "modernbert": (("attn.Wqkv", "attn.Wo"), ("mlp.Wi", "mlp.Wo")),
-}
 
 
 def apply_method(classifier: Classifier, config: MethodConfig) -> nn.Module:
@@ -134,25 +103,25 @@ def target_modules(network: Any, config: LoraConfig, head: list[str]) -> list[st
         found = [name for name in linear if any(name == t or name.endswith(f".{t}") for t in config.target_modules)]
         for target in config.target_modules:
             if not any(name == target or name.endswith(f".{target}") for name in linear):
-                known = sorted({name.rpartition(".")[2] for name in linear})
+                names = sorted({name.rpartition(".")[2] for name in linear})
                 raise ConfigError(
-                    f"method.target_modules: no linear layer '{target}', allowed: {', '.join(known)}."
-                    + did_you_mean(target, known)
+                    f"method.target_modules: no linear layer '{target}', allowed: {', '.join(names)}."
+                    + did_you_mean(target, names)
                 )
         return found
     if config.targets == "all_linear":
         return linear
     kind = network.config.model_type
-    if kind not in LAYERS:
+    if kind not in ARCHITECTURES:
         raise ConfigError(
             f"method.targets: '{config.targets}' is not known for {kind}; "
             "use all_linear or name the layers with 'method.target_modules=[NAME,NAME]'"
         )
-    attention, feed_forward = LAYERS[kind]
+    known = ARCHITECTURES[kind]
     chosen = {
-        "attention": attention,
-        "feed_forward": feed_forward,
-        "attention_feed_forward": attention + feed_forward,
+        "attention": known.attention,
+        "feed_forward": known.feed_forward,
+        "attention_feed_forward": known.attention + known.feed_forward,
     }[config.targets]
     return [name for name in linear if any(_matches(name, pattern) for pattern in chosen)]
 
@@ -195,3 +164,8 @@ def _freeze_all_but(network: Any, trained: list[str]) -> None:
 
 def _has_weights(module: Any) -> bool:
     return any(True for _ in module.parameters())
+
+
+def merged(network: Any) -> Any:
+    """Return the network with its adapters added to its weights, or as it is where it has none."""
+    return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network

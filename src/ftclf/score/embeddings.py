@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ftclf.model.batches import eval_batches
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens
-from ftclf.score.logits import model_inputs
+from ftclf.score.logits import frozen_encoder, model_inputs
 from ftclf.system.progress_bar import advance
 
 BATCH = 64
@@ -22,10 +22,8 @@ def embed(
     """Return vectors of length 1, shape (rows, hidden size), in the order of the rows."""
     import torch
 
-    from ftclf.fast import place
-
     wanted = np.arange(len(tokens)) if rows is None else rows
-    place(encoder.eval().requires_grad_(False), compute)  # in this order: frozen weights are packed
+    encoder = frozen_encoder(encoder, compute)
     found: NDArray[np.float32] | None = None
     with torch.inference_mode(), compute.autocast():
         for batch in eval_batches(tokens.lengths_of(wanted), BATCH):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.model.batches import eval_batches
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens
 from ftclf.system.errors import CheckpointError
-from ftclf.system.library import threads_kept
-from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import advance
 
 if TYPE_CHECKING:
@@ -24,30 +19,17 @@ if TYPE_CHECKING:
 
 
 def scoring_network(network: Any, compute: Compute, *, compiled: bool = False) -> nn.Module:
-    """Return a loaded network made ready to score: what costs time in every batch is done once.
+    """Return a loaded network made ready to score: what costs time in every batch is done once."""
+    from ftclf.fast import place_to_score
 
-    Adapters are merged, and the blocks' linear layers are held in the type that autocast would turn them into: both
-    move logits by rounding alone.
-    """
-    from torch import nn
-
-    from ftclf.fast import place
-    from ftclf.fast.cpu import can_fuse, layers_outside
-
-    with threads_kept(1):  # products of a small rank: a second thread waits more than it computes
-        network = merged(network)
-    outside = layers_outside(network) if can_fuse(network) else []
-    for module in network.modules():
-        if isinstance(module, nn.Linear) and module not in outside:
-            module.to(compute.dtype)
-    network.eval().requires_grad_(False)
-    hand_back_memory(collect=False)  # the weights that it was loaded with are too large for batches to fit in between
-    return place(network, compute, compiled=compiled)  # type: ignore[no-any-return]
+    return place_to_score(network, compute, compiled=compiled)  # type: ignore[no-any-return]
 
 
-def merged(network: Any) -> Any:
-    """Return the network with its adapters added to its weights, or as it is where it has none."""
-    return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
+def frozen_encoder(network: Any, compute: Compute) -> nn.Module:
+    """Return a base encoder as it came, ready to compute hidden states."""
+    from ftclf.fast import place_to_score
+
+    return place_to_score(network, compute, frozen=True)  # type: ignore[no-any-return]
 
 
 def compute_logits(
@@ -65,13 +47,15 @@ def compute_logits(
     """
     import torch
 
+    from ftclf.fast import scoring_batches
+
     was_training = network.training
     network.eval()
     found: NDArray[np.float32] | None = None
     with (
         torch.inference_mode(),
         compute.autocast(),
-        _batches(network, tokens, compute, batch_size) as (batches, inputs_of),
+        scoring_batches(network, tokens, compute, batch_size) as (batches, inputs_of),
     ):
         for rows in batches:
             logits = network(**inputs_of(rows)).logits[: len(rows)].float().cpu().numpy()
@@ -87,18 +71,6 @@ def compute_logits(
             f"are damaged, or too large for {compute.precision}; train again, or use another checkpoint"
         )
     return found
-
-
-@contextmanager
-def _batches(network: nn.Module, tokens: Tokens, compute: Compute, batch_size: int) -> Iterator[Any]:
-    """Give batches of rows, and what makes one into the network's inputs."""
-    if compute.device == "cuda":
-        from ftclf.fast.gpu.scoring import batches_on_gpu
-
-        with batches_on_gpu(network, tokens, batch_size, compute.device, compute.dtype) as found:
-            yield found
-    else:
-        yield eval_batches(tokens.lengths, batch_size), lambda rows: model_inputs(tokens, rows, compute.device)
 
 
 def milliseconds_per_text(network: nn.Module, tokens: Tokens, compute: Compute) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ftclf.fast.cpu.embedding_rows import RowEmbedding
+from ftclf.model.lazy_weight import LazyWeight
 
 FILE = "average.safetensors"
 EVERY = 4  # steps between updates: a pass over MiniLM's 22.7 M weights is a tenth of a step on one core
@@ -30,7 +30,7 @@ class AverageWeights:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network, self.decay = network, decay
         self.means: dict[str, Tensor] = {}
-        self.rows: RowEmbedding | None = None  # brings its own mean, one of `means`, up to date
+        self.rows: LazyWeight | None = None  # brings its own mean, one of `means`, up to date
 
     @property
     def weights(self) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ class Fitted:
     """What training left behind besides the checkpoint. `examples` and `seconds` are of training alone."""
 
     parameters: Parameters
+    engine: str  # that made the steps, see fast/
     steps: int
     kept_step: int  # whose weights the checkpoint holds
     examples: int
@@ -88,6 +89,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "notes": data.notes,
         "base": base_of(prepared.weights),
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
+        "engine": fitted.engine,
         "seed": config.training.seed,
         "steps": fitted.steps,
         "kept_step": fitted.kept_step,

@@ -154,8 +154,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
     import torch
 
-    from ftclf.fast import place
-    from ftclf.fast.cpu.dropout import use_byte_dropout
+    from ftclf.fast import choose_engine
     from ftclf.model.method import apply_method, count_parameters, faster_parameters
     from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.system.memory import set_aside
@@ -177,20 +176,20 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     if config.start_from:
         _start_from(Run(found_at(config.start_from, prepared.home)), network, prepared)
     _try(prepared, network)
-    if prepared.compute.device == "cpu" and not config.training.compile:
-        use_byte_dropout(network)
-    if not config.training.gradient_checkpointing:  # which computes block by block, to keep less
-        place(network, prepared.compute, compiled=config.training.compile)
+    engine = choose_engine(network, prepared.compute, config.training, int(tokens["train"].lengths.max()))
+    engine.place()
     parameters = count_parameters(network)
-    say(f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})")
+    trained = f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})"
+    say(f"{trained}, engine {engine.name}")
     trainer = ClassifierTrainer(
         network,
         with_intervals(config.training, len(tokens["train"])),
         choosing_metric(config),
         prepared.run,
         compute=prepared.compute,
+        engine=engine,
         prior=None if config.decision.calibration == "none" else prepared.prior,
-        train=TokenRows(tokens["train"], data.splits["train"]),
+        train=TokenRows(tokens["train"], data.splits["train"], engine),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
     )
@@ -221,7 +220,7 @@ def _try(prepared: Prepared, network: Any) -> None:
 
     The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
     """
-    from ftclf.fast.cpu import can_fuse
+    from ftclf.fast import has_blocks
     from ftclf.training.probe import able_compute, make_probe
 
     config, compute = prepared.config, prepared.compute
@@ -229,7 +228,7 @@ def _try(prepared: Prepared, network: Any) -> None:
         raise ConfigError(
             f"training.gradient_checkpointing: got true, which {network.config.model_type} cannot do; leave it out"
         )
-    if compute.device != "cpu" and can_fuse(network):
+    if compute.device != "cpu" and compute.engine != "plain" and has_blocks(network):
         return
     probe = make_probe(
         prepared.data.splits["train"].texts[0],

@@ -142,7 +142,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     if config.max_steps is None:
         assert config.epochs is not None
         examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
-    return Fitted(parameters, steps, kept, examples, seconds)
+    return Fitted(parameters, trainer.engine.name, steps, kept, examples, seconds)
 
 
 def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
@@ -168,6 +168,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         device=compute.device,
         precision=compute.precision,
         threads=compute.threads,
+        engine=compute.engine,
         eval_batch_size=config.training.eval_batch_size,
         task=data.task,
         version=__version__,

@@ -6,76 +6,57 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from ftclf.config import TrainingConfig
 from ftclf.data import Split
-from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
-from ftclf.fast.cpu.embedding_rows import RowEmbedding, train_by_rows
-from ftclf.fast.gpu.packed import first_position, pack
-from ftclf.fast.gpu.shapes import filled_up
+from ftclf.fast import AHEAD, Batch, PlainEngine
 from ftclf.model.batches import TrainBatches, rows_per_batch
 from ftclf.model.compute import Compute, as_it_stands
-from ftclf.model.module_walks import spare_walks
 from ftclf.model.tokens import Tokens
 from ftclf.score.evaluation import choosing_scores
-from ftclf.score.logits import compute_logits, model_inputs
+from ftclf.score.logits import compute_logits
 from ftclf.storage.run_folder import Run, append_json_line
 from ftclf.system.console import say
 from ftclf.system.errors import DivergedError
 from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import TrainingPhase
 from ftclf.training.averaging import AverageWeights
-from ftclf.training.gpu_trainer import RecordingTrainer
 from ftclf.training.hf_arguments import training_arguments
 from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
-
-ROWS = "embedding_rows.safetensors"  # of a checkpoint between two evaluations: rows that are not caught up
+from ftclf.training.stoppable import ResumableTrainer
 
 
 class TokenRows(Dataset[Any]):
-    """A split as the Trainer wants it; one call gives a whole padded batch.
+    """A split as the Trainer wants it; one call gives a whole batch, as the engine puts it together."""
 
-    With `few_shapes` it is filled up to one of a few shapes, with rows that no loss counts; with `first_position` it is
-    packed instead, and that is the position of each text's first token.
-    """
-
-    def __init__(self, tokens: Tokens, split: Split) -> None:
-        self.tokens, self.labels = tokens, split.labels
-        self.few_shapes = False
-        self.first_position: int | None = None
+    def __init__(self, tokens: Tokens, split: Split, engine: PlainEngine) -> None:
+        self.tokens, self.labels, self.engine = tokens, split.labels, engine
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, row: int) -> Batch:
         return self.__getitems__([row])
 
-    def __getitems__(self, rows: list[int]) -> dict[str, Any]:
-        index = np.asarray(rows)
-        if self.first_position is not None:
-            return pack(self.tokens, index, self.first_position, self.labels)
-        labels = torch.from_numpy(self.labels[index])
-        batch = {**model_inputs(self.tokens, index, "cpu"), "labels": labels.float() if labels.ndim == 2 else labels}
-        return filled_up(batch, self.tokens.pad_id, self.longest) if self.few_shapes else batch
-
-    @cached_property
-    def longest(self) -> int:
-        return int(self.tokens.lengths.max())
+    def __getitems__(self, rows: list[int]) -> Batch:
+        return self.engine.collate(self.tokens, np.asarray(rows), self.labels)
 
 
-class ClassifierTrainer(RecordingTrainer):
-    """Trainer whose batches, loss and evaluation are ftclf's."""
+class ClassifierTrainer(ResumableTrainer):
+    """Trainer whose batches, loss and evaluation are ftclf's, and whose steps may be made by an engine."""
+
+    untold_losses = 0.0  # of steps that the engine made and the Trainer does not know yet
+    last_norm = 0.0  # of the gradients of the engine's last finished step
 
     def __init__(
         self,
@@ -85,6 +66,7 @@ class ClassifierTrainer(RecordingTrainer):
         run: Run,
         *,
         compute: Compute,
+        engine: PlainEngine,
         train: TokenRows,
         validation: tuple[Tokens, Split],
         prior: NDArray[np.float64] | None,
@@ -93,11 +75,7 @@ class ClassifierTrainer(RecordingTrainer):
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.prior, self.faster = prior, faster
-        self.embedding_rows: RowEmbedding | None = None
-        self.block_weights: BlockWeights | None = None
-        self.choose_steps(config)
-        train.few_shapes = self.records
-        train.first_position = first_position(network) if self.packs else None
+        self.engine = engine
         by_tokens = config.batching == "by_tokens"
         rows = rows_per_batch(len(train), config.batch_size) * config.accumulation if by_tokens else None
         loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
@@ -106,7 +84,7 @@ class ClassifierTrainer(RecordingTrainer):
         if config.early_stopping:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
         self.average = AverageWeights(network, config.average) if config.average else None
-        if self.average and not self.records:
+        if self.average and not engine.makes_steps:
             callbacks.append(AverageCallback(self.average))
         super().__init__(
             model=network,
@@ -118,11 +96,6 @@ class ClassifierTrainer(RecordingTrainer):
         )
         self.remove_callback(PrinterCallback)
 
-    def stepped(self, number: int) -> None:
-        """Take a recorded step's weights into the mean."""
-        if self.average:
-            self.average.update(number)
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         batches = TrainBatches(
             self.rows.tokens.lengths,
@@ -132,7 +105,7 @@ class ClassifierTrainer(RecordingTrainer):
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         # Recorded steps copy it themselves, without waiting for the device.
-        return self.accelerator.prepare(loader, device_placement=[not self.records])  # type: ignore[no-any-return]
+        return self.accelerator.prepare(loader, device_placement=[not self.engine.makes_steps])  # type: ignore[no-any-return]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Build the Trainer's optimizer and give the faster parameters groups of their own."""
@@ -140,43 +113,82 @@ class ClassifierTrainer(RecordingTrainer):
         optimizer = super().create_optimizer(model)
         if fresh:
             _speed_up(optimizer, *self.faster)
-            if not self.config.compile:  # it cannot trace what is kept of each row
-                self.embedding_rows = train_by_rows(self.network, optimizer)
-                self.block_weights = train_blocks_apart(self.network, optimizer, self.compute.threads)
-            spare_walks(self.network)
+            self.engine.take_optimizer(optimizer)
             if self.average:
-                self.average.rows = self.embedding_rows
+                self.average.rows = self.engine.lazy_weight
         return optimizer
 
+    # ---- steps
+
+    def training_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+        number = self.state.global_step + 1
+        if not self.engine.makes_steps:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            refuse_infinite("loss", loss.item(), number)
+            return loss
+        model.train()
+        self.engine.step(partial(self.compute_loss, model), inputs, self.optimizer, number)
+        if self.average:
+            self.average.update(number)
+        self.check_steps(AHEAD if number < self.state.max_steps else 0)
+        return self.nothing
+
+    @cached_property
+    def nothing(self) -> torch.Tensor:
+        """What the Trainer adds up instead of each loss, without waiting for it."""
+        return torch.zeros_like(self._tr_loss)
+
+    def check_steps(self, ahead: int = 0) -> None:
+        """Wait until at most so many of the engine's steps are on their way; raise for one that is not finite."""
+        for step in self.engine.finished(ahead):
+            refuse_infinite("loss", step.loss, step.number)
+            refuse_infinite("gradient's norm", step.norm, step.number)
+            self.untold_losses, self.last_norm = self.untold_losses + step.loss, step.norm
+        if ahead == 0 and self.untold_losses:
+            self._tr_loss += self.untold_losses
+            self.untold_losses = 0.0
+
+    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, **named: Any) -> None:
+        due = self.control.should_log or self.control.should_evaluate or self.control.should_save
+        if self.engine.makes_steps and due:
+            self.check_steps()
+            grad_norm = self.last_norm
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, **named)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        super()._run_epoch(*args, **kwargs)
+        self.check_steps()
+
     def _clip_grad_norm(self, model: Any) -> Any:
-        """Return the norm of all gradients; where it is too large, the optimizer's step divides by what it exceeds."""
-        optimizer = self._fused_on_cpu()
-        if optimizer is None:
-            return super()._clip_grad_norm(model)
-        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
-        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        if self.embedding_rows and (rows := self.embedding_rows.gradient()):
-            gradients.append(rows[1])
-        norms = self.block_weights.norms() if self.block_weights else []
-        norm = torch.nn.utils.get_total_norm([*gradients, *norms])
-        excess = (norm + 1e-6) / (self.args.max_grad_norm or math.inf)  # as torch's clip_grad_norm_ has it
-        optimizer.grad_scale = None if excess <= 1 else excess
-        return norm
+        """Return the norm of all gradients, which the engine's step or the Trainer clips."""
+        if self.engine.makes_steps:
+            return self.last_norm
+        norm = self.engine.clip(self._own_optimizer(), self.args.max_grad_norm)
+        return super()._clip_grad_norm(model) if norm is None else norm  # type: ignore[no-untyped-call]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        if grad_norm is None and self._fused_on_cpu():  # nothing is clipped
-            grad_norm = self._clip_grad_norm(model)
-        return super()._get_grad_norm(model, grad_norm)
+        """Stop before a step whose gradient is not finite; fp16 has such steps now and then, and skips them itself."""
+        if self.engine.makes_steps:  # the step is made
+            return self.last_norm
+        if grad_norm is None:  # nothing was clipped
+            grad_norm = self.engine.clip(self._own_optimizer(), self.args.max_grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if self.compute.precision != "fp16":
+            refuse_infinite("gradient's norm", float(norm), self.state.global_step + 1)
+        return norm
 
-    def _fused_on_cpu(self) -> Any:
-        """Return the fused AdamW on a CPU, which takes a divisor of the gradients into its one pass; else None."""
-        inner = self.optimizer.optimizer  # type: ignore[union-attr]  # accelerate wraps it
-        fused = type(inner) is torch.optim.AdamW and inner.defaults["fused"]
-        return inner if fused and self.args.device.type == "cpu" else None
+    def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Count nothing where the engine makes steps, which the count would wait for: the loss counts its rows."""
+        return None if self.engine.makes_steps else super()._get_num_items_in_batch(*args, **kwargs)
+
+    def _own_optimizer(self) -> Any:
+        """Return the optimizer inside accelerate's wrapper."""
+        return self.optimizer.optimizer  # type: ignore[union-attr]
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            result = super().train(*args, **kwargs)
+            with self.engine.training_context():
+                result = super().train(*args, **kwargs)
             if self.average:  # of the best evaluation, or of the end where there was none
                 self.average.keep()
             return result
@@ -229,7 +241,8 @@ class ClassifierTrainer(RecordingTrainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         start = time.perf_counter()
-        with self.embedding_rows.as_it_stands() if self.embedding_rows else nullcontext():
+        self.check_steps()
+        with self.engine.saving():
             super()._save_checkpoint(*args, **kwargs)
         self.seconds_aside += time.perf_counter() - start
 
@@ -237,8 +250,7 @@ class ClassifierTrainer(RecordingTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.average:
             self.average.save(Path(output_dir))
-        if self.embedding_rows and (behind := self.embedding_rows.behind()):
-            save_file(behind, Path(output_dir) / ROWS)
+        self.engine.save(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -247,8 +259,7 @@ class ClassifierTrainer(RecordingTrainer):
         with self.trusting_nothing():
             if self.average:
                 self.average.load(Path(checkpoint))
-            if self.embedding_rows and (rows := Path(checkpoint) / ROWS).is_file():
-                self.embedding_rows.take_up(load_file(rows))
+            self.engine.load(Path(checkpoint))
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -274,6 +285,14 @@ def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parame
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             rest = {name: value for name, value in group.items() if name != "params"}
             optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * times})
+
+
+def refuse_infinite(what: str, value: float, step: int) -> None:
+    """Raise DivergedError for a number of a step that is not finite."""
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"training: the {what} is {value} in step {step}; lower training.learning_rate or raise training.warmup"
+        )
 
 
 class AverageCallback(TrainerCallback):

@@ -9,14 +9,14 @@ from torch import nn
 from ftclf.fast.cpu.block import Block
 from ftclf.fast.cpu.dropout import cut_of
 from ftclf.fast.cpu.linear import Product
-
-BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+from ftclf.model.architectures import ARCHITECTURES, BlockParts
 
 
 def can_fuse(network: nn.Module) -> bool:
     """Return whether the network's blocks are of a kind that is written out here."""
     config = _core(network).config
-    if config.model_type not in (*BERT_LIKE, "distilbert") or getattr(config, "is_decoder", False):
+    known = ARCHITECTURES.get(config.model_type)
+    if known is None or known.block is None or getattr(config, "is_decoder", False):
         return False
     if getattr(config, "hidden_act", getattr(config, "activation", "")) != "gelu":
         return False
@@ -28,7 +28,14 @@ def can_fuse(network: nn.Module) -> bool:
 def encoder_of(network: nn.Module) -> Any:
     """Return the module that calls the blocks one after the other."""
     core = _core(network)
-    return core.transformer if core.config.model_type == "distilbert" else core.encoder
+    return getattr(core, ARCHITECTURES[core.config.model_type].encoder)
+
+
+def parts_of(config: Any) -> BlockParts:
+    """Return the paths of the parts of a network's blocks."""
+    parts = ARCHITECTURES[config.model_type].block
+    assert parts is not None
+    return parts
 
 
 def layers_outside(network: nn.Module) -> list[nn.Linear]:
@@ -46,9 +53,8 @@ def dropouts_outside(network: nn.Module) -> list[nn.Module]:
 def blocks_of(network: nn.Module) -> list[Block]:
     """Return the blocks of a network."""
     config, layers = _core(network).config, encoder_of(network).layer
-    block = _distilbert_block if config.model_type == "distilbert" else _bert_block
     last = len(layers) - 1 if reads_first_token(network) else None
-    return [block(layer, config, first_token=index == last) for index, layer in enumerate(layers)]
+    return [_block(layer, config, first_token=index == last) for index, layer in enumerate(layers)]
 
 
 def reads_first_token(network: Any) -> bool:
@@ -69,33 +75,19 @@ def _plain(layer: Any) -> bool:
     return len(layer.active_adapters) == 1 and not layer.merged and not getattr(layer, "lora_variant", {})
 
 
-def _bert_block(layer: Any, config: Any, *, first_token: bool) -> Block:
-    attention = layer.attention.self
-    rates = (attention.dropout, layer.attention.output.dropout, layer.output.dropout)
+def _block(layer: nn.Module, config: Any, *, first_token: bool) -> Block:
+    names = parts_of(config)
+    part = layer.get_submodule
+    attention, projection, inner = (0 if name is None else cut_of(part(name)) for name in names.dropouts)
     return Block(
-        *_products([attention.query, attention.key, attention.value], first_token),
-        Product([layer.attention.output.dense]),
-        layer.attention.output.LayerNorm,
-        Product([layer.intermediate.dense]),
-        Product([layer.output.dense]),
-        layer.output.LayerNorm,
-        config.num_attention_heads,
-        (cut_of(rates[0]), cut_of(rates[1]), cut_of(rates[2])),
-        config._attn_implementation == "sdpa",
-    )
-
-
-def _distilbert_block(layer: Any, config: Any, *, first_token: bool) -> Block:
-    attention = layer.attention
-    return Block(
-        *_products([attention.q_lin, attention.k_lin, attention.v_lin], first_token),
-        Product([attention.out_lin]),
-        layer.sa_layer_norm,
-        Product([layer.ffn.lin1]),
-        Product([layer.ffn.lin2]),
-        layer.output_layer_norm,
-        config.n_heads,
-        (cut_of(attention.dropout), 0, cut_of(layer.ffn.dropout)),
+        *_products([part(names.query), part(names.key), part(names.value)], first_token),
+        Product([part(names.projection)]),
+        part(names.attention_norm),
+        Product([part(names.up)]),
+        Product([part(names.down)]),
+        part(names.output_norm),
+        getattr(config, names.heads),
+        (attention, projection, inner),
         config._attn_implementation == "sdpa",
     )
 

@@ -13,6 +13,9 @@ from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers
 from ftclf.fast.cpu.linear import Product
 from ftclf.fast.cpu.passes import Pass, sections_of
 
+# Arguments of an encoder that change nothing in its hidden states: the Trainer passes what the loss wants through it.
+WITHOUT_EFFECT = ("num_items_in_batch", "return_dict", "use_cache")
+
 
 class EncoderFunction(torch.autograd.Function):
     """A pass as autograd sees it: one operation with many parameters."""
@@ -41,7 +44,8 @@ def fuse(network: nn.Module, workers: int) -> None:
     blocks = blocks_of(network)
     parameters = [parameter for block in blocks for parameter in block.parameters]
 
-    def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
+    def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
+        _refuse_unknown(others)
         rows, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
@@ -59,6 +63,21 @@ def fuse(network: nn.Module, workers: int) -> None:
     encoder.forward = types.MethodType(forward, encoder)
     for layer in layers_outside(network):
         layer.forward = types.MethodType(_in_full, layer)  # type: ignore[method-assign]
+
+
+def unfuse(network: nn.Module) -> None:
+    """Let transformers compute the network's blocks again."""
+    encoder = encoder_of(network)
+    del encoder.fused_blocks, encoder.forward
+    for layer in layers_outside(network):
+        del layer.forward
+
+
+def _refuse_unknown(others: dict[str, Any]) -> None:
+    """Raise TypeError for an argument of transformers that the blocks would not obey, as a mask by a new name."""
+    given = [name for name, value in others.items() if value is not None and value is not False]
+    if given := [name for name in given if name not in WITHOUT_EFFECT]:
+        raise TypeError(f"the encoder's argument {given[0]} is not known to the blocks")
 
 
 def fused_products(network: nn.Module) -> list[Product]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftclf.fast.cpu import dropouts_outside, encoder_of, layers_outside
+from ftclf.fast.cpu.architectures import dropouts_outside, encoder_of, layers_outside, parts_of
 from ftclf.fast.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.fast.gpu.products import Product
+from ftclf.model.architectures import BlockParts
 
-Parts = Callable[[Any], tuple[Any, ...]]  # of a layer: inputs, norms, dropouts; outward, up and down
 NO_MASK = "ftclf_packed"  # an attention that transformers makes no mask for
 
 
@@ -26,10 +26,14 @@ class Block:
 
     PLACES = 15  # where it may drop: three dropouts, and three adapters of each product
 
-    def __init__(self, layer: Any, parts: Parts, dtype: torch.dtype) -> None:
-        inward, self.norms, self.dropouts, *rest = parts(layer)
-        self.inward = Product([inward], dtype)
-        self.outward, self.up, self.down = (Product([[one]], dtype) for one in rest)
+    def __init__(self, layer: nn.Module, parts: BlockParts, dtype: torch.dtype) -> None:
+        part: Callable[[str], Any] = layer.get_submodule
+        self.norms = part(parts.attention_norm), part(parts.output_norm)
+        self.dropouts = [None if name is None else part(name) for name in parts.dropouts]
+        self.inward = Product([[part(parts.query), part(parts.key), part(parts.value)]], dtype)
+        self.outward, self.up, self.down = (
+            Product([[part(name)]], dtype) for name in (parts.projection, parts.up, parts.down)
+        )
 
     @property
     def products(self) -> list[Product]:
@@ -81,7 +85,7 @@ class PackedEncoder:
 
     def __init__(self, network: Any, dtype: torch.dtype) -> None:
         self.network, self.dtype, self.config = network, dtype, network.config
-        parts = _distilbert if self.config.model_type == "distilbert" else _bert
+        parts = parts_of(self.config)
         self.blocks = [Block(layer, parts, dtype) for layer in encoder_of(network).layer]
         self.no_seeds = torch.zeros(1, dtype=torch.int64, device=self.blocks[0].inward.weight.device)
 
@@ -142,27 +146,3 @@ def _dropout(module: nn.Module, seeds: Tensor, places: Iterator[int], x: Tensor)
     from ftclf.fast.gpu.dropout import dropout
 
     return dropout(x, Draw(_rate(module), seeds, next(places)))
-
-
-def _bert(layer: Any) -> tuple[Any, ...]:
-    attention, output = layer.attention, layer.output
-    return (
-        [attention.self.query, attention.self.key, attention.self.value],
-        (attention.output.LayerNorm, output.LayerNorm),
-        (attention.self.dropout, attention.output.dropout, output.dropout),
-        attention.output.dense,
-        layer.intermediate.dense,
-        output.dense,
-    )
-
-
-def _distilbert(layer: Any) -> tuple[Any, ...]:
-    attention, inner = layer.attention, layer.ffn
-    return (
-        [attention.q_lin, attention.k_lin, attention.v_lin],
-        (layer.sa_layer_norm, layer.output_layer_norm),
-        (attention.dropout, None, inner.dropout),
-        attention.out_lin,
-        inner.lin1,
-        inner.lin2,
-    )

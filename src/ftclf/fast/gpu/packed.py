@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ftclf.model.architectures import ARCHITECTURES
 from ftclf.model.batches import IGNORED
 from ftclf.model.tokens import Tokens
 
@@ -18,7 +19,6 @@ SEEDS = "seeds"  # one of each training, for all that a step drops
 RATES = "rates"  # learning rates of the parameter groups of each training
 TOKENS, TEXTS, LENGTH = 64, 64, 32  # the smallest sizes
 MOST_ATTENDED = 128  # tokens of a text whose attention is computed at once: a larger matrix does not fit
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the one after padding's
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,5 @@ def rounded_texts(count: int) -> int:
 def first_position(network: Any) -> int:
     """Return the position that the network gives to the first token of a text."""
     config = network.config
-    return int(config.pad_token_id) + 1 if config.model_type in COUNTED_FROM_PADDING else 0
+    known = ARCHITECTURES.get(config.model_type)
+    return int(config.pad_token_id) + 1 if known and known.counts_from_padding else 0

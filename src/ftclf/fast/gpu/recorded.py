@@ -18,11 +18,9 @@ from torch import Tensor
 from ftclf.config import TrainingConfig
 from ftclf.fast.gpu.packed import RATES
 from ftclf.fast.gpu.updates import KernelUpdate, TorchUpdate
+from ftclf.fast.plain import AHEAD, Batch
 
 SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArguments may ask for steps of another kind
-AHEAD = 8  # steps that may be on their way while the next is made ready
-
-Batch = dict[str, Any]  # tensors, and numbers that are part of its shape
 
 
 def can_record(config: TrainingConfig, device: str, precision: str) -> bool:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ftclf.fast.gpu.blocks import PackedEncoder
 from ftclf.fast.gpu.packed import SEEDS
-from ftclf.fast.gpu.recorded import Batch, RecordedSteps
+from ftclf.fast.gpu.recorded import RecordedSteps
 from ftclf.fast.gpu.updates import KernelUpdate, TorchUpdate
 from ftclf.fast.gpu.weights import LowPrecisionWeights
+from ftclf.fast.plain import Batch
 
 
 @dataclass(frozen=True, eq=False)
