@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ftclf.training.trained_run import TrainedRun
 
 __all__ = ["__version__", "compare", "compose", "errors", "evaluate", "load", "train"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 sys.modules[f"{__name__}.errors"] = errors  # `from ftclf.errors import ConfigError`
 
