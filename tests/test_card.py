@@ -58,6 +58,6 @@ def test_card_and_report_end_with_how_to_use_the_model(train_tiny: TrainTiny, me
         assert "ftclf predict . input=texts.csv output=predictions.csv" in text
         assert 'model = ftclf.load(".")' in text
         assert f'pipeline("text-classification", "{"FOLDER" if merges else whole}")' in text
-        assert ("ftclf merge . --output FOLDER" in text) == merges
+        assert ("ftclf merge . output=FOLDER" in text) == merges
     assert "Made by ftclf report" in report
     assert "</section>\n<section" not in report

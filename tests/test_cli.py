@@ -280,7 +280,7 @@ def test_a_sweeper_settles_itself_which_jobs_there_are(tmp_path: Path, monkeypat
 
 def test_a_data_set_of_the_users_own_is_one_yaml(tmp_path: Path, tiny_models: dict[str, Path], reviews: Path) -> None:
     (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "mine.yaml").write_text(f"name: mine\ntrain: {reviews}\nepochs: 1\n")
+    (tmp_path / "dataset" / "mine.yaml").write_text(f"name: mine\ntrain: {reviews}\ndefault_epochs: 1\n")
     words = ["train", "--config-dir", str(tmp_path), "dataset=mine", f"model.name={tiny_models['bert']}"]
     assert run([*words, f"runs_dir={tmp_path / 'runs'}"]) == 0
     assert list((tmp_path / "runs" / "mine-bert-lora").glob("*/metrics.json"))
@@ -561,8 +561,8 @@ def test_a_run_prints_its_own_lines_and_nothing_of_the_libraries(
     code, out, err, _ = fresh(*words)
     assert (code, err) == (0, "")
     assert out.startswith("reviews: ")
-    # data, model, weights, one evaluation, the baseline (once for a data set), scores, verdict, folder
-    assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 9
+    # data, model, weights, one evaluation, a table of scores, the headline, verdict, report, next command
+    assert len([line for line in out.splitlines() if not line.startswith("baseline: ")]) == 17
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_a_data_set_is_read_once_for_its_content(tmp_path: Path, monkeypatch: py
     config = files(train=path, slice_columns=["source"])
     first = load_data(config)
     monkeypatch.setattr("ftclf.data.load.read_source", lambda config: pytest.fail("it was read again"))
-    again = load_data(replace(config, max_length=9, epochs=1.0))  # neither changes a row
+    again = load_data(replace(config, max_length=9, default_epochs=1.0))  # neither changes a row
     for name, split in first.splits.items():
         kept = again.splits[name]
         assert list(kept.texts) == list(split.texts)

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-import ftclf.training.trainer
+import ftclf.fast.cpu.engine
 from conftest import TrainTiny
 from ftclf.fast.cpu.embedding_rows import History, RowEmbedding, train_by_rows
 from ftclf.storage.run_folder import read_json
@@ -140,7 +140,7 @@ def test_a_run_by_rows_is_the_run_of_the_full_step_and_of_the_other_adamw(
     words += ("training.weight_decay=0.1", f"training.max_grad_norm={limit}", "training.log_steps=6")
     rows = train_tiny(*words, folder="rows")
     other = train_tiny(*words, "training.optimizer=adamw_torch", folder="other")
-    monkeypatch.setattr(ftclf.training.trainer, "train_by_rows", lambda *_: None)
+    monkeypatch.setattr(ftclf.fast.cpu.engine, "train_by_rows", lambda *_: None)
     full = train_tiny(*words, folder="full")
     weights = load_file(rows.checkpoint / "model.safetensors")
     norms = [json.loads(line).get("grad_norm") for line in rows.history.read_text().splitlines()]

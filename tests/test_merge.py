@@ -139,7 +139,7 @@ def test_a_merged_run_that_gives_other_logits_is_not_left_behind(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
 
-    monkeypatch.setattr("ftclf.score.logits.merged", lambda network: network.unload())
+    monkeypatch.setattr("ftclf.model.method.merged", lambda network: network.unload())
     assert run(["merge", str(trained.folder), "--output", str(tmp_path / "merged")]) == CheckpointError.exit_code
     assert "gives other logits" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

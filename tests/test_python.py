@@ -220,7 +220,7 @@ def test_a_run_that_is_trained_from_python_has_the_bits_of_the_command_and_print
     assert trained.config.training.max_steps == 4
     name = "checkpoint/adapter_model.safetensors"
     assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
-    assert "kept: the weights after step" in Run(trained.folder).log.read_text()
+    assert "validation accuracy" in Run(trained.folder).log.read_text()
     again = ftclf.train(config, trained.folder)  # it is finished
     assert again == trained
     assert repr(again).startswith(f"<run {trained.folder}: test accuracy 0.")

@@ -10,7 +10,11 @@ def snippets(config: dict[str, Any], whole: str) -> list[tuple[str, str]]:
 
     `whole` is the folder in it that transformers opens, unless that needs to be merged first.
     """
-    kind, task, max_length = config["method"]["kind"], config["dataset"]["task"], config["dataset"]["max_length"]
+    kind, task, max_length = (
+        config["method"]["kind"],
+        config["dataset"].get("task"),
+        config["dataset"].get("max_length", 128),
+    )
     folder = "FOLDER" if kind == "lora" else whole
     every = ", top_k=None" if task == "multi_label" else ""
     pipeline = f"""from transformers import pipeline
