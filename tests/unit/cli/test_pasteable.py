@@ -15,7 +15,7 @@ import pytest
 from ftclf.cli.hydra_errors import SCHEMAS, settings_of
 from ftclf.config.did_you_mean import NAMES, SWITCHES, pasteable
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "examples").glob("*.md"))
 COMMAND = r"(?:ftclf|scripts/\w+|eval|source|pip|pipx|uv|python|FTCLF_\w+=\S+)(?= |$)"

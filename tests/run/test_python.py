@@ -29,7 +29,7 @@ from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.library import process_kept
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [text for text, _ in make_rows(60, seed=7)]
 
 

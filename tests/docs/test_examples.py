@@ -17,7 +17,7 @@ import pytest
 import ftclf
 from ftclf.cli.main import run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ("training.max_steps=6", "training.precision=fp32", "baselines=[]")
 SECTIONS = re.findall(
     r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", (ROOT / "examples" / "README.md").read_text(), re.MULTILINE | re.DOTALL

@@ -35,7 +35,7 @@ from ftclf.score.predictions import TOP, read_predictions
 from ftclf.storage.run_folder import Run, write_json
 from ftclf.system.text import counted, data_name, short_names
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = ["single_label", "multi_label"]
 
 

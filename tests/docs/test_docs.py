@@ -18,7 +18,7 @@ from ftclf.cli import main
 from ftclf.cli.hydra_errors import setting_names
 from ftclf.cli.options import OPTIONS, read_words
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "ftclf"
 PAGES = [
     ROOT / "README.md",

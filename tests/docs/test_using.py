@@ -10,7 +10,7 @@ import pytest
 import ftclf
 from conftest import make_rows, write_csv
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "using.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "using.md"
 
 
 @pytest.mark.filterwarnings("ignore::ftclf.errors.FtclfWarning")  # a baseline is better than so tiny a model

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
 from test_gpu_blocks import DEVICE, LOW, classifier, small_electra
+from torch import Tensor
 
 pytest.importorskip("triton", reason="needs triton")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter

@@ -18,7 +18,7 @@ from ftclf import __version__
 from ftclf.cli.ls import GROUPS, list_groups
 from ftclf.config import config_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Ground first: a room imports only from itself and from rooms before it.
 ROOMS = (

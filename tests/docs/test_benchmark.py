@@ -13,7 +13,7 @@ from benchmark import page, plan, record
 from benchmark.process import FailedError, Training, run
 from benchmark.record import AT_LEAST, AT_MOST, NO_WORSE, Figure, Goal, Spec
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WHERE = {"machine": "AMD EPYC, 2 cores", "date": "2026-01-02 03:04:05", "git_commit": "abc", "versions": "torch 2.13"}
 HEAD = {"seed": 0}
 TWENTY = Spec("padded", "examples per second", "times", "Trainer", Goal(AT_LEAST, 20))
