@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_fused import batch, classifier
 
 from ftclf.fast.cpu import fuse, passes
 from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
 from ftclf.training.averaging import AverageWeights
+from test_fused import batch, classifier
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 STEPS = 6

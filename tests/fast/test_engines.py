@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_gpu_blocks import classifier
 
 from conftest import TrainTiny
 from ftclf.cli.main import run
@@ -16,6 +15,7 @@ from ftclf.fast.cpu.encoder import fuse
 from ftclf.fast.cpu.trial import blocks_agree
 from ftclf.model.compute import Compute
 from ftclf.storage.run_folder import read_json
+from test_gpu_blocks import classifier
 
 ROOM = Path(__file__).resolve().parents[2] / "src" / "ftclf"
 SEAM = {"training/prepare.py", "training/trainer.py", "score/logits.py"}

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_gpu_blocks import DEVICE, LOW, classifier, small_electra
 from torch import Tensor
+
+from test_gpu_blocks import DEVICE, LOW, classifier, small_electra
 
 pytest.importorskip("triton", reason="needs triton")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter
