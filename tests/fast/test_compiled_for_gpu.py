@@ -20,8 +20,13 @@ KERNELS = {
 
 @pytest.mark.slow
 def test_all_kernels_of_a_step_compile_for_a_gpu(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    here = Path(__file__).parents[1]
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(here), "TRITON_INTERPRET": "0"}
+    here = Path(__file__).parent
+    environment = {
+        **os.environ,
+        "TRITON_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": f"{here}:{here.parent}",
+        "TRITON_INTERPRET": "0",
+    }
     command = [sys.executable, str(here / "compile_for_gpu.py"), str(tiny_models["bert"])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
