@@ -28,9 +28,9 @@ def merge(checkpoint: Path, output: Path) -> None:
     if not output.parent.is_dir():
         raise RunError(f"output: no folder {output.parent}; make it first")
     from ftclf.checkpoint.format import load_checkpoint, prove_reload, save_checkpoint
+    from ftclf.model.batches import model_inputs
     from ftclf.model.method import merged
     from ftclf.model.tokens import tokenise
-    from ftclf.score.logits import model_inputs
     from ftclf.system.imports import quiet_libraries
 
     quiet_libraries()

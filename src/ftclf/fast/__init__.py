@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
-from ftclf.fast.plain import AHEAD, Batch, PlainEngine, StepResult, compile_network, padded
-from ftclf.model.batches import eval_batches
+from ftclf.fast.plain import AHEAD, Batch, PlainEngine, compile_network
+from ftclf.model.batches import eval_batches, model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.method import merged
 from ftclf.model.tokens import Tokens
@@ -27,7 +27,6 @@ __all__ = [
     "AHEAD",
     "Batch",
     "PlainEngine",
-    "StepResult",
     "choose_engine",
     "has_blocks",
     "place_to_score",
@@ -82,6 +81,9 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
     """
     from torch import nn
 
+    if compute.engine != "plain" and not frozen:
+        with threads_kept(1):  # products of a small rank: a second thread waits more than it computes
+            network = merged(network)
     network.eval().requires_grad_(False)
     if compute.engine == "plain":
         network.to(compute.device)
@@ -92,9 +94,6 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
     from ftclf.fast.cpu.encoder import fuse
     from ftclf.fast.cpu.trial import blocks_agree
 
-    if not frozen:
-        with threads_kept(1):  # products of a small rank: a second thread waits more than it computes
-            network = merged(network)
     on_cpu = compute.device == "cpu" and not compiled and can_fuse(network)
     fused = on_cpu and blocks_agree(network, compute, training=False)  # before its weights are rounded
     if not frozen:
@@ -102,7 +101,6 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
         for module in network.modules():
             if isinstance(module, nn.Linear) and module not in outside:
                 module.to(compute.dtype)
-        network.eval().requires_grad_(False)
         hand_back_memory(collect=False)  # the weights it was loaded with are too large for batches to fit in between
     network.to(compute.device)
     if compiled:
@@ -125,6 +123,6 @@ def scoring_batches(network: Any, tokens: Tokens, compute: Compute, batch_size: 
         return
 
     def inputs_of(rows: NDArray[np.int64]) -> Batch:
-        return padded(tokens, rows, compute.device)
+        return model_inputs(tokens, rows, compute.device)
 
     yield eval_batches(tokens.lengths, batch_size), inputs_of

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ftclf.config import TrainingConfig
+from ftclf.model.batches import model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.lazy_weight import LazyWeight
 from ftclf.model.tokens import Tokens
@@ -48,7 +49,7 @@ class PlainEngine:
     def collate(self, tokens: Tokens, rows: NDArray[np.int64], labels: NDArray[Any]) -> Batch:
         """Return a padded batch in the CPU's memory: ids and mask (rows, tokens), labels (rows,) or (rows, labels)."""
         chosen = torch.from_numpy(labels[rows])
-        return {**padded(tokens, rows, "cpu"), "labels": chosen.float() if chosen.ndim == 2 else chosen}
+        return {**model_inputs(tokens, rows, "cpu"), "labels": chosen.float() if chosen.ndim == 2 else chosen}
 
     def take_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Prepare for the steps of an optimizer that was just built."""
@@ -79,12 +80,6 @@ class PlainEngine:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises for a file that is not of this network."""
-
-
-def padded(tokens: Tokens, rows: NDArray[np.int64], device: str) -> Batch:
-    """Return padded rows as a network takes them: ids and mask, each (rows, tokens)."""
-    ids, mask = tokens.padded(rows)
-    return {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
 
 
 def compile_network(network: Any, device: str) -> None:

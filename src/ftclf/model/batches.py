@@ -1,11 +1,14 @@
-"""Which rows go into one batch, and in which order: the only place that decides it."""
+"""Which rows go into one batch, in which order, and what a network gets of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ftclf.model.tokens import Tokens
 
 IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
 POOL = 50  # batches whose rows are sorted by length together: little padding, and still well mixed
@@ -84,3 +87,14 @@ def _cut_by_tokens(rows: Rows, lengths: Rows, batches: int) -> list[Rows]:
     bounds = 2 * np.round(bounds / 2).astype(np.int64)
     bounds = np.maximum.accumulate(np.maximum(bounds, number) - number) + number
     return np.split(rows, np.minimum(bounds, len(rows) - batches + number))
+
+
+def model_inputs(tokens: Tokens, rows: NDArray[np.int64], device: str) -> dict[str, Any]:
+    """Return the padded rows as the network takes them."""
+    import torch
+
+    ids, mask = tokens.padded(rows)
+    return {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(mask).to(device),
+    }

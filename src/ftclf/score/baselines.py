@@ -274,8 +274,8 @@ def _embedded(
 
 def _encoder_of(prepared: Prepared) -> list[str]:
     """Return all that decides what the encoder makes of tokens."""
-    base = prepared.weights
-    return [base.sha256, base.settings, prepared.compute.precision, prepared.config.model.attention]
+    base, compute = prepared.weights, prepared.compute
+    return [base.sha256, base.settings, compute.precision, compute.engine, prepared.config.model.attention]
 
 
 def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.model.batches import eval_batches
+from ftclf.model.batches import eval_batches, model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens
-from ftclf.score.logits import frozen_encoder, model_inputs
+from ftclf.score.logits import frozen_encoder
 from ftclf.system.progress_bar import advance
 
 BATCH = 64

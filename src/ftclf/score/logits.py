@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.model.batches import model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens
 from ftclf.system.errors import CheckpointError
@@ -85,14 +86,3 @@ def milliseconds_per_text(network: nn.Module, tokens: Tokens, compute: Compute) 
             network(**model_inputs(tokens, np.array([row]), compute.device)).logits.float().cpu()
             times.append(time.perf_counter() - start)
     return round(1000 * float(np.median(times[1:])), 2)
-
-
-def model_inputs(tokens: Tokens, rows: NDArray[np.int64], device: str) -> dict[str, Any]:
-    """Return the padded rows as the network takes them."""
-    import torch
-
-    ids, mask = tokens.padded(rows)
-    return {
-        "input_ids": torch.from_numpy(ids).to(device),
-        "attention_mask": torch.from_numpy(mask).to(device),
-    }

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftclf.model.base_weights import first_line
+from ftclf.model.batches import model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.network import OF_A_NETWORK, raise_if_of_memory
 from ftclf.model.tokens import Tokens, tokenise
-from ftclf.score.logits import model_inputs
 from ftclf.system.console import warn
 from ftclf.system.errors import ConfigError, UserError, WeightsError
 

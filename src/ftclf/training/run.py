@@ -179,8 +179,8 @@ def _some_logits(prepared: Prepared, network: Any) -> tuple[dict[str, Any], Any]
     """Return rows of validation and the network's logits of them, which its checkpoint must give again."""
     import torch
 
+    from ftclf.model.batches import model_inputs
     from ftclf.model.compute import as_it_stands
-    from ftclf.score.logits import model_inputs
 
     tokens = prepared.tokens["validation"]
     inputs = model_inputs(tokens, np.arange(min(16, len(tokens))), prepared.compute.device)

@@ -16,8 +16,8 @@ from torch import nn
 
 from ftclf.fast.cpu.dropout import ByteDropout
 from ftclf.fast.cpu.encoder import fuse, unfuse
-from ftclf.fast.plain import padded
 from ftclf.fast.trial import LOGITS, apart, backward, left_as_it_was, made_tokens, taken, unlike
+from ftclf.model.batches import model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.network import longest_text
 from ftclf.system.console import warn
@@ -99,4 +99,4 @@ def _fused(network: Any, workers: int) -> Iterator[None]:
 
 def _computed(network: Any, tokens: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     rows = np.arange(len(tokens))
-    return backward(network(**padded(tokens, rows, "cpu")), len(rows)), taken(network)
+    return backward(network(**model_inputs(tokens, rows, "cpu")), len(rows)), taken(network)
