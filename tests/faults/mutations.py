@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from faults import strict
 from faults.processes import in_this_process
 from faults.world import Check, World
-from ftclf.cli.main import guarded, run
+from ftclf.cli.exit_codes import guarded
+from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data.read import read_rows
 from ftclf.system.errors import DataError

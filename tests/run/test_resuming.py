@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import TrainTiny, make_rows, tiny_words, write_csv
-from ftclf.cli.main import attempt, guarded, run
+from ftclf.cli.exit_codes import attempt, guarded
+from ftclf.cli.main import run
 from ftclf.storage import durable
 from ftclf.storage.run_folder import Run, read_json, write_text
 from ftclf.system import signals

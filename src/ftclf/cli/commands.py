@@ -272,7 +272,7 @@ def train_task(cfg: DictConfig) -> float:
 
 def _attempt(work: Callable[[], float | None]) -> float:
     """Do the work of the task; an error waits for `_hand_to_hydra`, since Hydra would print around it."""
-    from ftclf.cli.main import attempt
+    from ftclf.cli.exit_codes import attempt
 
     result = attempt(work, _failures.append)
     return float("nan") if result is None else result

@@ -186,7 +186,7 @@ def _work(job: Job, held: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if job.name:
         speak_as(job.name)
-    from ftclf.cli.main import guarded
+    from ftclf.cli.exit_codes import guarded
 
     def work() -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -197,7 +197,7 @@ def _work(job: Job, held: Connection) -> None:
 
 
 def _train(job: Job) -> float | None:
-    from ftclf.cli.main import attempt, report
+    from ftclf.cli.exit_codes import attempt, report
     from ftclf.training.run import train
 
     def give_up(error: Exception) -> None:
