@@ -80,12 +80,13 @@ def _outcome(path: Path) -> Outcome:
     """Return what the Trainer did on the test rows, as ftclf's own statistics read it."""
     import numpy as np
 
-    from ftclf.score.metrics import one_hot, row_losses, softmax
+    from ftclf.score.metrics import one_hot, softmax
     from ftclf.score.significance import Outcome
+    from ftclf.score.task import SINGLE_LABEL
 
     found = np.load(path)
     logits, targets = found["logits"], one_hot(found["labels"], LABELS)
-    losses = row_losses(softmax(logits), targets, "single_label")
+    losses = SINGLE_LABEL.row_losses(softmax(logits), targets)
     return Outcome(one_hot(logits.argmax(axis=1), LABELS), targets, losses)
 
 

@@ -15,7 +15,7 @@ from ftclf.cli.main import run
 from ftclf.config import LoraConfig, ModelConfig
 from ftclf.model.method import apply_method
 from ftclf.model.network import build_classifier
-from ftclf.score.calibration import label_prior
+from ftclf.score.task import MULTI_LABEL
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.losses import start_at
 from many_models import make_many
@@ -124,5 +124,5 @@ def test_several_labels_start_at_their_log_odds_where_the_output_is_new_alone(ex
         found = build_classifier(expert, names, ModelConfig(name="m"))
         network: Any = found.network
         before = network.classifier.bias.tolist()
-        start_at(found, label_prior(targets.sum(axis=0), len(targets), "multi_label"))
+        start_at(found, MULTI_LABEL.prior(targets.sum(axis=0), len(targets)))
         assert (network.classifier.bias.tolist() != before) == starts

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import make_rows, tiny_words, write_csv
 from ftclf.cli.main import run
+from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL, Task
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.prepare import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
 from ftclf.training.trainer import ClassifierTrainer
@@ -21,10 +22,10 @@ from ftclf.training.trainer import ClassifierTrainer
 @given(
     rows=st.integers(2, 10**7),
     tokens=st.floats(3, 8192),
-    task=st.sampled_from(["single_label", "multi_label"]),
+    task=st.sampled_from([SINGLE_LABEL, MULTI_LABEL]),
 )
-def test_few_rows_are_seen_often_and_many_at_least_once(rows: int, tokens: float, task: str) -> None:
-    epochs, usual = usual_epochs(rows, tokens, task), 4 if task == "multi_label" else 3
+def test_few_rows_are_seen_often_and_many_at_least_once(rows: int, tokens: float, task: Task) -> None:
+    epochs, usual = usual_epochs(rows, tokens, task), 4 if task.several else 3
     assert 1 <= epochs <= 100_000  # what training.epochs may be
     if rows <= MANY:
         assert epochs == int(epochs)
@@ -46,7 +47,7 @@ def test_the_length_that_follows_from_the_rows_is_said_and_kept(
     words = _words(tiny_models["bert"], data, folder, "baselines=[]", "dataset.max_length=8", "training.batch_size=64")
     assert run(words) == 0
     rows = read_json(Run(folder).manifest)["rows"]["train"]
-    epochs = usual_epochs(rows, 8.0, "single_label")
+    epochs = usual_epochs(rows, 8.0, SINGLE_LABEL)
     assert f"training.epochs={epochs:g}, which is usual for {rows} rows" in capsys.readouterr().out
     assert read_json(Run(folder).config)["training"]["epochs"] == epochs
     assert 3 <= Run(folder).history.read_text().count("validation_log_loss") // 2 <= 13

@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftclf.cli.main import run
-from ftclf.score.abstention import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.score.abstention import abstention, confidence_for_precision, risk_coverage
+from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL
 from ftclf.storage.durable import seal
 from ftclf.storage.run_folder import Run, read_json
 
 
 def test_confidence_is_the_probability_of_the_answer() -> None:
     p = np.array([[0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
-    assert confidence(p, p == p.max(axis=1, keepdims=True), "single_label").tolist() == [0.7, 0.4]
+    assert SINGLE_LABEL.confidence(p, p == p.max(axis=1, keepdims=True)).tolist() == [0.7, 0.4]
     chosen = np.array([[True, False, False], [True, True, False]])
-    assert confidence(p, chosen, "multi_label").tolist() == pytest.approx([0.7 * 0.8 * 0.9, 0.4 * 0.3 * 0.7])
+    assert MULTI_LABEL.confidence(p, chosen).tolist() == pytest.approx([0.7 * 0.8 * 0.9, 0.4 * 0.3 * 0.7])
 
 
 def test_risk_rises_to_that_of_all_rows() -> None:

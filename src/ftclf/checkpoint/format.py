@@ -17,6 +17,7 @@ from ftclf.model.network import build_classifier, load_tokenizer, longest_text, 
 from ftclf.score.calibration import Calibration
 from ftclf.score.decisions import Decision
 from ftclf.score.rules import Rules
+from ftclf.score.task import task_named
 from ftclf.storage.durable import FILES, damage, seal
 from ftclf.storage.run_folder import read_json, write_json
 from ftclf.storage.run_paths import FOLDER, home_of
@@ -110,12 +111,12 @@ def read_info(folder: Path) -> CheckpointInfo:
 
 def _refuse_contradictions(info: CheckpointInfo) -> None:
     """Raise TypeError where a scaling or a rule is not one of these labels."""
-    names, task = info.label_names, info.task
+    names, task = info.label_names, task_named(info.task)
     if len(names) < 2 or len(set(names)) < len(names):
         raise TypeError(f"label_names are {short(names)}, not several different ones")
     if not all(re.fullmatch("[0-9a-f]{16}", one) for one in info.trained_texts):
         raise TypeError("trained_texts are not hashes of 16 hexadecimal digits")
-    if task == "single_label" and info.other_decisions:
+    if info.other_decisions and not task.other_decisions:
         raise TypeError("other_decisions are for several labels per row")
     parts: tuple[Calibration | Decision, ...] = (info.calibration, info.decision, *info.other_decisions.values())
     if problem := next(filter(None, (part.problem(task, names) for part in parts)), ""):

@@ -18,6 +18,7 @@ from ftclf.checkpoint.predictor import Predictions, chunk_size, labelled, open_m
 from ftclf.config import PredictConfig, check
 from ftclf.data.inputs import Input, read_input
 from ftclf.data.streams import TextRow
+from ftclf.score.task import task_named
 from ftclf.storage.csv_safety import write_lines
 from ftclf.storage.run_folder import checkpoint_of
 from ftclf.system.console import printable
@@ -98,7 +99,7 @@ def _refuse_taken(keep: list[str], info: CheckpointInfo) -> None:
 def _columns(predictions: Predictions, info: CheckpointInfo, kept: Columns) -> Columns:
     """Return the table of some predictions, after the columns of the input that are kept."""
     names = predictions.labels
-    labels = {"labels": names} if info.task == "multi_label" else {"label": [name for (name,) in names]}
+    labels = {"labels": names} if task_named(info.task).several else {"label": [name for (name,) in names]}
     abstain = {"abstain": predictions.abstain} if predictions.settled else {}
     sure = predictions.confidence.tolist()
     rounded = dict(zip(_probability_columns(info), predictions.probabilities.T.tolist(), strict=True))
@@ -149,7 +150,7 @@ def _write_csv(path: Path, tables: Iterator[Columns], info: CheckpointInfo) -> i
     with path.open("w", newline="", encoding="utf-8") as file:
         write_lines(file, [first])
         for table in chain([first], tables):
-            if info.task == "multi_label":
+            if task_named(info.task).several:
                 table["labels"] = [json.dumps(names, ensure_ascii=False) for names in table["labels"]]
             write_lines(file, zip(*table.values(), strict=True))
             count += len(table["text"])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.data.cells import checked_text
+from ftclf.score.task import task_named
 from ftclf.storage.run_folder import checkpoint_of
 from ftclf.system.library import as_library, process_kept, threads_kept
 from ftclf.system.memory import no_collections
@@ -175,7 +176,7 @@ class Model:
         with self._lock, threads_kept(self._threads):
             tokens = tokenise(texts, self._tokenizer, self._info.dataset.max_length)
             logits = compute_logits(self._network, tokens, self._compute, batch_size, checkpoint=self.folder)
-        return self._info.calibration.probabilities(logits, self._info.task)
+        return self._info.calibration.probabilities(logits, task_named(self._info.task))
 
     def label(self, texts: list[str], probabilities: NDArray[np.float64]) -> Predictions:
         """Return what the texts get by the decision rule of the checkpoint."""
@@ -228,12 +229,11 @@ def open_model(folder: Path, info: CheckpointInfo, *, compiled: bool = False, en
 
 def labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo) -> Predictions:
     """Return the labels of texts, rounded as they are written."""
-    from ftclf.score.abstention import confidence
     from ftclf.score.evaluation import names_of
 
     decision = info.decision
     chosen = decision.decide(probabilities)
-    sure = confidence(probabilities, chosen, info.task)
+    sure = task_named(info.task).confidence(probabilities, chosen)
     settled = decision.abstain_below is not None
     return Predictions(
         texts,

@@ -16,6 +16,7 @@ from ftclf.config.settings import (
     CHOOSING_METRICS,
     PACKAGE,
     REQUIRED,
+    SCALINGS,
     SEPARATOR,
     SHA256,
     LoraConfig,
@@ -111,9 +112,7 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         yield f"training.metric: got '{config.training.metric}', allowed with dataset.task={data.task}: {allowed}"
     if data.label_columns and data.task != "multi_label":
         yield "dataset.label_columns: a column a label is for several labels a row; add dataset.task=multi_label"
-    allowed_here = (
-        ("auto", "none", "temperature") if data.task == "single_label" else ("auto", "none", "platt", "isotonic")
-    )
+    allowed_here = ("auto", *SCALINGS.get(data.task, ()))
     if config.decision.calibration in set(CALIBRATIONS) - set(allowed_here):
         yield (
             f"decision.calibration: got '{config.decision.calibration}', allowed with dataset.task={data.task}: "

@@ -20,6 +20,8 @@ CHOOSING_METRICS = {
     "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss"),
     "multi_label": ("macro_average_precision", "label_ranking_average_precision", "log_loss"),
 }
+# Scalings of probabilities, fitted on validation.
+SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "platt", "isotonic")}
 PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 SHA256 = r"[0-9a-f]{64}"
 SEPARATOR = r"\\t|[^\n\r\"\ud800-\udfff]"

@@ -14,6 +14,7 @@ from ftclf.data import Data, Split
 from ftclf.report.usage import snippets
 from ftclf.score.baselines import verdict
 from ftclf.score.evaluation import with_interval
+from ftclf.score.task import task_of
 from ftclf.system.console import printable
 from ftclf.system.text import common_labels, counted, data_name
 
@@ -31,7 +32,7 @@ def examples(evaluation: Evaluation, split: Split, label_names: list[str]) -> di
     rows_of = (evaluation.chosen & evaluation.targets).by_label()
     texts = {}
     for label in common_labels(evaluation.targets.per_label.tolist(), MOST_LABELS):
-        rows, several = rows_of[label], split.labels.ndim == 2
+        rows, several = rows_of[label], task_of(split.labels).several
         sure = evaluation.probabilities.column(label) if several else evaluation.sure  # of what was given
         surest = rows[np.argsort(-sure[rows], kind="stable")[:EXAMPLES]]
         texts[label_names[label]] = [_shortened(split.texts[row]) for row in surest]

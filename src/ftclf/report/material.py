@@ -13,6 +13,7 @@ import numpy as np
 from ftclf.data.label_sets import WIDE
 from ftclf.score.confusion import Counts, as_counts, confusion
 from ftclf.score.predictions import Predictions, read_predictions
+from ftclf.score.task import task_named
 from ftclf.storage.run_folder import Run, read_history, read_json
 from ftclf.system.errors import RunError
 from ftclf.system.text import data_name
@@ -48,7 +49,7 @@ class Material:
     @property
     def several(self) -> bool:
         """Whether a row may have several labels."""
-        return self.task == "multi_label"
+        return task_named(self.task).several
 
     @property
     def data_name(self) -> str:

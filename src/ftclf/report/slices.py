@@ -60,10 +60,8 @@ def _scored(found: Predictions, part: Slice, *, several: bool) -> dict[str, Any]
 def _micro_f1(found: Predictions, part: Slice) -> dict[str, Any]:
     """Score all labels on the slice's rows; its labels, where it has some, on all: any row may be a false alarm."""
     chosen, targets = (_cut(sets, part) for sets in (found.chosen, found.targets))
-    draws = draw_scores(chosen, targets, np.zeros(len(targets)), draws=DRAWS).intervals()[0]
-    both = len(chosen.ids) + len(targets.ids)
-    value = 2 * len((chosen & targets).ids) / both if both else 0.0
-    return scored({"micro_f1": value, "intervals": draws}, "micro_f1")
+    draws = draw_scores(chosen, targets, np.zeros(len(targets)), draws=DRAWS)
+    return scored({**draws.observed, "intervals": draws.intervals()[0]}, "micro_f1")
 
 
 def _cut(sets: LabelSets, part: Slice) -> LabelSets:

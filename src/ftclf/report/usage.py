@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftclf.score.task import task_named
+
 
 def snippets(config: dict[str, Any], whole: str) -> list[tuple[str, str]]:
     """Return titles, each with lines to type, in a folder that `ftclf predict` takes.
@@ -12,11 +14,11 @@ def snippets(config: dict[str, Any], whole: str) -> list[tuple[str, str]]:
     """
     kind, task, max_length = (
         config["method"]["kind"],
-        config["dataset"].get("task"),
+        config["dataset"].get("task", "single_label"),
         config["dataset"].get("max_length", 128),
     )
     folder = "FOLDER" if kind == "lora" else whole
-    every = ", top_k=None" if task == "multi_label" else ""
+    every = ", top_k=None" if task_named(task).several else ""
     pipeline = f"""from transformers import pipeline
 classify = pipeline("text-classification", "{folder}"{every})
 print(classify(["a text", "another"], truncation=True, max_length={max_length}))"""

@@ -1,4 +1,4 @@
-"""Which answers to keep back: confidence of a row, risk against coverage, and the confidence for a wanted precision.
+"""Which answers to keep back: risk against coverage, and the confidence for a wanted precision.
 
 (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017.)
 """
@@ -10,31 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.data.label_sets import LabelSets
-from ftclf.score.metrics import Given, Labels
-from ftclf.score.probabilities import Probabilities
-
 POINTS = 50
 MIN_ROWS = 20  # a precision over fewer rows is noise
-
-
-def confidence(probabilities: Given, chosen: Labels, task: str) -> NDArray[np.float64]:
-    """Return the probability that a row's answer is right, shape (rows,).
-
-    Several labels: that all of them are, taken as independent.
-    """
-    given, answers = Probabilities.of(probabilities), LabelSets.of(chosen)
-    sure = np.empty(len(given))
-    for rows, part in given.chunks():
-        if task == "multi_label":
-            sets = answers.part(rows)
-            of_chosen = part[sets.rows, sets.ids]
-            np.subtract(1, part, out=part)
-            part[sets.rows, sets.ids] = of_chosen
-            sure[rows] = part.prod(axis=1)
-        else:
-            sure[rows] = part.max(axis=1)
-    return sure
 
 
 def risk_coverage(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:

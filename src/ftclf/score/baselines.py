@@ -27,9 +27,9 @@ from ftclf.score import embeddings
 from ftclf.score.bootstrap import draw_scores, interval_of
 from ftclf.score.calibration import fit_calibration
 from ftclf.score.decisions import Decision, choose_decision, decide_all
-from ftclf.score.evaluation import headline_metrics, targets_of
-from ftclf.score.metrics import log_odds, log_of, row_losses
+from ftclf.score.evaluation import targets_of
 from ftclf.score.probabilities import Probabilities
+from ftclf.score.task import task_named
 from ftclf.score.wording import against, baseline_name
 from ftclf.storage.cache import cache_folder, has_entry, missing, new_entry
 from ftclf.system.console import say, warn
@@ -109,16 +109,16 @@ def strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
 
 
 def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
-    task, test = prepared.data.task, prepared.data.splits["test"]
+    task, test = task_named(prepared.data.task), prepared.data.splits["test"]
     fitted = _cached(name, prepared)
     targets = targets_of(test, len(prepared.data.label_names))
     probabilities, chosen = _decided(name, fitted.probabilities, prepared)
-    draws = draw_scores(chosen, targets, row_losses(probabilities, targets, task))
-    scores = headline_metrics(probabilities, chosen, test)
+    draws = draw_scores(chosen, targets, task.row_losses(probabilities, targets))
+    scores = task.metrics(draws.observed, probabilities, targets, task.ranks(probabilities, targets))
     intervals, _ = draws.intervals()
     gained = evaluation.draws.observed_less(draws)
     spread = {key: interval_of(values, gained[key]) for key, values in evaluation.draws.less(draws).items()}
-    names = [key for key in HEADLINES[task] if key in scores]
+    names = [key for key in task.headlines if key in scores]
     return {
         "about": ABOUT[name] + ("" if name == "majority" else _sampled(prepared)),
         "scores": {key: scores[key] for key in names},
@@ -133,8 +133,8 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
     data, wanted = prepared.data, prepared.config.decision
     if name == "majority":
         return Probabilities.of(found["test"]), decide_all([Decision()], found["test"])[0]
-    labels, several = data.splits["validation"].labels, data.task == "multi_label"
-    logits = {split: log_odds(values) if several else log_of(values) for split, values in found.items()}
+    labels, task = data.splits["validation"].labels, task_named(data.task)
+    logits = {split: task.logits(values) for split, values in found.items()}
     scaling = fit_calibration(
         logits["validation"],
         labels,
@@ -144,8 +144,9 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
         prior=prepared.prior,
         usual=1.0,  # linear models on few rows claim no more than they know
     )
-    scaled = {split: scaling.scaled(values, data.task) for split, values in logits.items()}
-    decision = choose_decision(scaled["validation"], labels, wanted, data.label_names) if several else Decision()
+    scaled = {split: scaling.scaled(values, task) for split, values in logits.items()}
+    targets = LabelSets.of(labels, len(data.label_names))
+    decision = choose_decision(scaled["validation"], targets, task.asked(wanted), data.label_names)
     return scaled["test"], decide_all([decision], scaled["test"])[0]
 
 
@@ -296,9 +297,8 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
             if issparse(inputs):
                 advance()
     found = {split: np.stack([column[split] for column in columns], axis=1) for split in others}
-    if prepared.data.task == "multi_label":
-        return found
-    return {split: values / values.sum(axis=1, keepdims=True) for split, values in found.items()}
+    task = task_named(prepared.data.task)
+    return {split: task.from_one_against_rest(values) for split, values in found.items()}
 
 
 def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, Any]) -> Fitted:

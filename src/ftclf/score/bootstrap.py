@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftclf.data.label_sets import LabelSets, ratio
+from ftclf.data.label_sets import LabelSets
+from ftclf.score.metrics import RowSums, row_scores
 from ftclf.score.ranking import LabelRanks
 
 DRAWS = 1000
@@ -31,7 +32,7 @@ NORMAL = 1.959964  # its quantile
 LOSSES = ("log_loss", "hamming_loss")  # no shares of rows
 
 Interval = tuple[float, float]
-Sums = dict[str, NDArray[np.float64]]
+Scores = dict[str, NDArray[np.float64]]
 
 
 @dataclass
@@ -44,14 +45,14 @@ class ScoreDraws:
 
     scores: dict[str, NDArray[np.float64]]  # (draws,) each
     observed: dict[str, float]
-    rows: int
+    sums: RowSums  # of the rows themselves
     per_class: dict[str, NDArray[np.float64]]  # intervals of each label's scores, (labels, 2) each; empty if unwanted
 
     def intervals(self) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
         """Return the intervals of the headline scores, and of precision, recall and F1 of each label."""
         return (
             {
-                name: interval_of(values, self.observed[name], trials=None if name in LOSSES else self.rows)
+                name: interval_of(values, self.observed[name], trials=None if name in LOSSES else self.sums.rows)
                 for name, values in self.scores.items()
             },
             _by_label(self.per_class),
@@ -97,7 +98,7 @@ def draw_several(
         support = truth.sums(weights)
         for place, side in enumerate(sides.values()):
             side.draw(weights, support, per_class=place == 0)
-    scored = {name: side.scored(truth) for name, side in sides.items()}
+    scored = {name: side.scored() for name, side in sides.items()}
     return [scored[id(sets)] for sets in answers]
 
 
@@ -106,35 +107,31 @@ class _Side:
 
     def __init__(self, chosen: LabelSets, truth: LabelSets, losses: NDArray[np.float64]) -> None:
         self.chosen, self.hits = chosen, chosen & truth
-        self.per_row = np.column_stack([chosen.same(truth), losses])
-        self.scores: list[dict[str, NDArray[np.float64]]] = []
-        self.per_class: list[dict[str, NDArray[np.float64]]] = []
+        self.observed = RowSums.of(chosen, truth, losses)
+        self.per_row = row_scores(self.hits, chosen, truth, losses)
+        self.scores: list[Scores] = []
+        self.rates: list[Scores] = []
 
     def draw(self, weights: NDArray[np.float64], support: NDArray[np.float64], *, per_class: bool) -> None:
         """Score some draws; `support` are the weights of the rows of each label, (draws, labels)."""
-        sums = self.hits.sums(weights), self.chosen.sums(weights), support
-        scores, rates = _scores(*sums, weights @ self.per_row, len(self.chosen))
-        self.scores.append(scores)
+        counts = self.hits.sums(weights), self.chosen.sums(weights), support
+        sums = RowSums(*counts, weights @ self.per_row, len(self.chosen))
+        self.scores.append(sums.scores())
         if per_class:
-            self.per_class.append(rates)
+            self.rates.append(sums.rates())
 
-    def scored(self, truth: LabelSets) -> ScoreDraws:
-        hits, given, support = (sets.per_label.astype(np.float64) for sets in (self.hits, self.chosen, truth))
-        per_row = self.per_row.sum(axis=0, keepdims=True)
-        observed, rates = _scores(hits[None], given[None], support[None], per_row, len(truth))
+    def scored(self) -> ScoreDraws:
+        observed, rates = self.observed.observed(), self.observed.rates()
+        given, support = self.observed.given[0], self.observed.true[0]
         trials = {"precision": given, "recall": support, "f1": (given + support) / 2}
         per_class = {
             name: intervals_of(
-                np.concatenate([rates[name] for rates in self.per_class]), rates[name][0], trials=trials[name]
+                np.concatenate([drawn[name] for drawn in self.rates]), rates[name][0], trials=trials[name]
             )
-            for name in (trials if self.per_class else {})
+            for name in (trials if self.rates else {})
         }
-        return ScoreDraws(
-            {name: np.concatenate([drawn[name] for drawn in self.scores]) for name in observed},
-            {name: float(values[0]) for name, values in observed.items()},
-            len(truth),
-            per_class,
-        )
+        scores = {name: np.concatenate([drawn[name] for drawn in self.scores]) for name in observed}
+        return ScoreDraws(scores, observed, self.observed, per_class)
 
 
 def ranking_intervals(
@@ -174,29 +171,6 @@ def _by_label(intervals: dict[str, NDArray[np.float64]]) -> list[dict[str, Inter
     return [
         {name: (low, high) for name, (low, high) in of_label if low == low} for of_label in zip(*columns, strict=True)
     ]
-
-
-def _scores(
-    hits: NDArray[np.float64],
-    given: NDArray[np.float64],
-    support: NDArray[np.float64],
-    per_row: NDArray[np.float64],
-    rows: int,
-) -> tuple[Sums, Sums]:
-    """Turn weighted sums of hits, given and true labels (draws, labels), right rows and losses into scores."""
-    f1, labels = ratio(2 * hits, given + support), hits.shape[1]
-    all_given, all_true, all_hits = given.sum(axis=1), support.sum(axis=1), hits.sum(axis=1)
-    exact = per_row[:, 0] / rows
-    scores = {
-        "accuracy": exact,
-        "subset_accuracy": exact,
-        "macro_f1": f1.mean(axis=1),
-        "micro_f1": ratio(2 * all_hits, all_given + all_true),
-        "weighted_f1": ratio((f1 * support).sum(axis=1), all_true),
-        "hamming_loss": (all_given + all_true - 2 * all_hits) / (rows * labels),
-        "log_loss": per_row[:, 1] / rows,
-    }
-    return scores, {"precision": ratio(hits, given), "recall": ratio(hits, support), "f1": f1}
 
 
 def interval_of(

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from ftclf.config.settings import setting
 from ftclf.data.label_sets import LabelSets
-from ftclf.score.metrics import Given, Labels, row_losses, sigmoid, sigmoid_of_negated, softmax
+from ftclf.score.metrics import Given, Labels, sigmoid, sigmoid_of_negated, softmax
 from ftclf.score.platt import SAMPLED, fit_all_labels, fit_each_label
 from ftclf.score.probabilities import Dense, Probabilities, Scaling, chunks_of
+from ftclf.score.task import Task, task_of
 from ftclf.system.errors import CheckpointError, short
 
 Logits = NDArray[np.float32]
-SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "platt", "isotonic")}
 STEEPEST = 1e9  # of slopes and offsets; a fit on a million rows that are perfectly apart stays below 1e6
 BINS = 15
 ENOUGH_ROWS, FOLDS = 2000, 10  # rows that a scaling is fitted on unasked; parts of fewer that it is tried on
@@ -53,22 +53,21 @@ class Calibration:
     )  # isotonic: logits and their probabilities, a label each
     guarded: list[str] = field(default_factory=list)  # labels with too few positives for a scaling of their own
 
-    def probabilities(self, logits: Logits, task: str) -> Dense:
+    def probabilities(self, logits: Logits, task: Task) -> Dense:
         """Return the probabilities of a task, shape (rows, labels), float64.
 
         Raises CheckpointError where logits or scaling are not such that probabilities come of them.
         """
         return self._scaling(task)(logits, slice(0, logits.shape[1]))
 
-    def scaled(self, logits: Logits, task: str, look: Callable[[], None] = lambda: None) -> Probabilities:
+    def scaled(self, logits: Logits, task: Task, look: Callable[[], None] = lambda: None) -> Probabilities:
         """Return the probabilities of a task as they are asked for; `look` is called now and then."""
         return Probabilities(logits, self._scaling(task), look)
 
-    def problem(self, task: str, label_names: list[str]) -> str:
+    def problem(self, task: Task, label_names: list[str]) -> str:
         """Return why this is no scaling for these labels, or nothing; files may be edited."""
-        allowed = SCALINGS[task]
-        if self.method not in allowed:
-            return f"calibration.method is {self.method}, allowed with {task}: {', '.join(allowed)}"
+        if self.method not in task.scalings:
+            return f"calibration.method is {self.method}, allowed with {task.name}: {', '.join(task.scalings)}"
         if unknown := set(self.guarded) - set(label_names):
             return f"calibration.guarded names '{short(min(unknown))}', which is no label"
         if self.prior and (len(self.prior) != len(label_names) or not all(-100 <= share <= 0 for share in self.prior)):
@@ -99,15 +98,15 @@ class Calibration:
             return "calibration has steps to probabilities that are not between 0 and 1"
         return ""
 
-    def _scaling(self, task: str) -> Scaling:
+    def _scaling(self, task: Task) -> Scaling:
         """Return the function that scales the logits of some rows and, with several labels per row, of some labels."""
-        if task == "single_label":
+        if self.method == "temperature":
             return _checked(partial(_by_temperature, self.temperature, np.array(self.prior or 0.0)))
         if self.method == "platt":
             return _checked(partial(_by_platt, -np.array(self.slopes), np.array(self.offsets)))
         if self.method == "isotonic":
             return _checked(partial(_by_steps, self.steps))
-        return _checked(lambda logits, _: sigmoid(logits))
+        return _checked(lambda logits, _: task.probabilities(logits))
 
 
 def _checked(scaling: Scaling) -> Scaling:
@@ -146,16 +145,6 @@ def _by_steps(steps: list[list[list[float]]], logits: Logits, labels: slice) -> 
     return np.stack(columns, axis=1)
 
 
-def label_prior(rows_per_label: NDArray[np.int64], rows: int, task: str) -> NDArray[np.float64]:
-    """Return what train says of each label alone: the log of its share, or its log odds where rows have several labels.
-
-    As if each label had half a row more, and with several half a row without it: never the log of nothing.
-    """
-    with_label = rows_per_label + 0.5
-    without = rows - rows_per_label + 0.5 if task == "multi_label" else rows + 0.5 * len(rows_per_label)
-    return np.log(with_label / without)
-
-
 def fit_calibration(
     logits: Logits,
     labels: NDArray[Any],
@@ -173,39 +162,52 @@ def fit_calibration(
     where few rows show by cross-validation that it would not help. A label with fewer than `min_positives` rows with or
     without it is scaled as all labels together: its own scaling would be noise.
     """
-    if method == "auto" and len(labels) < ENOUGH_ROWS:
-        wanted = "temperature" if labels.ndim == 1 else "platt"
-        settings: dict[str, Any] = {
-            "label_names": label_names,
-            "min_positives": min_positives,
-            "prior": prior,
-            "usual": usual,
-        }
-        fit = partial(fit_calibration, method=wanted, **settings)
-        if not _helps(fit, logits, labels):
-            return Calibration()
-    if method == "none":
+    task, shares = task_of(labels), [] if prior is None else prior.tolist()
+    fits: dict[str, Callable[[Logits, NDArray[Any]], Calibration]] = {
+        "none": lambda *_: Calibration(),
+        "temperature": lambda logits, ids: Calibration(
+            "temperature", fit_temperature(logits, ids, prior, usual), prior=shares
+        ),
+        "platt": partial(_fit_platt, label_names=label_names, min_positives=min_positives),
+        "isotonic": partial(_fit_isotonic, label_names=label_names, min_positives=min_positives),
+    }
+    fit = fits[task.usual_scaling if method == "auto" else method]
+    if method == "auto" and len(labels) < ENOUGH_ROWS and not _helps(fit, logits, labels, task):
         return Calibration()
-    if labels.ndim == 1:
-        shares = [] if prior is None else prior.tolist()
-        return Calibration("temperature", temperature=fit_temperature(logits, labels, prior, usual), prior=shares)
-    targets = LabelSets.of(labels)
-    few = np.minimum(targets.per_label, len(targets) - targets.per_label) < min_positives
-    guarded = [name for name, is_few in zip(label_names, few, strict=True) if is_few]
-    shared = fit_all_labels(logits, targets) or (1.0, 0.0)
-    if method == "isotonic":
-        steps = [
-            _platt_steps(column, shared) if is_few else fit_isotonic(column, truth)
-            for column, truth, is_few in zip(logits.T, labels.T, few, strict=True)
-        ]
-        return Calibration(method, steps=steps, guarded=guarded)
+    return fit(logits, labels)
+
+
+def _few(targets: LabelSets, min_positives: int) -> NDArray[np.bool_]:
+    """Return the labels that too few rows have, or miss, for a scaling of their own, (labels,)."""
+    return np.minimum(targets.per_label, len(targets) - targets.per_label) < min_positives
+
+
+def _named(label_names: list[str], labels: NDArray[np.bool_]) -> list[str]:
+    return [name for name, named in zip(label_names, labels, strict=True) if named]
+
+
+def _fit_platt(logits: Logits, truth: NDArray[Any], *, label_names: list[str], min_positives: int) -> Calibration:
+    targets = LabelSets.of(truth)
+    few, shared = _few(targets, min_positives), fit_all_labels(logits, targets) or (1.0, 0.0)
     pairs = [scaling or shared for scaling in fit_each_label(logits, targets, ~few, shared)]
-    return Calibration("platt", slopes=[a for a, _ in pairs], offsets=[b for _, b in pairs], guarded=guarded)
+    slopes, offsets = [a for a, _ in pairs], [b for _, b in pairs]
+    return Calibration("platt", slopes=slopes, offsets=offsets, guarded=_named(label_names, few))
 
 
-def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, labels: NDArray[Any]) -> bool:
+def _fit_isotonic(logits: Logits, truth: NDArray[Any], *, label_names: list[str], min_positives: int) -> Calibration:
+    targets = LabelSets.of(truth)
+    few, shared = _few(targets, min_positives), fit_all_labels(logits, targets) or (1.0, 0.0)
+    steps = [
+        _platt_steps(column, shared) if is_few else fit_isotonic(column, positive)
+        for column, positive, is_few in zip(logits.T, truth.T, few, strict=True)
+    ]
+    return Calibration("isotonic", steps=steps, guarded=_named(label_names, few))
+
+
+def _helps(
+    fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, labels: NDArray[Any], task: Task
+) -> bool:
     """Return whether scalings that are fitted on other rows lower the log loss of each fold of the rows."""
-    task = "single_label" if labels.ndim == 1 else "multi_label"
     fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     plain = scaled = 0.0
     for number in range(min(FOLDS, len(labels))):
@@ -213,8 +215,8 @@ def _helps(fit: Callable[[Logits, NDArray[Any]], Calibration], logits: Logits, l
         if not rest.any():
             return False
         fitted, targets = fit(logits[rest], labels[rest]), LabelSets.of(labels[held], logits.shape[1])
-        plain += float(row_losses(Calibration().scaled(logits[held], task), targets, task).sum())
-        scaled += float(row_losses(fitted.scaled(logits[held], task), targets, task).sum())
+        plain += float(task.row_losses(Calibration().scaled(logits[held], task), targets).sum())
+        scaled += float(task.row_losses(fitted.scaled(logits[held], task), targets).sum())
     return scaled < plain
 
 
@@ -225,7 +227,7 @@ def fit_scaling_of_all(logits: Logits, labels: NDArray[Any], prior: NDArray[np.f
     """
     step, names = -(-logits.size // SAMPLED), logits.shape[1]
     logits, labels = logits[::step], labels[::step]
-    if labels.ndim == 1:
+    if task_of(labels).usual_scaling == "temperature":
         return Calibration("temperature", fit_temperature(logits, labels, prior), prior.tolist())
     slope, offset = fit_all_labels(logits, LabelSets.of(labels, names)) or (1.0, 0.0)
     return Calibration("platt", slopes=[slope] * names, offsets=[offset] * names)
@@ -295,7 +297,7 @@ def _platt_steps(logits: Logits, scaling: tuple[float, float]) -> list[list[floa
     return [corners.tolist(), sigmoid(corners * scaling[0] + scaling[1]).tolist()]
 
 
-def calibration_metrics(raw: Given, scaled: Given, targets: Labels, task: str) -> dict[str, Any]:
+def calibration_metrics(raw: Given, scaled: Given, targets: Labels, task: Task) -> dict[str, Any]:
     """Return expected calibration error, Brier score and reliability bins, after and before scaling.
 
     `ece_by_chance` is the error that probabilities without a fault would show on as many rows.
@@ -323,18 +325,18 @@ class _Claims:
     claimed: NDArray[np.float64] | None  # every claim, or None if they are too many
 
     @classmethod
-    def of(cls, given: Probabilities, targets: LabelSets, task: str) -> _Claims:
+    def of(cls, given: Probabilities, targets: LabelSets, task: Task) -> _Claims:
         rows, labels = given.shape
-        several = task == "multi_label"
+        per_row = task.claims_per_row(labels)
         sums, squares, each = np.zeros((4, BINS)), 0.0, []
-        few = rows * (labels if several else 1) <= MOST_DRAWN
+        few = rows * per_row <= MOST_DRAWN
         for some, part in given.chunks():
             sets = targets.part(some)
             squares += float(np.vdot(part, part) - 2 * part[sets.rows, sets.ids].sum()) + len(sets.ids)
-            claimed, true = _claims(part, sets, several=several)
+            claimed, true = task.claims(part, sets)
             sums += _binned(claimed, true)
             each += [claimed] if few else []
-        brier = max(0.0, squares) / (rows * labels if several else rows)
+        brier = max(0.0, squares) / (rows * per_row)
         return cls(sums, brier, np.concatenate(each) if few else None)
 
     def bins(self) -> list[dict[str, float]]:
@@ -348,14 +350,6 @@ class _Claims:
         if self.claimed is not None:
             return error_by_chance(self.claimed)
         return float(np.sqrt(2 / np.pi * self.sums[3]).sum() / self.sums[0].sum())
-
-
-def _claims(part: Dense, sets: LabelSets, *, several: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return every probability that is claimed, and the places of those that came true."""
-    if several:
-        return part.ravel(), sets.rows * sets.labels + sets.ids
-    best = part.argmax(axis=1)
-    return part[np.arange(len(part)), best], np.flatnonzero(sets.ids == best)
 
 
 def _binned(claimed: NDArray[np.float64], true: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -407,6 +401,6 @@ def error_by_chance(claimed: NDArray[np.float64], *, draws: int = 20) -> float:
     return float(np.mean([expected_calibration_error(reliability_bins(claimed, true)) for true in drawn]))
 
 
-def brier_score(probabilities: Given, targets: Labels, task: str) -> float:
+def brier_score(probabilities: Given, targets: Labels, task: Task) -> float:
     """Return the mean squared error: summed over a row's labels for one label a row, else its mean over labels."""
     return _Claims.of(Probabilities.of(probabilities), LabelSets.of(targets), task).brier

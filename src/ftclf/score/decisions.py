@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from ftclf.config import DecisionConfig
 from ftclf.config.settings import setting
-from ftclf.data.label_sets import LabelSets, ratio
-from ftclf.score.metrics import Given, Labels
+from ftclf.data.label_sets import LabelSets
+from ftclf.score.metrics import Given, Labels, f_score
 from ftclf.score.probabilities import Dense, Probabilities
 from ftclf.score.ranking import LabelRanks, rank_label
+from ftclf.score.task import Task
 from ftclf.system.errors import short
 
 Truth = Labels | None  # the labels that count as hits; None: each row counts as a hit by its probability
@@ -46,10 +47,10 @@ class Decision:
     abstain_below: float | None = setting(None, "rows that are less sure than this are not answered", low=0, high=2)
     wanted_precision: float | None = setting(None, "what `abstain_below` was chosen for", low=0, high=1)
 
-    def problem(self, task: str, label_names: list[str]) -> str:
+    def problem(self, task: Task, label_names: list[str]) -> str:
         """Return why this is no rule for these labels, or nothing; files may be edited."""
-        if task == "single_label" and self.rule != "argmax":
-            return f"decision.rule is {self.rule}, allowed with one label per row: argmax"
+        if self.rule not in task.rules:
+            return f"decision.rule is {self.rule}, allowed with {task.name}: {', '.join(task.rules)}"
         if self.rule in ("threshold", "thresholds") and len(self.thresholds) not in (1, len(label_names)):
             return f"decision has {len(self.thresholds)} thresholds for {len(label_names)} labels"
         if not all(0 <= threshold <= NEVER for threshold in self.thresholds):
@@ -137,11 +138,11 @@ def best_expected_threshold(scores: NDArray[np.float64], *, beta: float = 1.0) -
 
     At the optimum every score above F / (1 + b) is taken: lower scores are dropped until none is left to drop.
     """
-    b, total, taken = beta * beta, scores.sum(), scores
+    total, taken = scores.sum(), scores
     if total <= 0:
         return 1.0
     while True:
-        kept = taken[(1 + b) * taken > (1 + b) * taken.sum() / (len(taken) + b * total)]
+        kept = taken[(1 + beta * beta) * taken > f_score(taken.sum(), len(taken), total, beta=beta)]
         if len(kept) in (0, len(taken)):  # none: the scores are so small that rounding makes them equal
             return _below(scores, float(taken.min()))
         taken = kept
@@ -151,8 +152,8 @@ def best_observed_threshold(scores: NDArray[np.float64], positives: NDArray[np.i
     """Return the threshold of a label with the best F-beta on rows of which the positives are known."""
     if not len(positives):
         return 1.0
-    ranks, b = rank_label(scores, positives, places=0), beta * beta
-    f = (1 + b) * ranks.hits / (ranks.taken + b * len(positives))
+    ranks = rank_label(scores, positives, places=0)
+    f = f_score(ranks.hits, ranks.taken, len(positives), beta=beta)
     return _below(scores, float(ranks.scores[np.argmax(f)]))
 
 
@@ -164,10 +165,10 @@ def best_micro_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1
     """
     given = Probabilities.of(probabilities)
     if truth is not None:
-        return _observed_micro_thresholds(given, LabelSets.of(truth), beta * beta)
+        return _observed_micro_thresholds(given, LabelSets.of(truth), beta)
     step = -(-given.values.size // SAMPLED)
-    start = _expected_micro(given.every(step), 0.0, beta * beta) if step > 1 else 0.0
-    cut = _expected_micro(given, start, beta * beta) / (1 + beta * beta)
+    start = _expected_micro(given.every(step), 0.0, beta) if step > 1 else 0.0
+    cut = _expected_micro(given, start, beta) / (1 + beta * beta)
     lowest, highest = np.full(given.shape[1], np.inf), np.full(given.shape[1], -np.inf)
     for _, part in given.chunks():
         taken = part > cut
@@ -176,30 +177,30 @@ def best_micro_thresholds(probabilities: Given, truth: Truth, *, beta: float = 1
     return [_between(low, high) for low, high in zip(lowest.tolist(), highest.tolist(), strict=True)]
 
 
-def _expected_micro(given: Probabilities, start: float, b: float) -> float:
+def _expected_micro(given: Probabilities, start: float, beta: float) -> float:
     """Return the best expected micro F: every score above F / (1 + b) is taken, whatever its label."""
     value, first = start, True
     while True:
         hits, count, total = 0.0, 0, 0.0
         for _, part in given.chunks():
-            taken = part[part > value / (1 + b)]
+            taken = part[part > value / (1 + beta * beta)]
             hits, count, total = hits + float(taken.sum()), count + len(taken), total + float(part.sum())
-        attained = (1 + b) * hits / max(1e-12, count + b * total)
+        attained = float(f_score(hits, count, total, beta=beta))
         if not first and attained <= value + 1e-12:
             return value
         value, first = attained, False  # the first value may fall: the start is a guess
 
 
-def _observed_micro_thresholds(given: Probabilities, truth: LabelSets, b: float) -> list[float]:
+def _observed_micro_thresholds(given: Probabilities, truth: LabelSets, beta: float) -> list[float]:
     pairs = zip(given.columns(), truth.by_label(), strict=True)
     ranks = [rank_label(scores, positives, places=0) for scores, positives in pairs]
     steps = [_Steps(rank) for rank in ranks]
     value = 0.0
     while True:
-        chosen = [step.best(value, b) for step in steps]
+        chosen = [step.best(value, beta * beta) for step in steps]
         hits = sum(float(step.hits[place]) for step, place in zip(steps, chosen, strict=True))
         count = sum(int(step.taken[place]) for step, place in zip(steps, chosen, strict=True))
-        attained = (1 + b) * hits / max(1e-12, count + b * len(truth.ids))
+        attained = float(f_score(hits, count, len(truth.ids), beta=beta))
         if attained <= value + 1e-12:
             break
         value = attained
@@ -224,31 +225,32 @@ def best_single_threshold(probabilities: Given, truth: Truth, *, objective: str,
 
     The best of all scores, or of CANDIDATES scores where there are too many to sort.
     """
-    given, b = Probabilities.of(probabilities), beta * beta
+    given = Probabilities.of(probabilities)
     sets = None if truth is None else LabelSets.of(truth)
     if given.values.size > MOST_SORTED:
-        return _best_candidate(given, sets, objective, b)
+        return _best_candidate(given, sets, objective, beta)
     whole = given.whole()
-    return _best_of_all(whole, whole if sets is None else sets.dense(), objective, b)
+    return _best_of_all(whole, whole if sets is None else sets.dense(), objective, beta)
 
 
-def _best_of_all(probabilities: Dense, counted: NDArray[Any], objective: str, b: float) -> float:
+def _best_of_all(probabilities: Dense, counted: NDArray[Any], objective: str, beta: float) -> float:
     scores, positive = probabilities.ravel(), counted.ravel()
     order, cuts = _cuts(scores)
     if objective == "micro_f1":
-        f = (1 + b) * np.cumsum(positive[order])[cuts - 1] / (cuts + b * positive.sum())
+        f = f_score(np.cumsum(positive[order])[cuts - 1], cuts, positive.sum(), beta=beta)
         return _at(scores[order], int(cuts[np.argmax(f)]))
     # Each label's F changes only at its own scores: add up the changes along all scores.
     labels = counted.shape[1]
     label = np.tile(np.arange(labels), len(counted))[order]
     change = np.zeros(len(order))
     for index, where in enumerate(np.split(np.argsort(label, kind="stable"), labels)):
-        f = (1 + b) * np.cumsum(positive[order][where]) / (np.arange(1, len(where) + 1) + b * counted[:, index].sum())
+        taken = np.arange(1, len(where) + 1)
+        f = f_score(np.cumsum(positive[order][where]), taken, counted[:, index].sum(), beta=beta)
         change[where] = np.diff(np.concatenate([[0.0], f]))
     return _at(scores[order], int(cuts[np.argmax(np.cumsum(change)[cuts - 1])]))
 
 
-def _best_candidate(given: Probabilities, truth: LabelSets | None, objective: str, b: float) -> float:
+def _best_candidate(given: Probabilities, truth: LabelSets | None, objective: str, beta: float) -> float:
     candidates = _candidates(given)
     value, hits, count = (np.zeros(len(candidates)) for _ in range(3))
     of_label = [None] * given.shape[1] if truth is None else truth.by_label()
@@ -260,10 +262,10 @@ def _best_candidate(given: Probabilities, truth: LabelSets | None, objective: st
         if positives is not None:
             sums = len(positives) - np.searchsorted(np.sort(scores[positives]), candidates).astype(np.float64)
         all_hits = float(ranked.sum()) if positives is None else float(len(positives))
-        value += ratio((1 + b) * sums, np.asarray(taken + b * all_hits))
+        value += f_score(sums, taken, all_hits, beta=beta)
         hits, count, total = hits + sums, count + taken, total + all_hits
     if objective == "micro_f1":
-        value = ratio((1 + b) * hits, np.asarray(count + b * total))
+        value = f_score(hits, count, total, beta=beta)
     return float(candidates[np.argmax(value)])
 
 

@@ -13,36 +13,19 @@ from numpy.typing import NDArray
 from ftclf.config import HEADLINES, DecisionConfig
 from ftclf.data import Split
 from ftclf.data.label_sets import LabelSets
-from ftclf.score.abstention import abstention, confidence, confidence_for_precision, risk_coverage
+from ftclf.score.abstention import abstention, confidence_for_precision, risk_coverage
 from ftclf.score.bootstrap import ScoreDraws, draw_several, ranking_intervals
 from ftclf.score.calibration import Calibration, calibration_metrics, fit_calibration, fit_scaling_of_all
 from ftclf.score.confusion import Counts, confusion, most_confused
 from ftclf.score.decisions import Decision, choose_decision, decide_all
-from ftclf.score.metrics import (
-    Given,
-    Labels,
-    per_class_metrics,
-    per_class_ranking,
-    ranking_metrics,
-    row_losses,
-    set_metrics,
-    single_label_metrics,
-)
+from ftclf.score.metrics import Labels, per_class_metrics, per_class_ranking
 from ftclf.score.probabilities import Probabilities
-from ftclf.score.ranking import LabelRanks, ranks_of_labels
+from ftclf.score.ranking import LabelRanks
 from ftclf.score.rules import Rules
+from ftclf.score.task import Task, task_named, task_of
 from ftclf.system.console import say, warn
 from ftclf.system.notebook import html_table
 from ftclf.system.text import counted
-
-# Several labels a row: what else is chosen on validation beside the rule that the settings ask for.
-OTHER_DECISIONS = (
-    ("macro_f1", "thresholds", "macro_f1"),
-    ("micro_f1", "thresholds", "micro_f1"),
-    ("subset_accuracy", "threshold", "subset_accuracy"),
-    ("argmax", "argmax", "subset_accuracy"),
-)
-
 
 NEVER_SURE = 1.0 + 1e-9  # no confidence reaches it
 
@@ -74,12 +57,12 @@ def choosing_scores(
     is rises as soon as that claims more than it knows, long before its answers get worse. `prior` are the log shares of
     the labels in train; without them nothing is scaled. `look` is called now and then, and may break it off.
     """
-    task = "multi_label" if split.labels.ndim == 2 else "single_label"
+    task = task_of(split.labels)
     targets = LabelSets.of(split.labels, logits.shape[1])
     scaling = Calibration() if prior is None else fit_scaling_of_all(logits, split.labels, prior)
     probabilities = scaling.scaled(logits, task, look)
-    metrics = (ranking_metrics if task == "multi_label" else single_label_metrics)(probabilities, split.labels)
-    losses = row_losses(probabilities, targets, task)
+    losses = task.row_losses(probabilities, targets)
+    metrics = task.choosing_metrics(probabilities, targets, losses)
     return {**metrics, "log_loss_error": float(losses.std() / np.sqrt(len(losses)))}
 
 
@@ -94,7 +77,7 @@ def settle(
 
     `prior` are the log shares of the labels in train, where each row has one.
     """
-    names, task = rules.label_names, rules.task
+    names, task = rules.label_names, task_named(rules.task)
     rules.calibration = fit_calibration(
         logits,
         labels,
@@ -108,17 +91,17 @@ def settle(
         say(f"probabilities stay as they are: a scaling fitted on {rows} would not lower the log loss of others")
     probabilities = rules.calibration.scaled(logits, task)
     targets = LabelSets.of(labels, len(names))
-    if task == "multi_label":
-        known: dict[tuple[str, str], Decision] = {}
+    asked, known = task.asked(wanted), dict[tuple[str, str], Decision]()
 
-        def chosen(rule: str, objective: str) -> Decision:
-            if (rule, objective) not in known:
-                asked = replace(wanted, rule=rule, objective=objective)
-                known[rule, objective] = choose_decision(probabilities, targets, asked, names)
-            return replace(known[rule, objective])
+    def chosen(rule: str, objective: str) -> Decision:
+        if (rule, objective) not in known:
+            known[rule, objective] = choose_decision(
+                probabilities, targets, replace(asked, rule=rule, objective=objective), names
+            )
+        return replace(known[rule, objective])
 
-        rules.decision = chosen(wanted.rule, wanted.objective)
-        rules.other_decisions = {name: chosen(rule, objective) for name, rule, objective in OTHER_DECISIONS}
+    rules.decision = chosen(asked.rule, asked.objective)
+    rules.other_decisions = {name: chosen(rule, objective) for name, rule, objective in task.other_decisions}
     if wanted.min_precision is not None:
         decisions = [rules.decision, *rules.other_decisions.values()]
         for decision, given in zip(decisions, decide_all(decisions, probabilities), strict=True):
@@ -136,29 +119,29 @@ def _settle_abstention(
     chosen: LabelSets,
     targets: LabelSets,
     *,
-    task: str,
+    task: Task,
     precision: float,
 ) -> None:
-    below = confidence_for_precision(confidence(probabilities, chosen, task), chosen.same(targets), precision)
+    below = confidence_for_precision(task.confidence(probabilities, chosen), chosen.same(targets), precision)
     decision.abstain_below, decision.wanted_precision = NEVER_SURE if below is None else below, precision
 
 
 def score(logits: NDArray[np.float32], split: Split, rules: Rules) -> Evaluation:
     """Turn logits into every number of a split, by the scaling and the decision rule of a checkpoint."""
-    task, label_names = rules.task, rules.label_names
+    task, label_names = task_named(rules.task), rules.label_names
     probabilities, raw = rules.calibration.scaled(logits, task), Calibration().scaled(logits, task)
     targets = targets_of(split, len(label_names))
     chosen, *others = decide_all([rules.decision, *rules.other_decisions.values()], probabilities)
-    sure, losses = confidence(probabilities, chosen, task), row_losses(probabilities, targets, task)
+    sure, losses = task.confidence(probabilities, chosen), task.row_losses(probabilities, targets)
     draws, *draws_of_others = draw_several([chosen, *others], targets, losses)
-    ranks = ranks_of_labels(probabilities, targets, drawn=True) if task == "multi_label" else []
+    ranks = task.ranks(probabilities, targets)
     counts = confusion(chosen, targets)
     intervals, of_classes = draws.intervals()
     metrics: dict[str, Any] = {
         "rows": len(split),
-        **headline_metrics(probabilities, chosen, split, ranks),
+        **task.metrics(draws.observed, probabilities, targets, ranks),
         "intervals": intervals,
-        "per_class": _per_class(chosen, targets, label_names, of_classes),
+        "per_class": _per_class(draws, label_names, of_classes),
         "most_confused": most_confused(counts, targets.per_label, label_names),
         "calibration": {
             "method": rules.calibration.method,
@@ -167,11 +150,11 @@ def score(logits: NDArray[np.float32], split: Split, rules: Rules) -> Evaluation
         "selective": _selective(sure, chosen.same(targets), rules.decision),
     }
     metrics["intervals"] = {name: pair for name, pair in metrics["intervals"].items() if name in metrics}
-    if task == "multi_label":
+    if ranks:
         _add_ranking(metrics, ranks, targets)
     if rules.other_decisions:
-        decided = zip(rules.other_decisions.items(), others, draws_of_others, strict=True)
-        metrics["decisions"] = {name: _decided(rule, given, targets, drawn) for (name, rule), given, drawn in decided}
+        decided = zip(rules.other_decisions.items(), draws_of_others, strict=True)
+        metrics["decisions"] = {name: _decided(rule, drawn) for (name, rule), drawn in decided}
     by_rule = dict(zip(rules.other_decisions, others, strict=True))
     return Evaluation(metrics, probabilities, chosen, by_rule, targets, counts, sure, losses, draws)
 
@@ -181,20 +164,8 @@ def targets_of(split: Split, labels: int) -> LabelSets:
     return LabelSets.of(split.labels, labels)
 
 
-def headline_metrics(
-    probabilities: Given, chosen: LabelSets, split: Split, ranks: list[LabelRanks] | None = None
-) -> dict[str, float]:
-    """Return the scores of a split as a whole; `ranks` are those of several labels, where they are known."""
-    if split.labels.ndim == 2:
-        targets = targets_of(split, chosen.labels)
-        return {**set_metrics(chosen, targets), **ranking_metrics(probabilities, targets, ranks)}
-    return single_label_metrics(probabilities, split.labels)
-
-
-def _per_class(
-    chosen: LabelSets, targets: LabelSets, label_names: list[str], intervals: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    rows = per_class_metrics(chosen, targets, label_names)
+def _per_class(draws: ScoreDraws, label_names: list[str], intervals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = per_class_metrics(draws.sums, label_names)
     return [{**row, "intervals": of_label} for row, of_label in zip(rows, intervals, strict=True)]
 
 
@@ -213,13 +184,13 @@ def _selective(sure: NDArray[np.float64], right: NDArray[np.bool_], decision: De
     return {**risk_coverage(sure, right), "abstain": kept}
 
 
-def _decided(decision: Decision, chosen: LabelSets, targets: LabelSets, draws: ScoreDraws) -> dict[str, Any]:
+def _decided(decision: Decision, draws: ScoreDraws) -> dict[str, Any]:
     """Return what another decision rule scores on the same rows."""
-    scores, (intervals, _) = set_metrics(chosen, targets), draws.intervals()
+    intervals, _ = draws.intervals()
     names = ("macro_f1", "micro_f1", "subset_accuracy")
     return {
         "rule": decision.rule,
-        "scores": {name: scores[name] for name in names},
+        "scores": {name: draws.observed[name] for name in names},
         "intervals": {name: intervals[name] for name in names},
     }
 

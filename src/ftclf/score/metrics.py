@@ -7,6 +7,7 @@ Labels are ids of shape (rows,), truth values (rows, labels), or label sets. Pro
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ftclf.data.label_sets import LabelSets, chunks, ratio
 from ftclf.score.probabilities import Dense, Probabilities
-from ftclf.score.ranking import LabelRanks, ranks_of_labels
+from ftclf.score.ranking import LabelRanks
 
 Given = Probabilities | Dense
 Labels = LabelSets | NDArray[np.bool_]
@@ -61,75 +62,92 @@ def _in_parts(values: Dense, function: Callable[[Dense], Dense]) -> NDArray[np.f
     return turned
 
 
-def single_label_metrics(probabilities: Given, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy, macro, micro and weighted F1 and log loss.
+def f_score(hits: Any, given: Any, true: Any, *, beta: float = 1.0) -> NDArray[np.float64]:
+    """Return F-beta from true positives, predicted and true labels; 0 for 0 / 0, as scikit-learn's zero_division=0.
 
-    A label that is neither present nor predicted counts as F1 0, over all labels of the classifier.
+    Every F of ftclf (points, intervals, slices, thresholds) comes from here.
     """
-    given = Probabilities.of(probabilities)
-    predicted, of_label = np.empty(len(labels), dtype=np.int64), np.empty(len(labels))
-    for rows, part in given.chunks():
-        predicted[rows], of_label[rows] = part.argmax(axis=1), part[np.arange(len(part)), labels[rows]]
-    count, least = given.shape[1], np.finfo(np.float64).eps
-    targets = LabelSets.of(labels, count)
-    f1, support = _rates(LabelSets.of(predicted, count), targets)["f1"], targets.per_label
-    accuracy = float((predicted == labels).mean())
-    return {
-        "accuracy": accuracy,
-        "macro_f1": float(f1.mean()),
-        "micro_f1": accuracy,
-        "weighted_f1": float((f1 * support).sum() / support.sum()),
-        "log_loss": float(-np.log(np.clip(of_label, least, 1 - least)).mean()),
-    }
+    square = beta * beta
+    return ratio(np.asarray((1 + square) * hits, dtype=np.float64), np.asarray(given + square * true))
 
 
-def row_losses(probabilities: Given, targets: Labels, task: str) -> NDArray[np.float64]:
-    """Return the log loss of each row: of its label, or the mean over labels; their mean is the split's log loss."""
-    given, wanted = Probabilities.of(probabilities), LabelSets.of(targets)
-    losses, least = np.empty(len(given)), np.finfo(np.float64).eps
-    for rows, part in given.chunks():
-        part, sets = np.clip(part, least, 1 - 1e-15), wanted.part(rows)
-        of_targets = part[sets.rows, sets.ids]
-        if task == "multi_label":
-            lost = np.log(of_targets) - np.log1p(-of_targets)
-            losses[rows] = -(_log_of_rest(part).sum(axis=1) + _per_row(sets, lost)) / sets.labels
-        else:
-            losses[rows] = -np.log(of_targets)
-    return losses
+@dataclass(frozen=True, eq=False)
+class RowSums:
+    """Sums over rows that scores without ranks are made of, once per bootstrap draw or (draws = 1) of the rows alone.
+
+    A score that is added to `scores` has its value, its interval and its paired differences.
+    """
+
+    hits: NDArray[np.float64]  # (draws, labels)
+    given: NDArray[np.float64]  # (draws, labels)
+    true: NDArray[np.float64]  # (draws, labels)
+    per_row: NDArray[np.float64]  # (draws, 3), of `row_scores`
+    rows: int
+
+    @classmethod
+    def of(cls, chosen: Labels, targets: Labels, losses: NDArray[np.float64]) -> RowSums:
+        """Return the sums of rows that each count once; `losses` has the shape (rows,)."""
+        answers, truth = LabelSets.of(chosen), LabelSets.of(targets)
+        hits = answers & truth
+        both, given, true = (sets.per_label[None].astype(np.float64) for sets in (hits, answers, truth))
+        per_row = row_scores(hits, answers, truth, losses).sum(axis=0, keepdims=True)
+        return cls(both, given, true, per_row, len(truth))
+
+    def rates(self) -> dict[str, NDArray[np.float64]]:
+        """Return precision, recall and F1 of each label, (draws, labels).
+
+        scikit-learn has them too; its import costs every training a second and 100 MB.
+        """
+        return {
+            "precision": ratio(self.hits, self.given),
+            "recall": ratio(self.hits, self.true),
+            "f1": f_score(self.hits, self.given, self.true),
+        }
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """Return the scores of all rows, (draws,) each; a label neither present nor predicted counts as F1 0."""
+        f1, true = f_score(self.hits, self.given, self.true), self.true.sum(axis=1)
+        hits, given = self.hits.sum(axis=1), self.given.sum(axis=1)
+        exact, loss, of_rows = (self.per_row / self.rows).T
+        return {
+            "accuracy": exact,
+            "subset_accuracy": exact,
+            "macro_f1": f1.mean(axis=1),
+            "micro_f1": f_score(hits, given, true),
+            "weighted_f1": ratio((f1 * self.true).sum(axis=1), true),
+            "samples_f1": of_rows,
+            "hamming_loss": (given + true - 2 * hits) / (self.rows * f1.shape[1]),
+            "log_loss": loss,
+        }
+
+    def observed(self) -> dict[str, float]:
+        """Return the scores of the only draw."""
+        return {name: float(values[0]) for name, values in self.scores().items()}
 
 
-def _log_of_rest(part: Dense) -> Dense:
-    """Return log(1 - p) in place; log1p takes four times as long for digits that the sum loses."""
-    np.subtract(1, part, out=part)
-    return np.log(part, out=part)
+def row_scores(
+    hits: LabelSets, chosen: LabelSets, targets: LabelSets, losses: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return whether a row has exactly its labels, its log loss and its F1, (rows, 3)."""
+    shared, given, true = hits.per_row, chosen.per_row, targets.per_row
+    exact = (shared == given) & (shared == true)
+    return np.column_stack([exact, losses, f_score(shared, given, true)])
 
 
-def _per_row(sets: LabelSets, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def macro_average_precision(ranks: list[LabelRanks]) -> float:
+    """Return the mean over the labels that have a positive row; a label without one has none."""
+    precisions = [rank.average_precision for rank in ranks if rank.average_precision is not None]
+    return float(np.mean(precisions)) if precisions else 0.0
+
+
+def label_ranking_average_precision(given: Probabilities, targets: LabelSets) -> float:
+    """Return the mean over rows of the mean precision at each of a row's labels."""
+    return sum(float(_ranking_precisions(part, targets.part(rows)).sum()) for rows, part in given.chunks()) / len(given)
+
+
+def per_row(sets: LabelSets, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sum of the values of each row's labels, (rows,)."""
     return np.bincount(sets.rows, weights=values, minlength=len(sets)).astype(np.float64)
-
-
-def ranking_metrics(probabilities: Given, targets: Labels, ranks: list[LabelRanks] | None = None) -> dict[str, float]:
-    """Return the multi-label measures that need no threshold.
-
-    Macro average precision is over the labels that have a positive row; a label without one has none. Log loss is the
-    mean binary cross entropy of rows and labels. `ranks` are those of the labels, where they are known.
-    """
-    given, wanted = Probabilities.of(probabilities), LabelSets.of(targets)
-    ranks = ranks_of_labels(given, wanted, drawn=False) if ranks is None else ranks
-    precisions = [rank.average_precision for rank in ranks if rank.average_precision is not None]
-    losses, ranked = 0.0, 0.0
-    for rows, part in given.chunks():
-        sets = wanted.part(rows)
-        ranked += float(_ranking_precisions(part, sets).sum())
-        np.clip(part, 1e-15, 1 - 1e-15, out=part)
-        of_targets = part[sets.rows, sets.ids]
-        losses -= float(_log_of_rest(part).sum() + (np.log(of_targets) - np.log1p(-of_targets)).sum())
-    return {
-        "macro_average_precision": float(np.mean(precisions)) if precisions else 0.0,
-        "label_ranking_average_precision": ranked / len(given),
-        "log_loss": losses / (len(given) * wanted.labels),
-    }
 
 
 def _ranking_precisions(part: Dense, sets: LabelSets) -> NDArray[np.float64]:
@@ -148,7 +166,7 @@ def _ranking_precisions(part: Dense, sets: LabelSets) -> NDArray[np.float64]:
     last = np.searchsorted(_pairs(sets.rows[order], above[order]), _pairs(sets.rows, above), side="right")
     shares = (last - sets.starts[sets.rows]) / above
     trivial = (counts == 0) | (counts == sets.labels)
-    return np.where(trivial, 1.0, _per_row(sets, shares) / np.maximum(counts, 1))
+    return np.where(trivial, 1.0, per_row(sets, shares) / np.maximum(counts, 1))
 
 
 def _pairs(rows: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,49 +174,14 @@ def _pairs(rows: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int6
     return rows * (int(ranks.max(initial=0)) + 1) + ranks
 
 
-def multi_label_metrics(
-    probabilities: Given, chosen: Labels, targets: Labels, ranks: list[LabelRanks] | None = None
-) -> dict[str, float]:
-    """Return F1 in four averages, subset accuracy and Hamming loss of the chosen labels, and `ranking_metrics`."""
-    wanted = LabelSets.of(targets)
-    return {**set_metrics(LabelSets.of(chosen), wanted), **ranking_metrics(probabilities, wanted, ranks)}
-
-
-def set_metrics(chosen: LabelSets, targets: LabelSets) -> dict[str, float]:
-    """Return the multi-label scores of chosen labels that need no probabilities."""
-    hits = chosen & targets
-    f1, support = _rates(chosen, targets, hits)["f1"], targets.per_label
-    given, true, both = (float(len(sets.ids)) for sets in (chosen, targets, hits))
-    per_row = ratio((2 * hits.per_row).astype(np.float64), (chosen.per_row + targets.per_row).astype(np.float64))
-    return {
-        "macro_f1": float(f1.mean()),
-        "micro_f1": 2 * both / (given + true) if given + true else 0.0,
-        "weighted_f1": float(np.average(f1, weights=support)) if true else 0.0,
-        "samples_f1": float(per_row.mean()),
-        "subset_accuracy": float(chosen.same(targets).mean()),
-        "hamming_loss": (given + true - 2 * both) / (len(targets) * targets.labels),
-    }
-
-
-def per_class_metrics(chosen: Labels, targets: Labels, label_names: list[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support of each label, in the order of the names; both (rows, labels)."""
-    wanted = LabelSets.of(targets)
-    rates, support = _rates(LabelSets.of(chosen), wanted), wanted.per_label.tolist()
-    columns = {name: values.tolist() for name, values in rates.items()}
+def per_class_metrics(sums: RowSums, label_names: list[str]) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and support of each label, in the order of the names."""
+    columns = {name: values[0].tolist() for name, values in sums.rates().items()}
+    support = sums.true[0].astype(np.int64).tolist()
     return [
         {"label": name, **{rate: values[index] for rate, values in columns.items()}, "support": support[index]}
         for index, name in enumerate(label_names)
     ]
-
-
-def _rates(chosen: LabelSets, targets: LabelSets, both: LabelSets | None = None) -> dict[str, NDArray[np.float64]]:
-    """Return precision, recall and F1 of each label, 0 where nothing is divided by nothing.
-
-    scikit-learn has them too; its import costs every training a second and 100 MB.
-    """
-    sets = (chosen & targets if both is None else both, chosen, targets)
-    hits, given, true = (counted.per_label.astype(np.float64) for counted in sets)
-    return {"precision": ratio(hits, given), "recall": ratio(hits, true), "f1": ratio(2 * hits, given + true)}
 
 
 def per_class_ranking(ranks: list[LabelRanks]) -> list[dict[str, float | None]]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ftclf.data import Split
 from ftclf.data.label_sets import WIDE, LabelSets, chunks
 from ftclf.score.evaluation import Evaluation
-from ftclf.score.metrics import row_losses
 from ftclf.score.probabilities import Dense
+from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL, task_of
 
 MOST_CELLS = 2**22  # rows x labels of a row group
 TOP = 20  # most probable labels that are listed per row
@@ -72,7 +72,7 @@ def write_predictions(path: Path, evaluation: Evaluation, split: Split, label_na
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    several = split.labels.ndim == 2
+    several = task_of(split.labels).several
     schema = pa.schema(_kinds(evaluation, split, label_names, several=several))
     with pq.ParquetWriter(path, schema) as writer:
         names = pa.array(label_names, pa.string())
@@ -158,8 +158,8 @@ def read_predictions(path: Path, label_names: list[str], *, texts: bool = False,
 
 def _part(table: Any, label_names: list[str]) -> Predictions:
     """Turn the columns of some rows into predictions."""
-    several = "labels" in table.column_names
-    targets = _sets(table["labels" if several else "label"], label_names)
+    task = MULTI_LABEL if "labels" in table.column_names else SINGLE_LABEL
+    targets = _sets(table["labels" if task.several else "label"], label_names)
     rows = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
     if "text" in table.column_names:
         rows.texts = table["text"].to_pylist()
@@ -172,7 +172,7 @@ def _part(table: Any, label_names: list[str]) -> Predictions:
         rows.listed, rows.values = _probabilities(table, label_names)
     else:
         rows.probabilities = np.column_stack([table[f"p_{name}"].to_numpy() for name in label_names])
-        rows.losses = row_losses(rows.probabilities, targets, "multi_label" if several else "single_label")
+        rows.losses = task.row_losses(rows.probabilities, targets)
     return rows
 
 

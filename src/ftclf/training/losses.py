@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ftclf.config import TrainingConfig
 from ftclf.model.batches import IGNORED
 from ftclf.model.head import output_parameters
 from ftclf.model.network import Classifier
+from ftclf.score.task import MULTI_LABEL, Task
 
 
 class CrossEntropy:
@@ -59,12 +61,17 @@ class BinaryCrossEntropy:
         return total / (known.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
+def training_loss(task: Task, config: TrainingConfig, rows: float | None) -> CrossEntropy | BinaryCrossEntropy:
+    """Return the loss that a task is trained by."""
+    return BinaryCrossEntropy(rows) if task is MULTI_LABEL else CrossEntropy(config.label_smoothing, rows)
+
+
 def _known(labels: Tensor) -> Tensor:
     return labels != IGNORED
 
 
 def start_at(classifier: Classifier, bias: NDArray[np.float64]) -> None:
-    """Set an output's bias that starts at random to what train says of each label alone, see `label_prior`.
+    """Set an output's bias that starts at random to what train says of each label alone, see `Task.prior`.
 
     Rare labels otherwise spend most of an epoch on learning that they are rare. (Lin et al. 2017, section 4.1)
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.data import Data
-from ftclf.score.calibration import label_prior
+from ftclf.score.task import Task, task_named
 from ftclf.storage.run_folder import Run
 from ftclf.storage.run_paths import found_at
 from ftclf.system.console import say, warn
@@ -53,9 +53,9 @@ class Prepared:
 
     @property
     def prior(self) -> NDArray[np.float64]:
-        """What train says of each label alone, shape (labels,), see `label_prior`."""
+        """What train says of each label alone, shape (labels,), see `Task.prior`."""
         train = self.data.splits["train"]
-        return label_prior(train.rows_per_label(len(self.data.label_names)), len(train), self.data.task)
+        return task_named(self.data.task).prior(train.rows_per_label(len(self.data.label_names)), len(train))
 
 
 def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
@@ -103,7 +103,7 @@ def _introduce(prepared: Prepared) -> None:
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
             say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
-    training = _with_length(config.training, prepared.tokens["train"], data.task)
+    training = _with_length(config.training, prepared.tokens["train"], task_named(data.task))
     prepared.config = replace(config, training=training)
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
@@ -118,7 +118,7 @@ def _rows_per_label(data: Data) -> str:
     return ", ".join(shown if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], "...", *shown[-SHOWN:]])
 
 
-def _with_length(training: TrainingConfig, tokens: Tokens, task: str) -> TrainingConfig:
+def _with_length(training: TrainingConfig, tokens: Tokens, task: Task) -> TrainingConfig:
     """Return the settings with a number of epochs that follows from the rows, unless their length is given."""
     rows, at_once = len(tokens), training.batch_size * training.accumulation
     if training.max_steps is None and training.epochs is None:
@@ -138,13 +138,13 @@ def with_intervals(training: TrainingConfig, rows: int) -> TrainingConfig:
     return replace(training, log_steps=training.log_steps or min(LOG_EVERY, max(1, steps // LOGS)))
 
 
-def usual_epochs(rows: int, mean_tokens: float, task: str) -> float:
+def usual_epochs(rows: int, mean_tokens: float, task: Task) -> float:
     """Return a number of epochs that suits so many training rows with so many tokens on average.
 
     3 epochs, or 4 with several labels per row. Few rows are seen more often, until there were 4,800 examples, or a
     million tokens. Of more than 100,000 rows the epochs fall with the square root.
     """
-    usual = 4 if task == "multi_label" else 3
+    usual = task.usual_epochs
     if rows > MANY:
         return float(max(1, round(usual * math.sqrt(MANY / rows), 1)))
     return float(math.ceil(max(usual, min(LEAST_EXAMPLES, MOST_TOKENS / mean_tokens) / rows)))

@@ -25,6 +25,7 @@ from ftclf.model.compute import Compute, as_it_stands
 from ftclf.model.tokens import Tokens
 from ftclf.score.evaluation import choosing_scores
 from ftclf.score.logits import compute_logits
+from ftclf.score.task import task_of
 from ftclf.storage.run_folder import Run, append_json_line
 from ftclf.system.console import say
 from ftclf.system.errors import DivergedError
@@ -32,7 +33,7 @@ from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import TrainingPhase
 from ftclf.training.averaging import AverageWeights
 from ftclf.training.hf_arguments import training_arguments
-from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.training.losses import training_loss
 from ftclf.training.stoppable import ResumableTrainer
 
 
@@ -78,7 +79,7 @@ class ClassifierTrainer(ResumableTrainer):
         self.engine = engine
         by_tokens = config.batching == "by_tokens"
         rows = rows_per_batch(len(train), config.batch_size) * config.accumulation if by_tokens else None
-        loss = BinaryCrossEntropy(rows) if train.labels.ndim == 2 else CrossEntropy(config.label_smoothing, rows)
+        loss = training_loss(task_of(train.labels), config, rows)
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:

@@ -25,6 +25,7 @@ from ftclf.score.calibration import (
     reliability_bins,
 )
 from ftclf.score.metrics import one_hot, sigmoid, softmax
+from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL
 from ftclf.storage.run_folder import Run, read_json
 
 NAMES = ["a", "b", "c"]
@@ -54,9 +55,9 @@ def test_scaling_changes_no_answer_and_lowers_the_error() -> None:
     logits, labels = drawn(1)
     logits = logits * 3
     found = fit_calibration(logits, labels, method="auto", label_names=NAMES, min_positives=20)
-    raw, scaled = softmax(logits), found.probabilities(logits, "single_label")
+    raw, scaled = softmax(logits), found.probabilities(logits, SINGLE_LABEL)
     assert (raw.argmax(axis=1) == scaled.argmax(axis=1)).all()
-    metrics = calibration_metrics(raw, scaled, one_hot(labels, 3), "single_label")
+    metrics = calibration_metrics(raw, scaled, one_hot(labels, 3), SINGLE_LABEL)
     assert metrics["ece_before"] > 0.08
     assert metrics["ece"] < 0.015
     assert metrics["brier"] < metrics["brier_before"]
@@ -70,7 +71,7 @@ def test_each_label_is_scaled_on_its_own(method: str) -> None:
     truth = expit(logits * slopes + offsets)
     labels = random.random(truth.shape) < truth
     found = fit_calibration(logits, labels, method=method, label_names=NAMES, min_positives=20)
-    assert np.abs(found.probabilities(logits, "multi_label") - truth).mean() < 0.02
+    assert np.abs(found.probabilities(logits, MULTI_LABEL) - truth).mean() < 0.02
     if method == "platt":
         assert found.slopes == pytest.approx(slopes, rel=0.1)
         assert found.offsets == pytest.approx(offsets, abs=0.1)
@@ -85,7 +86,7 @@ def test_a_label_with_few_rows_is_scaled_as_all_together(method: str) -> None:
     labels[:3, 2] = True
     found = fit_calibration(logits, labels, method=method, label_names=NAMES, min_positives=20)
     assert found.guarded == ["c"]
-    probabilities = found.probabilities(logits, "multi_label")
+    probabilities = found.probabilities(logits, MULTI_LABEL)
     assert (np.diff(probabilities[np.argsort(logits[:, 2]), 2]) >= 0).all()
     assert probabilities.min() > 0
     assert probabilities.max() < 1
@@ -95,13 +96,13 @@ def test_a_label_whose_logits_point_the_wrong_way_keeps_its_ranking() -> None:
     logits = np.linspace(-3, 3, 200, dtype=np.float32)[:, None].repeat(2, axis=1)
     labels = np.stack([logits[:, 0] > 0, logits[:, 1] < 0], axis=1)
     found = fit_calibration(logits, labels, method="platt", label_names=["a", "b"], min_positives=20)
-    assert (np.diff(found.probabilities(logits, "multi_label"), axis=0) >= 0).all()
+    assert (np.diff(found.probabilities(logits, MULTI_LABEL), axis=0) >= 0).all()
 
 
 def test_probabilities_without_a_fault_show_the_error_of_chance() -> None:
     logits, labels = drawn(4, rows=2000)
     p = softmax(logits)
-    found = calibration_metrics(p, p, one_hot(labels, 3), "single_label")
+    found = calibration_metrics(p, p, one_hot(labels, 3), SINGLE_LABEL)
     assert 0.005 < found["ece_by_chance"] < 0.04
     assert found["ece"] < 2 * found["ece_by_chance"]
     assert error_by_chance(np.ones(50)) == 0
@@ -129,11 +130,11 @@ def test_the_brier_score_is_scikit_learns(seed: int, rows: int, labels: int) -> 
     p = softmax(random.normal(size=(rows, labels)).astype(np.float32))
     truth = random.integers(0, labels, rows)  # a label may be absent
     expected = brier_score_loss(truth, p, labels=np.arange(labels), scale_by_half=False)
-    assert brier_score(p, one_hot(truth, labels), "single_label") == pytest.approx(expected)
+    assert brier_score(p, one_hot(truth, labels), SINGLE_LABEL) == pytest.approx(expected)
     several = random.random((rows, labels)) < 0.3
     q = sigmoid(random.normal(size=(rows, labels)))
     expected = brier_score_loss(several.ravel(), q.ravel(), pos_label=True)
-    assert brier_score(q, several, "multi_label") == pytest.approx(expected)
+    assert brier_score(q, several, MULTI_LABEL) == pytest.approx(expected)
 
 
 def test_the_scaling_stands_in_the_checkpoint_and_in_the_metrics(trained: Run) -> None:
@@ -189,6 +190,6 @@ def test_scaling_few_rows_by_cross_validation_is_no_worse_than_either_way() -> N
         others, truth = claimed(500, times, several=False, seed=1000 + seed)
         for method in loss:
             fitted = fit_calibration(logits, labels, method=method, label_names=list("abcd"), min_positives=5)
-            loss[method] += -np.log(fitted.probabilities(others, "single_label")[np.arange(500), truth]).mean() / 60
+            loss[method] += -np.log(fitted.probabilities(others, SINGLE_LABEL)[np.arange(500), truth]).mean() / 60
     assert loss["auto"] < loss["none"] - 0.05
     assert loss["auto"] < loss["temperature"] + 0.01

@@ -18,14 +18,13 @@ from ftclf.config import DecisionConfig
 from ftclf.data import label_sets
 from ftclf.data.label_sets import LabelSets
 from ftclf.score import bootstrap, calibration, decisions, platt, ranking
-from ftclf.score.abstention import confidence
 from ftclf.score.bootstrap import draw_several, ranking_intervals, wilson
 from ftclf.score.calibration import SPREAD, USUAL, Calibration, calibration_metrics, fit_calibration, fit_temperature
 from ftclf.score.confusion import confusion
 from ftclf.score.decisions import Decision, best_micro_thresholds, best_single_threshold, choose_decision, decide_all
-from ftclf.score.metrics import multi_label_metrics, row_losses, single_label_metrics
 from ftclf.score.probabilities import Probabilities
 from ftclf.score.ranking import ranks_of_labels
+from ftclf.score.task import MULTI_LABEL, task_named
 
 Array = np.ndarray
 
@@ -139,7 +138,7 @@ def plain_ranking(scores: Array, positive: Array, weights: Array) -> tuple[float
 @given(CASES)
 def test_draws_and_intervals_are_those_of_plain_tables(size: tuple[int, int, int, str]) -> None:
     _, probabilities, targets, chosen = case(*size)
-    losses = row_losses(probabilities, targets, size[3])
+    losses = task_named(size[3]).row_losses(probabilities, targets)
     result, other = draw_several([chosen, targets], targets, losses, draws=60, seed=size[0])
     weights = np.concatenate(list(plain_draws(plain_strata(targets), 60, size[0])))
     expected, f1 = plain_scores(chosen, targets, losses, weights)
@@ -238,8 +237,8 @@ def test_sets_of_labels_are_what_tables_of_truth_values_are(size: tuple[int, int
 @given(CASES)
 def test_scores_from_logits_in_parts_are_those_of_a_whole_table(size: tuple[int, int, int, str]) -> None:
     logits, probabilities, targets, chosen = case(*size)
-    task = size[3]
-    several = task == "multi_label"
+    task = task_named(size[3])
+    several = task.several
     lazily = Calibration().scaled(logits, task)
     assert lazily.whole() == pytest.approx(probabilities, rel=1e-12)
     clipped = np.clip(probabilities, np.finfo(np.float64).eps, 1 - 1e-15)
@@ -251,15 +250,12 @@ def test_scores_from_logits_in_parts_are_those_of_a_whole_table(size: tuple[int,
         assert lazily.column(1) == pytest.approx(probabilities[:, 1], rel=1e-12)
     else:
         losses, sure = -np.log(clipped[targets]), probabilities.max(axis=1)
-    assert row_losses(lazily, targets, task) == pytest.approx(losses, rel=1e-9, abs=1e-12)
-    assert confidence(lazily, chosen, task) == pytest.approx(sure, rel=1e-9, abs=1e-14)
-    if several:
-        result = multi_label_metrics(lazily, chosen, targets)
-        assert result == pytest.approx(multi_label_metrics(probabilities, chosen, targets), rel=1e-9)
-    else:
-        assert single_label_metrics(lazily, targets.argmax(axis=1))["log_loss"] == pytest.approx(
-            losses.mean(), abs=1e-9
-        )
+    assert task.row_losses(lazily, targets) == pytest.approx(losses, rel=1e-9, abs=1e-12)
+    assert task.confidence(lazily, chosen) == pytest.approx(sure, rel=1e-9, abs=1e-14)
+    sets, whole = LabelSets.of(targets), Probabilities.of(probabilities)
+    expected = task.choosing_metrics(whole, sets, losses)
+    assert task.choosing_metrics(lazily, sets, losses) == pytest.approx(expected, rel=1e-9)
+    assert expected["log_loss"] == pytest.approx(losses.mean())
     _same_calibration(calibration_metrics(lazily, lazily, targets, task), probabilities, targets, several=several)
 
 
@@ -284,10 +280,10 @@ def _same_calibration(result: dict[str, Any], probabilities: Array, targets: Arr
 def test_the_error_by_chance_of_many_claims_is_computed_as_draws_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = np.random.default_rng(0).normal(-2, 2, (4000, 6)).astype(np.float32)
     targets = np.zeros(logits.shape, dtype=bool)
-    scaled = Calibration().scaled(logits, "multi_label")
-    drawn = calibration_metrics(scaled, scaled, targets, "multi_label")["ece_by_chance"]
+    scaled = Calibration().scaled(logits, MULTI_LABEL)
+    drawn = calibration_metrics(scaled, scaled, targets, MULTI_LABEL)["ece_by_chance"]
     monkeypatch.setattr(calibration, "MOST_DRAWN", 0)
-    computed = calibration_metrics(scaled, scaled, targets, "multi_label")["ece_by_chance"]
+    computed = calibration_metrics(scaled, scaled, targets, MULTI_LABEL)["ece_by_chance"]
     assert computed == pytest.approx(drawn, rel=0.25)  # 20 draws scatter by about 7 %
 
 
