@@ -311,11 +311,11 @@ def _refused(ended: Ended, parts: list[str]) -> str:
 
 def _every_number_has_bounds() -> str:
     """No setting is a number without both ends."""
-    from ftclf.config import METHODS, EvalConfig, PredictConfig, TrainConfig
+    from ftclf.config import EvalConfig, PredictConfig, TrainConfig, every_variant
 
     open_ended = [
         name
-        for config in (TrainConfig, EvalConfig, PredictConfig, *METHODS.values())
+        for config in (TrainConfig, EvalConfig, PredictConfig, *(variant for _, variant in every_variant()))
         for name, item in _settings(config)
         if ("int" in str(item.type) or "float" in str(item.type))
         and (item.metadata["high"] is None or (item.metadata["low"] is None and item.metadata["above"] is None))

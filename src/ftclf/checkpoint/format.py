@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftclf.config import DatasetConfig, ModelConfig, check, method_config_from, restore
+from ftclf.config import DatasetConfig, ModelConfig, check, restore, variant_from
 from ftclf.config.settings import ENGINES, REQUIRED, setting
 from ftclf.model.base_weights import Weights, find_weights, read_weights
 from ftclf.model.method import apply_method
@@ -102,7 +102,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         check(info)
         for decision in info.other_decisions.values():
             check(decision)
-        check(method_config_from(info.method))
+        check(variant_from("method", info.method))
         _refuse_contradictions(info)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {str(error).splitlines()[0]}; the file is damaged, or of no ftclf") from error
@@ -207,7 +207,7 @@ def _load_adapter(folder: Path, info: CheckpointInfo, home: Path | None) -> Any:
 
     base = find_base(info, home or home_of(folder, info.started_in))
     network: Any = apply_method(
-        build_classifier(base.folder, info.label_names, info.model), method_config_from(info.method)
+        build_classifier(base.folder, info.label_names, info.model), variant_from("method", info.method)
     )
     trained = peft.get_peft_model_state_dict(network, save_embedding_layers=False)
     found = read_weights(folder / ADAPTER)

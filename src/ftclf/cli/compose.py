@@ -38,7 +38,7 @@ from ftclf.cli.no_effect import refused
 from ftclf.cli.quoting import literally, quoted
 from ftclf.cli.renamed_yaml import rename_in_yaml
 from ftclf.cli.text_settings import as_typed
-from ftclf.config import METHODS, TrainConfig, check, config_folder, train_config_from
+from ftclf.config import VARIANTS, TrainConfig, check, config_folder, train_config_from
 from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import within
 from ftclf.system.errors import ConfigError
@@ -54,8 +54,9 @@ def register() -> None:
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=schema)
-    for name, variant in METHODS.items():
-        store.store(group="method", name=f"{name}_schema", node=variant)
+    for group, variants in VARIANTS.items():
+        for name, variant in variants.items():
+            store.store(group=group, name=f"{name}_schema", node=variant)
     OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
     OmegaConf.clear_resolver("oc.env")  # a config of someone else would write secrets of the environment into files
 

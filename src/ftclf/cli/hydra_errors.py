@@ -9,7 +9,7 @@ from dataclasses import Field
 from typing import Any
 
 from ftclf.cli.ls import GROUPS
-from ftclf.config import METHODS, DatasetConfig, EvalConfig, PredictConfig, TrainConfig
+from ftclf.config import DatasetConfig, EvalConfig, PredictConfig, TrainConfig, every_variant
 from ftclf.config.did_you_mean import did_you_mean, instead, pasteable, synonym
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
@@ -119,7 +119,7 @@ def _for_several(key: str, value: str, command: str) -> str:
 
 @functools.cache
 def settings_of(command: str) -> dict[str, Field[Any]]:
-    """Return the field of every setting of a command by its dotted name, those of all method variants among them."""
+    """Return the field of every setting of a command by its dotted name, all variants of its groups included."""
     found: dict[str, Field[Any]] = {}
 
     def walk(schema: Any, prefix: str) -> None:
@@ -131,8 +131,8 @@ def settings_of(command: str) -> dict[str, Field[Any]]:
 
     walk(SCHEMAS[command], "")
     if command == "train":
-        for variant in METHODS.values():
-            walk(variant, "method.")
+        for group, variant in every_variant():
+            walk(variant, f"{group}.")
     if command == "eval":
         walk(DatasetConfig, "dataset.")
     return found

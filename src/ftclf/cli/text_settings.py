@@ -14,7 +14,7 @@ from typing import Any
 
 from ftclf.cli.hydra_errors import SCHEMAS
 from ftclf.cli.quoting import in_quotes, without_quotes
-from ftclf.config import METHODS, DatasetConfig
+from ftclf.config import DatasetConfig, every_variant
 from ftclf.system.errors import ConfigError
 
 # What sweeps a text in place of a list of values.
@@ -111,8 +111,8 @@ def _text_settings(command: str) -> dict[str, str]:
     """Return the dotted names of all settings of text without fixed choices, each with its type as it is written."""
     found = dict(_walk(SCHEMAS[command], ""))
     if command == "train":
-        for variant in METHODS.values():
-            found |= dict(_walk(variant, "method."))
+        for group, variant in every_variant():
+            found |= dict(_walk(variant, f"{group}."))
     if command == "eval":
         found |= dict(_walk(DatasetConfig, "dataset."))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ftclf.config.settings import (
     HEADLINES,
     LOWER_IS_BETTER,
     METHODS,
+    VARIANTS,
     DatasetConfig,
     DecisionConfig,
     EvalConfig,
@@ -34,6 +36,7 @@ __all__ = [
     "HEADLINES",
     "LOWER_IS_BETTER",
     "METHODS",
+    "VARIANTS",
     "DatasetConfig",
     "DecisionConfig",
     "EvalConfig",
@@ -49,9 +52,10 @@ __all__ = [
     "check",
     "choosing_metric",
     "config_folder",
-    "method_config_from",
+    "every_variant",
     "restore",
     "train_config_from",
+    "variant_from",
 ]
 
 RETIRED = (
@@ -70,15 +74,20 @@ def config_folder() -> Path:
 
 def train_config_from(raw: Any) -> TrainConfig:
     """Build the config that a run folder's config.json holds. Raises TypeError for anything else."""
-    rest = {name: value for name, value in raw.items() if name != "method"} if isinstance(raw, dict) else raw
+    rest = {name: value for name, value in raw.items() if name not in VARIANTS} if isinstance(raw, dict) else raw
     if isinstance(rest, dict) and isinstance(training := rest.get("training"), dict):
         rest["training"] = {name: value for name, value in training.items() if (name, value) not in RETIRED}
-    return replace(restore(TrainConfig, rest), method=method_config_from(raw.get("method")))
+    return replace(restore(TrainConfig, rest), **{group: variant_from(group, raw.get(group)) for group in VARIANTS})
 
 
-def method_config_from(raw: Any) -> MethodConfig:
-    """Build a method's config from its json. Raises TypeError for anything else."""
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if kind not in METHODS:
-        raise TypeError(f"method.kind is {kind!r}, none of {', '.join(METHODS)}")
-    return restore(METHODS[kind], raw, "method")
+def every_variant() -> Iterator[tuple[str, type[Any]]]:
+    """Yield the group and the dataclass of each variant."""
+    return ((group, variant) for group, variants in VARIANTS.items() for variant in variants.values())
+
+
+def variant_from(group: str, raw: Any) -> Any:
+    """Build the config of a group with several variants from its json. Raises TypeError for anything else."""
+    kind, variants = raw.get("kind") if isinstance(raw, dict) else None, VARIANTS[group]
+    if kind not in variants:
+        raise TypeError(f"{group}.kind is {kind!r}, none of {', '.join(variants)}")
+    return restore(variants[kind], raw, group)

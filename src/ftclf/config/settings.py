@@ -408,3 +408,5 @@ class PredictConfig:
 
 
 METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
+# Groups of TrainConfig whose options have settings of their own, by their `kind`.
+VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS}
