@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from contextlib import nullcontext
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 from conftest import TrainTiny, tiny_words
 from ftclf.cli.main import run
 from ftclf.config import TrainingConfig
+from ftclf.config.settings import LOSS_TASKS, LOSSES
 from ftclf.fast.gpu.recorded import Launched, RecordedSteps, can_record
 from ftclf.fast.gpu.shapes import filled_up, rounded_up
+from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL
 from ftclf.storage.run_folder import Run
-from ftclf.training.losses import BinaryCrossEntropy, CrossEntropy
+from ftclf.training.losses import training_loss
 from ftclf.training.trainer import ClassifierTrainer
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -53,9 +56,11 @@ def test_what_fills_a_batch_up_changes_no_loss(rows: int, length: int, several: 
     assert filled["attention_mask"].sum() == rows * length + rounded_up(rows) - rows
     assert (filled["attention_mask"].sum(1) > 0).all()
 
-    logits = torch.randn(rounded_up(rows), 3)
-    for count in (None, 32):
-        loss: Any = BinaryCrossEntropy(count) if several else CrossEntropy(0.1, count)
+    logits, task = torch.randn(rounded_up(rows), 3), MULTI_LABEL if several else SINGLE_LABEL
+    kinds = [kind for kind in LOSSES if LOSS_TASKS.get(kind, task.name) == task.name]
+    for count, kind in itertools.product((None, 32), kinds):
+        counts = np.array([9, 3, 1])
+        loss = training_loss(LOSSES[kind](kind=kind), task, counts, train_rows=20, rows_per_step=count)
         alone = loss(Outputs(logits[:rows]), labels)
         assert loss(Outputs(logits), filled["labels"]) == pytest.approx(float(alone), rel=1e-5)
 

@@ -60,8 +60,6 @@ training.weight_decay nan
 training.max_grad_norm -1 -1.0
 training.max_grad_norm inf
 training.max_grad_norm 1e12 1000000000000.0
-training.label_smoothing -0.1
-training.label_smoothing 1 1.0
 training.seed -1
 training.seed 4294967296
 training.seed 0.5
@@ -151,7 +149,15 @@ TOGETHER = {
     "method=full method.r=4": "method.r: method=full has no such setting",
     "method=head method.head_rate=4": "method.head_rate: method=head has no such setting",
     "method=full method.head_rate=0": "method.head_rate: got 0.0, allowed: above 0 to 1000",
-    "dataset.task=multi_label training.label_smoothing=0.1": "training.label_smoothing: it is for one label a row",
+    "dataset.task=multi_label loss=label_smoothing": "loss: got 'label_smoothing', which is for dataset.task=",
+    "loss=asymmetric": "loss: got 'asymmetric', which is for dataset.task=multi_label, allowed with",
+    "loss=label_smoothing loss.smoothing=1": "loss.smoothing: got 1.0, allowed: from 0 to 0.9",
+    "loss=focal loss.gamma=-1": "loss.gamma: got -1.0, allowed: from 0 to 10",
+    "loss=focal loss.tau=1": "loss.tau: loss=focal has no such setting",
+    "loss.gamma=1": "loss.gamma: loss=plain has no such setting",
+    "sampler=capped": "sampler.cap: not given",
+    "sampler=capped sampler.cap=0": "sampler.cap: got 0, allowed: from 1 to 1000000000",
+    "sampler=balanced sampler.cap=5": "sampler.cap: this sampler has no such setting; it is one of sampler=capped",
     "dataset.task=multi_label training.metric=accuracy": "training.metric: got 'accuracy', allowed with dataset.task=",
     "dataset.task=multi_label decision.calibration=temperature": "decision.calibration: got 'temperature', allowed",
     "decision.calibration=platt": "decision.calibration: got 'platt', allowed with dataset.task=single_label",
@@ -183,7 +189,16 @@ training.weight_decay=10
 training.max_grad_norm=0
 training.max_grad_norm=1000000
 training.max_grad_norm=1e-300
-training.label_smoothing=0.9
+loss=label_smoothing loss.smoothing=0.9
+loss=weighted loss.scheme=effective loss.effective_beta=0
+loss=weighted loss.scheme=effective loss.effective_beta=0.999999
+loss=focal loss.gamma=0
+loss=focal loss.gamma=10
+loss=logit_adjusted loss.tau=5
+loss=ldam loss.max_margin=20 loss.scale=100
+loss=ldam loss.max_margin=0 loss.scale=1e-300
+sampler=capped sampler.cap=1
+sampler=capped sampler.cap=1000000000
 training.seed=4294967295
 training.average=0
 training.average=0.99999

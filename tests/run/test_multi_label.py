@@ -14,13 +14,13 @@ import yaml
 
 from conftest import TOPICS, make_rows, tiny_words
 from ftclf.cli.main import run
-from ftclf.config import DatasetConfig, config_folder
+from ftclf.config import DatasetConfig, LossConfig, config_folder
 from ftclf.data import load_data
 from ftclf.score.task import MULTI_LABEL
 from ftclf.storage.durable import seal
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.errors import DataError
-from ftclf.training.losses import BinaryCrossEntropy, start_at
+from ftclf.training.losses import start_at, training_loss
 
 NAMES = list(TOPICS)
 
@@ -138,9 +138,11 @@ def test_the_loss_is_the_mean_over_rows_and_labels() -> None:
     import torch
 
     logits, labels = torch.randn(6, 4), (torch.rand(6, 4) > 0.5).float()
-    found = BinaryCrossEntropy()(SimpleNamespace(logits=logits), labels)
+    counts = np.array([5, 5, 5, 5])
+    loss = training_loss(LossConfig(), MULTI_LABEL, counts, train_rows=9, rows_per_step=None)
+    found = loss(SimpleNamespace(logits=logits), labels)
     assert found.item() == pytest.approx(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels).item())
-    assert BinaryCrossEntropy()(SimpleNamespace(logits=logits), labels, 48).item() == pytest.approx(found.item() / 2)
+    assert loss(SimpleNamespace(logits=logits), labels, 48).item() == pytest.approx(found.item() / 2)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import Field
 from typing import Any
 
 from ftclf.cli.ls import GROUPS
-from ftclf.config import DatasetConfig, EvalConfig, PredictConfig, TrainConfig, every_variant
+from ftclf.config import VARIANTS, DatasetConfig, EvalConfig, PredictConfig, TrainConfig, every_variant
 from ftclf.config.did_you_mean import did_you_mean, instead, pasteable, synonym
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
@@ -37,8 +37,8 @@ def explain(error: BaseException, override: str, command: str) -> str:
         variant = re.search(r"object_type=(\w+)Config", text)
         if name not in setting_names(command):
             return prefix + no_such_setting(name, command, value)
-        if name.startswith("method.") and variant:
-            return f"{prefix}{name}: method={variant[1].lower()} has no such setting; it belongs to another method"
+        if variant and (group := name.partition(".")[0]) in VARIANTS:
+            return f"{prefix}{name}: {_of_another_variant(group, name.rpartition('.')[2], variant[1])}"
     if found := re.search(r"Unsupported interpolation type ([\w.]+)|Recursive interpolation|Interpolation \w+", text):
         got = f"'${{{found[1]}:...}}'" if found[1] else "an interpolation that leads nowhere"
         return f"{_full_key(text) or key}: got {got}, allowed: a value, or the name of another setting as in ${{name}}"
@@ -107,6 +107,14 @@ def _other_option(group: str, name: str, options: list[str], command: str) -> st
     if guess := did_you_mean(name, options):
         return f".{guess}"
     return f"; another model: {pasteable(f'model.name={name}')}" if group == "model" else "."
+
+
+def _of_another_variant(group: str, field: str, variant: str) -> str:
+    """Say that the chosen variant of a group, by the name of its dataclass, lacks a setting, and which ones have it."""
+    kinds = [kind for kind, schema in VARIANTS[group].items() if schema.__name__ == f"{variant}Config"]
+    owners = [f"{group}={kind}" for kind, schema in VARIANTS[group].items() if field in schema.__dataclass_fields__]
+    chosen = f"{group}={kinds[0]}" if len(kinds) == 1 else f"this {group}"
+    return f"{chosen} has no such setting; it is one of {', '.join(owners)}"
 
 
 def _for_several(key: str, value: str, command: str) -> str:

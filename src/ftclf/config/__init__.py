@@ -15,16 +15,19 @@ from ftclf.config.settings import (
     LOWER_IS_BETTER,
     METHODS,
     VARIANTS,
+    CappedSamplerConfig,
     DatasetConfig,
     DecisionConfig,
     EvalConfig,
     FullConfig,
     HeadConfig,
     LoraConfig,
+    LossConfig,
     MethodConfig,
     ModelConfig,
     PinConfig,
     PredictConfig,
+    SamplerConfig,
     TrainConfig,
     TrainingConfig,
     choosing_metric,
@@ -37,16 +40,19 @@ __all__ = [
     "LOWER_IS_BETTER",
     "METHODS",
     "VARIANTS",
+    "CappedSamplerConfig",
     "DatasetConfig",
     "DecisionConfig",
     "EvalConfig",
     "FullConfig",
     "HeadConfig",
     "LoraConfig",
+    "LossConfig",
     "MethodConfig",
     "ModelConfig",
     "PinConfig",
     "PredictConfig",
+    "SamplerConfig",
     "TrainConfig",
     "TrainingConfig",
     "check",
@@ -60,6 +66,7 @@ __all__ = [
 
 RETIRED = (
     ("together", False),
+    ("label_smoothing", 0.0),
 )  # settings of training that earlier versions wrote, with the value that changed nothing
 
 
@@ -75,9 +82,13 @@ def config_folder() -> Path:
 def train_config_from(raw: Any) -> TrainConfig:
     """Build the config that a run folder's config.json holds. Raises TypeError for anything else."""
     rest = {name: value for name, value in raw.items() if name not in VARIANTS} if isinstance(raw, dict) else raw
+    variants = {group: raw[group] for group in VARIANTS if group in raw} if isinstance(raw, dict) else {}
     if isinstance(rest, dict) and isinstance(training := rest.get("training"), dict):
         rest["training"] = {name: value for name, value in training.items() if (name, value) not in RETIRED}
-    return replace(restore(TrainConfig, rest), **{group: variant_from(group, raw.get(group)) for group in VARIANTS})
+        if smoothing := rest["training"].pop("label_smoothing", None):  # of earlier versions
+            variants["loss"] = {"kind": "label_smoothing", "smoothing": smoothing}
+    config = restore(TrainConfig, rest)
+    return replace(config, **{group: variant_from(group, found) for group, found in variants.items()})
 
 
 def every_variant() -> Iterator[tuple[str, type[Any]]]:

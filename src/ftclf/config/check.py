@@ -14,6 +14,8 @@ from ftclf.config.extra import extra_problems
 from ftclf.config.settings import (
     CALIBRATIONS,
     CHOOSING_METRICS,
+    LOSS_TASKS,
+    LOSSES,
     PACKAGE,
     REQUIRED,
     SCALINGS,
@@ -118,8 +120,9 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
             f"decision.calibration: got '{config.decision.calibration}', allowed with dataset.task={data.task}: "
             + ", ".join(allowed_here)
         )
-    if data.task == "multi_label" and config.training.label_smoothing:
-        yield "training.label_smoothing: it is for one label a row; leave it 0 with dataset.task=multi_label"
+    if (task := LOSS_TASKS.get(config.loss.kind, data.task)) != data.task:
+        others = ", ".join(name for name in LOSSES if LOSS_TASKS.get(name, data.task) == data.task)
+        yield f"loss: got '{config.loss.kind}', which is for dataset.task={task}, allowed with {data.task}: {others}"
     yield from _training_problems(config.training)
     yield from extra_problems(config.training.extra)
 

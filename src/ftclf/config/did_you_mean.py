@@ -24,7 +24,8 @@ TRAIN_NAMES = {
     "training.warmup": "warmup_ratio warmup_proportion",
     "training.weight_decay": "wd decay l2",
     "training.max_grad_norm": "grad_clip gradient_clip gradient_clip_val clip max_norm",
-    "training.label_smoothing": "label_smoothing_factor smoothing",
+    "loss={}": "loss_function criterion loss_type",
+    "loss.gamma": "focal_gamma",
     "training.seed": "random_seed random_state rng_seed",
     "training.seeds": "n_seeds num_seeds repeats",
     "training.precision": "dtype torch_dtype mixed_precision amp",
@@ -110,13 +111,15 @@ SWITCHES = {
     "no_header": ("dataset.columns=[text,label]", "dataset.columns=[]"),
 }
 # What ftclf does not have, and what there is instead.
-BALANCE = "classes are not weighted; training.metric=macro_f1 keeps the checkpoint that is best over all classes"
+BALANCE = "rare labels weigh more with loss=weighted, and are seen more often with sampler=balanced"
+SMOOTHING = "write loss=label_smoothing loss.smoothing=0.1"
 COUNTED = "labels are counted in the training rows; leave it out"
 ONE_GPU = "training.device=cuda takes one GPU; CUDA_VISIBLE_DEVICES=0 in front of the command chooses which"
 SCORED = "validation and test are scored in every run; leave it out"
 THRESHOLDS = "thresholds are chosen on validation, see decision.rule; one label: decision.min_precision=0.9 abstains"
 TRAIN_ABSENT = {
-    "class_weights class_weight weighted_loss pos_weight balanced oversample oversampling focal_loss loss": BALANCE,
+    "class_weights class_weight weighted_loss pos_weight balanced oversample oversampling": BALANCE,
+    "label_smoothing label_smoothing_factor training.label_smoothing": SMOOTHING,
     "num_labels num_classes n_classes n_labels labels classes label_names": COUNTED,
     "num_workers dataloader_num_workers workers": "batches are made beside the training already; leave it out",
     "gpu gpus n_gpu num_gpus gpu_id gpu_ids devices nproc_per_node": ONE_GPU,

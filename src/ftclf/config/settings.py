@@ -194,6 +194,105 @@ class LoraConfig(MethodConfig):
     )
 
 
+@dataclass(kw_only=True)
+class LossConfig:
+    """What every loss has; a `loss` is always one of its variants."""
+
+    kind: str = setting("plain", "name of the loss")
+    about: str = setting("", "one line for `ftclf ls`")
+
+
+@dataclass(kw_only=True)
+class WeightedLossConfig(LossConfig):
+    scheme: str = setting(
+        "balanced",
+        "weight of a label by its rows n in train; balanced: 1 / n, sqrt: 1 / sqrt(n), effective: (1 - beta) / "
+        "(1 - beta^n); several labels: of its positive rows against the negative ones",
+        choices=("balanced", "sqrt", "effective"),
+    )
+    effective_beta: float = setting(0.999, "of effective: near 1 rare labels weigh more", low=0, high=0.999999)
+
+
+@dataclass(kw_only=True)
+class FocalLossConfig(LossConfig):
+    gamma: float = setting(2.0, "how little rows count that are right already; 0: plain", low=0, high=10)
+    positive_share: float | None = setting(
+        None, "several labels: weight of a positive, the rest to 1 of a negative; default: 1 each", above=0, high=0.999
+    )
+
+
+@dataclass(kw_only=True)
+class LogitAdjustedLossConfig(LossConfig):
+    tau: float = setting(1.0, "times the log of a label's share that its logit must overcome; 0: plain", low=0, high=5)
+
+
+@dataclass(kw_only=True)
+class LdamLossConfig(LossConfig):
+    max_margin: float = setting(0.5, "margin of the rarest label; others by the 4th root of their rows", low=0, high=20)
+    scale: float = setting(1.0, "factor of all logits; the paper's 30 is for normalised ones", above=0, high=100)
+
+
+@dataclass(kw_only=True)
+class LabelSmoothingLossConfig(LossConfig):
+    smoothing: float = setting(0.1, "share of the target spread over all labels", low=0, high=0.9)
+
+
+@dataclass(kw_only=True)
+class AsymmetricLossConfig(LossConfig):
+    gamma_positive: float = setting(1.0, "focusing of labels that a row has", low=0, high=10)
+    gamma_negative: float = setting(4.0, "focusing of labels that it does not have", low=0, high=10)
+    clip: float = setting(0.05, "probability below which a negative costs nothing; 0: not clipped", low=0, high=0.5)
+
+
+@dataclass(kw_only=True)
+class DistributionBalancedLossConfig(LossConfig):
+    least_weight: float = setting(0.1, "of a label in a row", low=0, high=10)
+    steepness: float = setting(10.0, "of the weights' smoothing", above=0, high=100)
+    middle: float = setting(0.2, "of the weights' smoothing", low=0, high=1)
+    kappa: float = setting(0.05, "shift of the logits, times the log odds of a label in train", low=0, high=1)
+    negative_scale: float = setting(5.0, "how soon a negative that is right costs nothing", above=0, high=100)
+
+
+LOSSES: dict[str, type[LossConfig]] = {
+    "plain": LossConfig,
+    "weighted": WeightedLossConfig,
+    "focal": FocalLossConfig,
+    "logit_adjusted": LogitAdjustedLossConfig,
+    "ldam": LdamLossConfig,
+    "label_smoothing": LabelSmoothingLossConfig,
+    "asymmetric": AsymmetricLossConfig,
+    "distribution_balanced": DistributionBalancedLossConfig,
+}
+# Losses that are defined for one task only.
+LOSS_TASKS = {
+    "logit_adjusted": "single_label",
+    "ldam": "single_label",
+    "label_smoothing": "single_label",
+    "asymmetric": "multi_label",
+    "distribution_balanced": "multi_label",
+}
+
+
+@dataclass(kw_only=True)
+class SamplerConfig:
+    """Which training rows an epoch has; of several labels per row the rarest counts."""
+
+    kind: str = setting("plain", "name of the sampler")
+    about: str = setting("", "one line for `ftclf ls`")
+
+
+@dataclass(kw_only=True)
+class CappedSamplerConfig(SamplerConfig):
+    cap: int = setting(REQUIRED, "rows of a label per epoch at most, drawn anew for each", low=1, high=10**9)
+
+
+SAMPLERS: dict[str, type[SamplerConfig]] = {
+    "plain": SamplerConfig,
+    "balanced": SamplerConfig,
+    "sqrt": SamplerConfig,
+    "capped": CappedSamplerConfig,
+}
+
 SCHEDULES = (
     "linear",
     "cosine",
@@ -230,7 +329,6 @@ class TrainingConfig:
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
     weight_decay: float = setting(0.01, "decoupled weight decay", low=0, high=10)
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0, high=10**6)
-    label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.9)
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
     seeds: int = setting(
         1, "number of runs, with seed, seed + 1, ...; their mean and deviation are shown", low=1, high=100
@@ -327,6 +425,8 @@ class TrainConfig:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     name: str | None = setting(
@@ -409,4 +509,4 @@ class PredictConfig:
 
 METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
 # Groups of TrainConfig whose options have settings of their own, by their `kind`.
-VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS}
+VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS, "loss": LOSSES, "sampler": SAMPLERS}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.model.samplers import Sampler
 from ftclf.model.tokens import Tokens
 
 IGNORED = -100  # the label of a row that only fills up a batch; torch's own for cross entropy
@@ -19,15 +20,16 @@ Rows = NDArray[np.int64]
 class TrainBatches:
     """Batches of rows for one epoch, a pure function of (seed, epoch): a resumed run sees the same ones.
 
-    There are always ceil(rows / batch_size) of them.
+    There are always ceil(rows / batch_size) of them, for the rows of an epoch that a sampler draws; without one, all.
     random: rows are shuffled and cut into batches of batch_size.
     by_length: shuffled rows are sorted by length within pools of `POOL` batches, and the batches are shuffled.
     by_tokens: the same, but the batches of a pool have the same number of tokens, and batch_size rows on average; the
         numbers of rows are even, so that two cores share a batch equally.
     """
 
-    def __init__(self, lengths: Rows, batch_size: int, *, seed: int, kind: str) -> None:
+    def __init__(self, lengths: Rows, batch_size: int, *, seed: int, kind: str, sampler: Sampler | None = None) -> None:
         self.lengths, self.batch_size, self.seed, self.kind = lengths, batch_size, seed, kind
+        self.sampler = sampler
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -35,11 +37,12 @@ class TrainBatches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        rows = self.sampler.rows if self.sampler else len(self.lengths)
+        return -(-rows // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng([self.seed, self.epoch])
-        rows = random.permutation(len(self.lengths))
+        rows = self.sampler.draw(random) if self.sampler else random.permutation(len(self.lengths))
         if self.kind == "random":
             batches = _cut_by_rows(rows, self.batch_size)
         else:

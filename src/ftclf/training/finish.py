@@ -82,6 +82,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "dataset": data.name,
         "task": data.task,
         "rows": {name: len(split) for name, split in data.splits.items()},
+        "rows_per_epoch": prepared.sampler.rows,
         "label_rows": {
             name: split.rows_per_label(len(data.label_names)).tolist() for name, split in data.splits.items()
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.data import Data
+from ftclf.model.samplers import Sampler
 from ftclf.score.task import Task, task_named
 from ftclf.storage.run_folder import Run
 from ftclf.storage.run_paths import found_at
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ftclf.model.compute import Compute
     from ftclf.model.method import Parameters
     from ftclf.model.tokens import Tokens
+    from ftclf.training.losses import TrainingLoss
     from ftclf.training.trainer import ClassifierTrainer
 
 SHOWN = 4  # of the most frequent labels, and of the rarest
@@ -50,6 +53,10 @@ class Prepared:
     tokens: dict[str, Tokens]  # by split
     from_cache: bool
     home: Path  # the working folder that relative paths are of
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        return Sampler(self.config.sampler, self.data.splits["train"])
 
     @property
     def prior(self) -> NDArray[np.float64]:
@@ -103,7 +110,10 @@ def _introduce(prepared: Prepared) -> None:
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
             say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
-    training = _with_length(config.training, prepared.tokens["train"], task_named(data.task))
+    if not prepared.sampler.plain:
+        say(f"  sampler={config.sampler.kind}: {prepared.sampler.rows:,} rows per epoch")
+    mean_tokens = float(prepared.tokens["train"].lengths.mean())
+    training = _with_length(config.training, prepared.sampler.rows, mean_tokens, task_named(data.task))
     prepared.config = replace(config, training=training)
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
@@ -118,11 +128,11 @@ def _rows_per_label(data: Data) -> str:
     return ", ".join(shown if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], "...", *shown[-SHOWN:]])
 
 
-def _with_length(training: TrainingConfig, tokens: Tokens, task: Task) -> TrainingConfig:
-    """Return the settings with a number of epochs that follows from the rows, unless their length is given."""
-    rows, at_once = len(tokens), training.batch_size * training.accumulation
+def _with_length(training: TrainingConfig, rows: int, mean_tokens: float, task: Task) -> TrainingConfig:
+    """Return the settings with a number of epochs that follows from their rows, unless their length is given."""
+    at_once = training.batch_size * training.accumulation
     if training.max_steps is None and training.epochs is None:
-        training = replace(training, epochs=usual_epochs(rows, float(tokens.lengths.mean()), task))
+        training = replace(training, epochs=usual_epochs(rows, mean_tokens, task))
         say(f"  training.epochs={training.epochs:g}, which is usual for {counted(rows, 'row')}")
     if rows < at_once and training.max_steps is None:
         name = "training.batch_size" if training.accumulation == 1 else "training.batch_size * accumulation"
@@ -169,8 +179,9 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         say(f"  note: the head of {config.model.name} {classifier.head}")
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
+    loss = _loss(prepared)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        start_at(classifier, prepared.prior)
+        start_at(classifier, loss.start(prepared.prior))
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:
@@ -183,7 +194,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     say(f"{trained}, engine {engine.name}")
     trainer = ClassifierTrainer(
         network,
-        with_intervals(config.training, len(tokens["train"])),
+        with_intervals(config.training, prepared.sampler.rows),
         choosing_metric(config),
         prepared.run,
         compute=prepared.compute,
@@ -192,8 +203,21 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         train=TokenRows(tokens["train"], data.splits["train"], engine),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
+        loss=loss,
+        sampler=prepared.sampler,
     )
     return trainer, parameters
+
+
+def _loss(prepared: Prepared) -> TrainingLoss:
+    from ftclf.model.batches import rows_per_batch
+    from ftclf.training.losses import training_loss
+
+    training, train, labels = prepared.config.training, prepared.data.splits["train"], prepared.data.label_names
+    batch = rows_per_batch(prepared.sampler.rows, training.batch_size) * training.accumulation
+    rows_per_step = batch if training.batching == "by_tokens" else None
+    counts, task = train.rows_per_label(len(labels)), task_named(prepared.data.task)
+    return training_loss(prepared.config.loss, task, counts, train_rows=len(train), rows_per_step=rows_per_step)
 
 
 def _start_from(run: Run, network: Any, prepared: Prepared) -> None:

@@ -97,7 +97,7 @@ def trained_before(run: Run) -> dict[str, Any]:
     manifest, training = read_json(run.manifest), stored_config(run).training
     before = started_from(manifest) or {"epochs": 0.0, "steps": 0}
     try:
-        epochs = manifest["steps"] / training.steps_per_epoch(manifest["rows"]["train"])
+        epochs = manifest["steps"] / training.steps_per_epoch(manifest.get("rows_per_epoch", manifest["rows"]["train"]))
         if training.max_steps is None and training.epochs is not None:
             epochs = min(epochs, training.epochs)  # the last step may hold fewer rows
         epochs = round(before["epochs"] + epochs, 6)

@@ -141,7 +141,7 @@ def _fit(prepared: Prepared, trainer: ClassifierTrainer, parameters: Parameters,
     examples = steps * config.batch_size * config.accumulation
     if config.max_steps is None:
         assert config.epochs is not None
-        examples = min(examples, round(config.epochs * len(prepared.data.splits["train"])))
+        examples = min(examples, round(config.epochs * prepared.sampler.rows))
     return Fitted(parameters, trainer.engine.name, steps, kept, examples, seconds)
 
 

@@ -79,7 +79,7 @@ def _started_from(prepared: Prepared) -> dict[str, Any]:
 
 def _refuse_too_little_room(prepared: Prepared, trainer: ClassifierTrainer) -> None:
     """Refuse to begin what the disk has no room for: as many checkpoints as stand side by side, and the last one."""
-    training, run, rows = trainer.config, prepared.run, len(prepared.tokens["train"])
+    training, run, rows = trainer.config, prepared.run, prepared.sampler.rows
     evaluations = math.ceil(training.steps(rows) / (training.eval_steps or training.steps_per_epoch(rows)))
     there = sum(path.stat().st_size for path in run.resumable.rglob("*") if path.is_file())
     needed = (min(trainer.most_checkpoints, evaluations) + 1) * trainer.checkpoint_bytes()

@@ -20,12 +20,12 @@ from transformers.trainer_callback import PrinterCallback
 from ftclf.config import TrainingConfig
 from ftclf.data import Split
 from ftclf.fast import AHEAD, Batch, PlainEngine
-from ftclf.model.batches import TrainBatches, rows_per_batch
+from ftclf.model.batches import TrainBatches
 from ftclf.model.compute import Compute, as_it_stands
+from ftclf.model.samplers import Sampler
 from ftclf.model.tokens import Tokens
 from ftclf.score.evaluation import choosing_scores
 from ftclf.score.logits import compute_logits
-from ftclf.score.task import task_of
 from ftclf.storage.run_folder import Run, append_json_line
 from ftclf.system.console import say
 from ftclf.system.errors import DivergedError
@@ -33,7 +33,7 @@ from ftclf.system.memory import hand_back_memory
 from ftclf.system.progress_bar import TrainingPhase
 from ftclf.training.averaging import AverageWeights
 from ftclf.training.hf_arguments import training_arguments
-from ftclf.training.losses import training_loss
+from ftclf.training.losses import TrainingLoss
 from ftclf.training.stoppable import ResumableTrainer
 
 
@@ -72,14 +72,14 @@ class ClassifierTrainer(ResumableTrainer):
         validation: tuple[Tokens, Split],
         prior: NDArray[np.float64] | None,
         faster: tuple[list[torch.nn.Parameter], float],
+        loss: TrainingLoss,
+        sampler: Sampler,
     ) -> None:
+        self.sampler = sampler
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
         self.prior, self.faster = prior, faster
         self.engine = engine
-        by_tokens = config.batching == "by_tokens"
-        rows = rows_per_batch(len(train), config.batch_size) * config.accumulation if by_tokens else None
-        loss = training_loss(task_of(train.labels), config, rows)
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]
         if config.early_stopping:
@@ -103,6 +103,7 @@ class ClassifierTrainer(ResumableTrainer):
             self.config.batch_size,
             seed=self.config.seed,
             kind=self.config.batching,
+            sampler=self.sampler,
         )
         loader: DataLoader[Any] = DataLoader(self.rows, batch_sampler=batches, collate_fn=lambda batch: batch)
         # Recorded steps copy it themselves, without waiting for the device.
