@@ -17,6 +17,7 @@ import pytest
 from ftclf import __version__
 from ftclf.cli.ls import GROUPS, list_groups
 from ftclf.config import config_folder
+from ftclf.config.settings import LOSS_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,6 +104,8 @@ def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys
     register()
     for name, about in list_groups()[group]:
         words = [f"{group}={name}", *(["dataset.train=x.csv"] if name == "files" else [])]
+        if group == "loss" and LOSS_TASKS.get(name) == "multi_label":
+            words.append("dataset=go_emotions_multi_label")
         for swept in ([], ["-m"]):
             if (group == "sweep" or name == "dbpedia_14_distilbert_lora") and not swept:
                 continue

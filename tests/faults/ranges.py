@@ -155,7 +155,6 @@ TOGETHER = {
     "loss=focal loss.gamma=-1": "loss.gamma: got -1.0, allowed: from 0 to 10",
     "loss=focal loss.tau=1": "loss.tau: loss=focal has no such setting",
     "loss.gamma=1": "loss.gamma: loss=plain has no such setting",
-    "sampler=capped": "sampler.cap: not given",
     "sampler=capped sampler.cap=0": "sampler.cap: got 0, allowed: from 1 to 1000000000",
     "sampler=balanced sampler.cap=5": "sampler.cap: this sampler has no such setting; it is one of sampler=capped",
     "dataset.task=multi_label training.metric=accuracy": "training.metric: got 'accuracy', allowed with dataset.task=",

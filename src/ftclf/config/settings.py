@@ -283,7 +283,7 @@ class SamplerConfig:
 
 @dataclass(kw_only=True)
 class CappedSamplerConfig(SamplerConfig):
-    cap: int = setting(REQUIRED, "rows of a label per epoch at most, drawn anew for each", low=1, high=10**9)
+    cap: int = setting(1000, "rows of a label per epoch at most, drawn anew for each", low=1, high=10**9)
 
 
 SAMPLERS: dict[str, type[SamplerConfig]] = {
