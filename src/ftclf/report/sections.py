@@ -12,6 +12,7 @@ import numpy as np
 from ftclf.config import HEADLINES
 from ftclf.config.differences import flatten, varying
 from ftclf.report.examples import confident_errors, confused_pairs
+from ftclf.report.facts import Fact, facts
 from ftclf.report.leaderboard import Comparison, compare_runs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
@@ -26,7 +27,14 @@ MOST_LABELS = 500  # rows of a table of labels; all of them are in a csv file
 PAIRS = 500  # rows of the table of confusions
 FEW_PAIRS = 10  # confusions: up to as many are listed with their texts, and need no table
 SHORT_NAMES = (22, 13)  # characters of a label beside the matrix, and on a phone
-ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # parts of the manifest in other sections
+ELSEWHERE = (
+    "digests",
+    "sources",
+    "notes",
+    "rows",
+    "label_rows",
+    "label_names",
+)  # parts of the manifest in other sections
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
@@ -50,21 +58,24 @@ class RunPage:
     title: list[str]  # data, model, method
     about: list[str]  # folder, date
     sentence: str
+    facts: list[Fact]
     sections: list[Section]
 
 
 def run_page(material: Material, key: str) -> RunPage:
     """Return everything that the page says of one run."""
-    return _page(material, key, sentence(material), SECTIONS)
+    return _page(material, key, sentence(material), SECTIONS, facts(material))
 
 
 def diverged_page(material: Material, reason: str) -> RunPage:
     """Return what can be said of a run that has no scores, because its loss or gradient was not finite."""
     there = [section for section in SECTIONS if section[0] in ("curves", "settings")]
-    return _page(material, "run1", f"This run diverged and has no scores. {opened(reason)}.", there)
+    return _page(material, "run1", f"This run diverged and has no scores. {opened(reason)}.", there, [])
 
 
-def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSection]) -> RunPage:
+def _page(
+    material: Material, key: str, lead: str, sections: Sequence[BuiltSection], most_useful: list[Fact]
+) -> RunPage:
     manifest = material.manifest
     built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
@@ -72,6 +83,7 @@ def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSecti
         title=[material.data_name, _model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
         sentence=lead,
+        facts=most_useful,
         sections=[section for section in built if section.content],
     )
 
@@ -228,6 +240,7 @@ def _data(material: Material) -> Content:
         "about": dataset["about"],
         "terms": dataset["terms"] or "the user's own",
         "rows": manifest["rows"],
+        "sources": manifest.get("sources"),  # older runs have none
         "digests": manifest["digests"],
         "notes": manifest["notes"],
     }

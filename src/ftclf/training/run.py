@@ -119,7 +119,7 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 manifest = {**record, **made_with(prepared, fitted, command, timer.seconds)}
                 write_card(prepared, folder, evaluations, metrics, manifest)
             plot_run(prepared)
-    finish(prepared, metrics, manifest)
+            finish(prepared, metrics, manifest)  # what it says belongs into the log
     return float(metrics["validation"][choosing_metric(config)])
 
 
