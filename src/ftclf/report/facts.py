@@ -18,6 +18,7 @@ MANY_CUT = 0.2  # of the texts
 FEW_STEPS, ENOUGH_STEPS = 100, 300  # for a head that starts at random
 FEW_ROWS = 20  # training rows of a label
 FEW_TEST_ROWS = 5  # of a label: its F1 says nothing
+NO_WEAKNESS = 0.995  # F1
 LISTED = 3  # labels
 LIMITS = 2  # sentences
 PRECISIONS = (0.99, 0.95, 0.9, 0.8)  # what a reader may want of the answered rows
@@ -46,14 +47,16 @@ def facts(material: Material) -> list[Fact]:
 def _weakest(material: Material) -> Fact | None:
     """Return the labels with the lowest F1, and the most frequent confusion."""
     scored = [row for row in material.test["per_class"] if row["support"] >= FEW_TEST_ROWS]
-    if len(scored) < 2:
+    if len(scored) < 2 or min(row["f1"] for row in scored) > NO_WEAKNESS:
         return None
-    weakest = sorted(scored, key=lambda row: row["f1"])[: min(LISTED, max(1, len(scored) // 2))]
+    weakest = sorted(scored, key=lambda row: (row["f1"], -row["support"]))[: min(LISTED, max(1, len(scored) // 2))]
+    never = sum(row["f1"] == 0 for row in scored)
+    start = f"{never} of {counted(len(scored), 'label')} are never predicted correctly, as " if never > LISTED else ""
     parts = [
         Markup("{} (F1 {}, {})").format(_name(row["label"]), number(row["f1"], 2), counted(row["support"], "test row"))
         for row in weakest
     ]
-    text = Markup(", ").join(parts) + "."
+    text = Markup.escape(start) + Markup(", ").join(parts) + "."
     for pair in material.test["most_confused"][:1]:
         text += Markup(" Most frequent confusion: {} predicted as {}, {} ({} of {}).").format(
             _name(pair["true"]),

@@ -17,6 +17,7 @@ from ftclf.report.leaderboard import Comparison, compare_runs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
+from ftclf.report.sweep import asked_of_one_seed, config_names, job_names, pair_sentences, plot
 from ftclf.report.usage import snippets
 from ftclf.score.confusion import SHOWN, errors_of, most_confused, worst_labels
 from ftclf.score.wording import difference, score_name
@@ -97,18 +98,23 @@ def comparison(runs: list[Material]) -> list[Content]:
 
 def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run, str]) -> Content:
     group = [materials[run] for run in found.runs]
+    jobs, configs = job_names(found), config_names(found)
+    figure = plot(found, group)
+    best = found.runs[0]
     names = HEADLINES[group[0].task]
     settings = {run.run: flatten(run.config) for run in group}
     differing = varying(list(settings.values()))
     return {
         "data": group[0].data_name,
         "test_rows": group[0].test["rows"],
+        "best": {"name": jobs[best], "score": score_name(names[0]), **scored(group[0].test, names[0])},
         "names": [f"validation {score_name(names[0])}", *map(score_name, names)],
         "differing": differing,
         "rows": [
             {
                 "key": keys[run.run],
-                "name": run.name,
+                "name": jobs[run.run],
+                "folder": run.name,
                 "scores": [scored(run.metrics["validation"], names[0]), *(scored(run.test, name) for name in names)],
                 "seconds": run.manifest["seconds"]["total"],
                 "trained": run.manifest["parameters"]["share"],
@@ -117,12 +123,15 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
             for run in group
         ],
         "score": score_name(found.differences[0].score) if found.differences else "",
-        "reference": found.differences[0].b if found.differences else "",
+        "reference": configs[found.differences[0].b] if found.differences else "",
+        "figures": [figure] if figure else [],
+        "pairs": pair_sentences(found),
+        "asked": asked_of_one_seed(found),
         "differences": [
             {
-                "name": one.a,
+                "name": configs[one.a],
                 "gained": difference(list(one.scores[one.score]), one.score),
-                "p": number(one.p_corrected),
+                "p": "<0.001" if one.p_corrected < 0.001 else number(one.p_corrected),
                 "only_it": one.only_a_right,
                 "only_reference": one.only_b_right,
                 "verdict": one.verdict,
