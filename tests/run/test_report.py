@@ -631,10 +631,16 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(
         assert found["answer"] == f"{len(words)} of {labels}"
 
 
-def _browse(page: Path, width: int, folder: Path) -> dict[str, Any]:
+def browse_frame(page: Path, width: int, folder: Path, script: str) -> dict[str, Any]:
+    """Open a page in Chromium, run a script that fills `found` from `page`, and return that."""
+    start, end = ROOM.index("  const click"), ROOM.index('  document.querySelector("pre")')
+    return _browse(page, width, folder, f"{ROOM[:start]}const found = {{}};{script}{ROOM[end:]}")
+
+
+def _browse(page: Path, width: int, folder: Path, content: str = ROOM) -> dict[str, Any]:
     """Open a page in Chromium, click through it and return what was found; an error in its console fails."""
     room = folder / "room.html"
-    room.write_text(ROOM.replace("PAGE", page.as_uri()).replace("WIDTH", str(width)), encoding="utf-8")
+    room.write_text(content.replace("PAGE", page.as_uri()).replace("WIDTH", str(width)), encoding="utf-8")
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'browser'}", room.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr, done.stderr

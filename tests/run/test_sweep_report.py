@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_report import CHROMIUM, browse_frame
 
 from ftclf.report.charts import value_axis
 from ftclf.report.leaderboard import compare_runs
@@ -137,3 +138,22 @@ def test_the_picture_of_a_setting_has_error_bars_and_a_line_through_the_means(
         [2, 4],
         [pytest.approx(0.6), pytest.approx(0.8)],
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("jobs", [RANKS, MODELS, TWO_SETTINGS])
+def test_a_sweep_fits_a_phone_and_a_screen(sweep: Any, tmp_path: Path, jobs: list[Changes], width: int) -> None:
+    page = tmp_path / "sweep.html"
+    page.write_text(render(sweep(*jobs)), encoding="utf-8")
+    script = """
+      page.querySelectorAll("details").forEach((part) => { part.open = true; });
+      found.width = page.documentElement.scrollWidth;
+      const frame = (mark) => mark.closest("svg").getBoundingClientRect();
+      const inside = (mark) => mark.getBoundingClientRect().right <= frame(mark).right + 1;
+      found.outside = [...page.querySelectorAll("svg text")].filter((mark) => !inside(mark)).map((m) => m.textContent);
+    """
+    found = browse_frame(page, width, tmp_path, script)
+    assert found["width"] <= width
+    assert found["outside"] == []
