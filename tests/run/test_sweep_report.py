@@ -157,3 +157,12 @@ def test_a_sweep_fits_a_phone_and_a_screen(sweep: Any, tmp_path: Path, jobs: lis
     found = browse_frame(page, width, tmp_path, script)
     assert found["width"] <= width
     assert found["outside"] == []
+
+
+def test_runs_of_two_sweeps_of_one_name_are_not_mistaken_for_each_other(sweep: Any, tmp_path: Path) -> None:
+    runs = sweep(*RANKS)
+    moved = Run(tmp_path / "elsewhere" / "sweep" / "0")
+    shutil.copytree(runs[2].folder, moved.folder)
+    page = render([runs[0], runs[1], moved])  # two of them are sweep/0
+    assert "r=2 and r=4; r=2 and r=8; r=4 and r=8." in page
+    assert str(tmp_path) not in page

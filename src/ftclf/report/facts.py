@@ -118,7 +118,7 @@ def _limits(material: Material) -> Fact | None:
 
 
 def _texts_cut(material: Material) -> Iterator[str]:
-    cut_texts, rows = material.manifest.get("texts_at_max_length"), material.manifest["rows"]["train"]
+    cut_texts, rows = material.manifest.get("texts_at_max_length"), material.manifest["rows"].get("train", 0)
     length = material.config["dataset"].get("max_length")
     share = cut_texts.get("train", 0) / max(1, rows) if cut_texts else 0.0
     if share > MANY_CUT and length:

@@ -93,7 +93,7 @@ def comparison(runs: list[Material]) -> list[Content]:
     """Return the tables of each set of test rows, since scores on different rows do not compare; best first."""
     keys = {run.run: f"run{index}" for index, run in enumerate(runs, 1)}
     materials = {run.run: run for run in runs}
-    return [_compared(found, materials, keys) for found in compare_runs([run.run for run in runs])]
+    return [_compared(found, materials, keys) for found in compare_runs([run.run for run in runs], name=str)]
 
 
 def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run, str]) -> Content:

@@ -47,14 +47,17 @@ def job_names(comparison: Comparison) -> dict[Run, str]:
 
 
 def config_names(comparison: Comparison) -> dict[str, str]:
-    """Return for the name that a difference has of a config, or run, the one by its settings."""
+    """Return for the name that a difference has of a config, or run, its name by settings.
+
+    A difference names them by their paths, or by the last two parts of these.
+    """
     rows, runs = _telling_settings(comparison), job_names(comparison)
-    names = {group_name([run]): name for run, name in runs.items()}
+    named = [([run], name) for run, name in runs.items()]
     for group in comparison.groups:
         if len(group) > 1:
             without_seed = _named({name: value for name, value in rows[group[0]].items() if name != SEED})
-            names[group_name(group)] = f"{without_seed or short_name(group[0].folder)} ({len(group)} seeds)"
-    return names
+            named.append((group, f"{without_seed or short_name(group[0].folder)} ({len(group)} seeds)"))
+    return {group_name(group, by): name for by in (short_name, str) for group, name in named}
 
 
 def _telling_settings(comparison: Comparison) -> dict[Run, dict[str, Any]]:
@@ -96,7 +99,9 @@ def pairs(comparison: Comparison) -> list[Difference]:
         return comparison.differences
     sides.sort(key=lambda group: fmean(badness(run, comparison.sort) for run in group))
     best, score, margin = sides[0], comparison.differences[0].score, comparison.differences[0].margin
-    read = [Side(group_name(group), tuple(read_outcome(run) for run in group)) for group in sides if group is not best]
+    read = [
+        Side(group_name(group, str), tuple(read_outcome(run) for run in group)) for group in sides if group is not best
+    ]
     others = [difference(b, a, score=score, margin=margin) for a, b in combinations(read, 2)]
     every = corrected([*comparison.differences, *others])
     return [*comparison.differences, *every[len(comparison.differences) :]]
