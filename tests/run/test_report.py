@@ -349,6 +349,28 @@ def test_rows_per_label_of_every_split_stand_beside_its_scores(trained: Run) -> 
     assert [cells[at : at + 3] for at in range(0, 9, 3)] == rows
 
 
+def test_every_example_says_where_it_stands_in_its_file(trained: Run, reviews: Path) -> None:
+    page, lines = Page(render([trained])), reviews.read_text(encoding="utf-8").splitlines()
+    places = [text for text in page.texts["bdi"] if text.startswith("reviews.csv:")]
+    assert len(places) == len(page.texts["blockquote"]) > 0
+    for place, text in zip(places, page.texts["blockquote"], strict=True):
+        assert text.rstrip("…") in lines[int(place.rpartition(":")[2]) - 1].replace('""', '"')
+    assert read_json(trained.manifest)["sources"] == dict.fromkeys(("train", "validation", "test"), "reviews.csv")
+
+
+def test_a_run_of_before_names_rows_of_its_predictions(whole: Run) -> None:
+    page = page_of(whole)
+    places = [text for text in page.texts["bdi"] if text.startswith("predictions/test.parquet, row ")]
+    assert len(places) == len(page.texts["blockquote"]) > 0
+
+
+def test_the_most_useful_facts_stand_at_the_top(trained: Run) -> None:
+    page, manifest = Page(render([trained])), read_json(trained.manifest)
+    assert len(page.texts["dt"]) == len(page.texts["dd"]) == 3  # and two in the first sentence
+    kept = f"the weights after step {manifest['kept_step']} of {manifest['steps']} (epoch "
+    assert any(kept in line for line in page.texts["p"])
+
+
 def test_a_run_on_a_users_file_is_titled_by_it(
     train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -494,8 +516,9 @@ def test_several_runs_are_compared_best_first_on_validation(
         write_json(run.config, config)
     assert run_command(["report", "runs"]) == 0
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert page.texts["h1"] == ["2 runs"]
-    assert page.texts["a"][:2] == ["runs/b", "runs/a"]
+    assert page.texts["h1"] == ["reviews · bert · lora: 2 runs"]
+    assert page.texts["a"][:2] == ["r=9", "r=1"]  # named by what differs, with their folders below
+    assert {"runs/a", "runs/b"} <= set(page.texts["small"])
     assert "method.r" in page.texts["th"]
     assert len([tag for tag, found in page.tags if found.get("class") == "run"]) == 2
 
@@ -608,10 +631,16 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(
         assert found["answer"] == f"{len(words)} of {labels}"
 
 
-def _browse(page: Path, width: int, folder: Path) -> dict[str, Any]:
+def browse_frame(page: Path, width: int, folder: Path, script: str) -> dict[str, Any]:
+    """Open a page in Chromium, run a script that fills `found` from `page`, and return that."""
+    start, end = ROOM.index("  const click"), ROOM.index('  document.querySelector("pre")')
+    return _browse(page, width, folder, f"{ROOM[:start]}const found = {{}};{script}{ROOM[end:]}")
+
+
+def _browse(page: Path, width: int, folder: Path, content: str = ROOM) -> dict[str, Any]:
     """Open a page in Chromium, click through it and return what was found; an error in its console fails."""
     room = folder / "room.html"
-    room.write_text(ROOM.replace("PAGE", page.as_uri()).replace("WIDTH", str(width)), encoding="utf-8")
+    room.write_text(content.replace("PAGE", page.as_uri()).replace("WIDTH", str(width)), encoding="utf-8")
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'browser'}", room.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr, done.stderr

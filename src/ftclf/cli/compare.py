@@ -92,7 +92,9 @@ def plot_runs(runs: list[Run], setting: str, metric: str, file: Path) -> None:
         raise ConfigError(f"plot: {setting} is no number in {values}")
     scores = [read_json(run.metrics) for run in runs]
     series = {split: [found[split][metric] for found in scores] for split in ("validation", "test")}
-    plot_setting(file, setting, [float(value) for value in values], series, metric)  # type: ignore[arg-type]
+    bounds = {"test": [found["test"].get("intervals", {}).get(metric) for found in scores]}
+    numbers = [float(value) for value in values]  # type: ignore[arg-type]
+    plot_setting(file, setting, numbers, series, metric, bounds=bounds)
     print(printable(f"plot: {file}"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ftclf.data.dataset import Data, Split
+from ftclf.data.places import Places
 from ftclf.data.text_store import Texts, write_texts
 from ftclf.storage.cache import cache_folder, has_entry, missing, new_entry
 from ftclf.storage.small_files import read_small_json
@@ -26,7 +27,8 @@ def find_kept(key: str) -> Data | None:
     for name, about in info.pop("splits").items():
         columns = {column: _load(folder / f"{name}-{number}") for number, column in enumerate(about["columns"])}
         labels = np.load(folder / f"{name}-labels.npy")
-        splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"])
+        places = _load_places(folder / f"{name}-places", about["source"], of_folder=about["of_folder"])
+        splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"], places)
     return Data(splits=splits, **info)
 
 
@@ -44,7 +46,11 @@ def keep(data: Data, key: str) -> Data:
             for number, cells in enumerate(split.columns.values()):
                 _save(cells, folder / f"{name}-{number}")
             np.save(folder / f"{name}-labels.npy", split.labels)
-            splits[name] = {"columns": list(split.columns), "digest": split.text_digest()}
+            splits[name] = {
+                "columns": list(split.columns),
+                "digest": split.text_digest(),
+                **_keep_places(split, folder / f"{name}-places"),
+            }
         info = {"name": data.name, "label_names": data.label_names, "notes": data.notes, "task": data.task}
         (folder / INFO).write_text(json.dumps({**info, "splits": splits}), encoding="utf-8")
     found = find_kept(key)
@@ -54,6 +60,24 @@ def keep(data: Data, key: str) -> Data:
 
 def _folder(key: str) -> Path:
     return cache_folder() / "data" / key[:32]
+
+
+def _keep_places(split: Split, path: Path) -> dict[str, object]:
+    """Write where rows stand; return what is needed to read it again."""
+    places = split.places
+    if places is None:
+        return {"source": None, "of_folder": False}
+    np.save(path.with_suffix(".npy"), places.numbers)
+    if places.files is not None:
+        _save(places.files, path.with_name(f"{path.name}-files"))
+    return {"source": places.source, "of_folder": places.files is not None}
+
+
+def _load_places(path: Path, source: str | None, *, of_folder: bool) -> Places | None:
+    if source is None:
+        return None
+    files = _load(path.with_name(f"{path.name}-files")) if of_folder else None
+    return Places(source, np.load(path.with_suffix(".npy"), mmap_mode="r"), files)
 
 
 def _save(texts: Texts, place: Path) -> None:

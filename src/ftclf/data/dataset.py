@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.data.places import Places
 from ftclf.data.text_store import Texts, TextWriter
 from ftclf.system.progress_bar import advance
 
@@ -23,6 +24,7 @@ class Row(NamedTuple):
     text: str
     labels: list[str]  # names or ids, in the order of the file
     cells: list[str]  # of the columns that the report slices by
+    file: str = ""  # of a folder of texts: the file of this row, below the folder
 
 
 @dataclass
@@ -40,6 +42,7 @@ class RawRows:
     lines: NDArray[np.int64]
     columns: dict[str, Texts]
     notes: list[str] = field(default_factory=list)  # what a user should know of the way that they were read
+    files: Texts | None = None  # of a folder of texts: the file of each row
 
     @classmethod
     def collect(
@@ -49,24 +52,36 @@ class RawRows:
         numbers: dict[tuple[str, ...], int] = {}
         labels, lines = array("q"), array("q")
         with ExitStack() as files:
-            texts = files.enter_context(TextWriter())
+            texts, paths = files.enter_context(TextWriter()), files.enter_context(TextWriter())
             writers = {column: files.enter_context(TextWriter()) for column in columns}
             for row in rows:
                 texts.add(row.text)
                 advance()
                 labels.append(numbers.setdefault(tuple(row.labels), len(numbers)))
                 lines.append(row.line)
+                if row.file:
+                    paths.add(row.file)
                 for writer, cell in zip(writers.values(), row.cells, strict=True):
                     writer.add(cell)
             found = {column: writer.texts() for column, writer in writers.items()}
             numbered, places = np.frombuffer(labels, np.int64), np.frombuffer(lines, np.int64)
-            return cls(where, texts.texts(), list(numbers), numbered, places, found, notes or [])
+            below = paths.texts() if len(paths.offsets) > 1 else None
+            return cls(where, texts.texts(), list(numbers), numbered, places, found, notes or [], below)
 
     def take(self, rows: NDArray[np.int64]) -> RawRows:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
         return replace(
-            self, texts=self.texts.take(rows), labels=self.labels[rows], lines=self.lines[rows], columns=columns
+            self,
+            texts=self.texts.take(rows),
+            labels=self.labels[rows],
+            lines=self.lines[rows],
+            columns=columns,
+            files=self.files.take(rows) if self.files is not None else None,
         )
+
+    def places(self) -> Places:
+        """Return where the rows stand."""
+        return Places.of(self.where, self.lines, self.files)
 
     def found_labels(self) -> set[str]:
         """Return every label that a row has."""
@@ -84,13 +99,15 @@ class Split:
     labels: NDArray[Any]
     columns: dict[str, Texts] = field(default_factory=dict)  # what the report slices by
     known_digest: str = ""
+    places: Places | None = None  # in their source, where it is known
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
-        return Split(self.texts.take(rows), self.labels[rows], columns)
+        places = self.places.take(rows) if self.places else None
+        return Split(self.texts.take(rows), self.labels[rows], columns, places=places)
 
     def rows_per_label(self, labels: int) -> NDArray[np.int64]:
         """Return how many rows have each label."""

@@ -206,7 +206,7 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
             by_combination[number, places] = True
         else:
             by_combination[number] = places[0]
-    return Split(rows.texts, by_combination[rows.labels], rows.columns)
+    return Split(rows.texts, by_combination[rows.labels], rows.columns, places=rows.places())
 
 
 def _refuse_unknown(rows: RawRows, ids: dict[str, int], names: list[str], config: DatasetConfig) -> None:

@@ -14,6 +14,7 @@ from ftclf.data.cells import checked_labels, checked_slice, checked_text, is_cho
 from ftclf.data.dataset import Row
 from ftclf.data.foreign_formats import guessed_columns, header_like_a_row, separated_otherwise
 from ftclf.data.label_lists import PLAIN, Layout, find_layout
+from ftclf.data.places import readable
 from ftclf.data.row_files import Cells, Table, open_table
 from ftclf.data.text_file import check_file, check_text, lines_of, whole_text
 from ftclf.system.errors import DataError
@@ -137,7 +138,8 @@ def read_folders(root: Path) -> Iterator[Row]:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
             text = content.decode("cp1252", "replace")
-        yield Row(number, checked_text(" ".join(text.split()), str(path)), [path.parent.name], [])
+        text = checked_text(" ".join(text.split()), str(path))
+        yield Row(number, text, [path.parent.name], [], _below(path))
 
 
 def read_label_folders(root: Path, config: DatasetConfig, notes: list[str]) -> Iterator[Row]:
@@ -149,7 +151,7 @@ def read_label_folders(root: Path, config: DatasetConfig, notes: list[str]) -> I
     for number, path in enumerate(_texts_below(root, "*"), start=1):
         check_file(path)
         if path.stat().st_size and (text := whole_text(path, config.encoding, allow_empty=True)).strip():
-            yield Row(number, checked_text(text, str(path)), [path.parent.name], [])
+            yield Row(number, checked_text(text, str(path)), [path.parent.name], [], _below(path))
         else:
             empty.append(f"{path.parent.name}/{path.name}")
     if empty and not config.drop_empty:
@@ -158,6 +160,11 @@ def read_label_folders(root: Path, config: DatasetConfig, notes: list[str]) -> I
         )
     if empty:
         notes.append(f"{len(empty)} files of {root.name} without a text are left out")
+
+
+def _below(path: Path) -> str:
+    """Return a text's file below the folder of its data set."""
+    return readable(f"{path.parent.name}/{path.name}")
 
 
 def _texts_below(root: Path, pattern: str) -> Iterator[Path]:

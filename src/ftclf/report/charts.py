@@ -11,8 +11,11 @@ from markupsafe import Markup
 from ftclf.system.text import MINUS, shown
 
 WIDTH, HEIGHT = 380, 250
-LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 68, 16, 12, 42
 TICKS = 5  # about
+LOGARITHMIC = 4  # times the smallest value is the largest, from here on
+TICK_CHARACTER = 7.0  # width of a character of a tick
+ROW, DOT_MARGIN, CAP = 38, 14, 4  # of a dot plot: height of a row, room at the sides; half the end of a whisker
 MOST_POINTS = 400  # of a line: more would only make the file longer
 
 Point = tuple[float, float]
@@ -26,6 +29,7 @@ class Axis:
     low: float
     high: float
     ticks: list[float]
+    names: list[str] = field(default_factory=list)  # of the ticks, in place of their numbers
 
     def share(self, value: float) -> float:
         """Return where a value lies between the ends, 0 to 1."""
@@ -33,6 +37,8 @@ class Axis:
 
     def words(self, tick: float) -> str:
         """Return the number of a tick, with as many digits as its neighbours have."""
+        if self.names:
+            return self.names[self.ticks.index(tick)]
         digits = max(len(f"{value:.10g}".partition(".")[2]) for value in self.ticks)
         return f"{tick:,.{digits}f}".replace("-", MINUS)
 
@@ -49,6 +55,7 @@ class Line:
     kind: str = "main"
     dots: bool = True
     hollow: list[Point] = field(default_factory=list)
+    bounds: list[tuple[float, float, float]] = field(default_factory=list)  # intervals: x, low, high
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,37 @@ class Chart:
         )
 
 
+@dataclass(frozen=True)
+class DotPlot:
+    """A value with its interval for each of some names, one under the other."""
+
+    x: Axis
+    rows: list[tuple[str, float, list[float] | None]]
+    about: str
+
+    def svg(self) -> Markup:
+        """Return the picture: the name over each dot, so that long names have room on a phone."""
+        bottom = TOP + ROW * len(self.rows)
+        parts = []
+        for tick in self.x.ticks:
+            place = self._at(tick)
+            parts.append(_path("grid", [(place, TOP), (place, bottom + 4)]))
+            parts.append(_text(self.x.words(tick), (place, bottom + 18), "middle"))
+        parts.append(_text(self.x.label, (WIDTH / 2, bottom + 36), "middle"))
+        for number, (name, value, bounds) in enumerate(self.rows):
+            y = TOP + ROW * number + 27
+            parts.append(_text(name, (DOT_MARGIN, y - 13), "start"))
+            if bounds:
+                parts.append(_whisker("main", (self._at(bounds[0]), y), (self._at(bounds[1]), y)))
+            parts.append(_dot("main", (self._at(value), y), 4))
+        return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
+            shown(self.about), WIDTH, bottom + 42, Markup().join(parts)
+        )
+
+    def _at(self, value: float) -> float:
+        return DOT_MARGIN + self.x.share(value) * (WIDTH - 2 * DOT_MARGIN)
+
+
 def nice_axis(label: str, values: Iterable[float]) -> Axis:
     """Return an axis around the values that begins and ends at round numbers."""
     found = list(values)
@@ -100,6 +138,35 @@ def step_axis(label: str, last: float) -> Axis:
     return Axis(label, 0.0, last, [tick * step for tick in range(math.floor(last / step) + 1)])
 
 
+@dataclass(frozen=True)
+class ValueAxis:
+    """An axis of a few values of a setting; far apart, they stand by their logarithms."""
+
+    axis: Axis
+    logarithmic: bool
+
+    def place(self, value: float) -> float:
+        """Return where a value lies on the axis."""
+        return math.log2(value) if self.logarithmic else value
+
+
+def value_axis(label: str, values: list[float]) -> ValueAxis:
+    """Return an axis whose ticks are the values, as many of them as can be read."""
+    logarithmic = values[0] > 0 and values[-1] / values[0] >= LOGARITHMIC
+    places = [math.log2(value) if logarithmic else value for value in values]
+    margin = 0.06 * (places[-1] - places[0] or 1.0)
+    low, high = places[0] - margin, places[-1] + margin
+    ticks: list[float] = []
+    names: list[str] = []
+    for place, value in zip(places, values, strict=True):
+        name = f"{value:g}"
+        room = TICK_CHARACTER * (len(name) + 1)
+        if not ticks or (place - ticks[-1]) / (high - low) * (WIDTH - LEFT - RIGHT) >= room:
+            ticks.append(place)
+            names.append(name)
+    return ValueAxis(Axis(label, low, high, ticks, names), logarithmic)
+
+
 def share_axis(label: str) -> Axis:
     """Return an axis from 0 to 1."""
     return Axis(label, 0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -113,7 +180,7 @@ def thinned(points: list[Point]) -> list[Point]:
 
 def _round_step(rough: float) -> float:
     size = 10.0 ** math.floor(math.log10(rough))
-    return next(step * size for step in (1, 2, 2.5, 5, 10) if step * size >= rough * (1 - 1e-9))
+    return next(step * size for step in (1, 2, 5, 10) if step * size >= rough * (1 - 1e-9))
 
 
 def _grid(chart: Chart) -> Markup:
@@ -149,7 +216,17 @@ def _line(chart: Chart, line: Line) -> Markup:
     dots = places if line.dots or len(places) == 1 else []
     drawn = [_dot(line.kind, place, 3.5) for place in dots]
     drawn += [_dot(f"{line.kind} hollow", chart.at(point), 2.5) for point in line.hollow]
-    return (_path(f"line {line.kind}", places) if places else Markup()) + Markup().join(drawn)
+    whiskers = [_whisker(line.kind, chart.at((x, low)), chart.at((x, high))) for x, low, high in line.bounds]
+    joined = _path(f"line {line.kind}", places) if places else Markup()
+    return joined + Markup().join([*whiskers, *drawn])
+
+
+def _whisker(kind: str, start: Point, end: Point) -> Markup:
+    """Return an interval with its ends, upright or lying."""
+    upright = abs(start[0] - end[0]) < abs(start[1] - end[1])
+    side = (CAP, 0) if upright else (0, CAP)
+    caps = [[(x - side[0], y - side[1]), (x + side[0], y + side[1])] for x, y in (start, end)]
+    return Markup().join(_path(f"whisker {kind}", places) for places in ([start, end], *caps))
 
 
 def _dot(kind: str, place: Point, size: float) -> Markup:

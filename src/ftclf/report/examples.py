@@ -18,7 +18,7 @@ def confused_pairs(material: Material) -> list[dict[str, Any]]:
     """Return the most confused pairs of labels, each with its surest wrong texts."""
     ids = {label: index for index, label in enumerate(material.labels)}
     return [
-        {**pair, "texts": _pair_texts(material.predictions, ids[pair["true"]], ids[pair["predicted"]])}
+        {**pair, "texts": _pair_texts(material, ids[pair["true"]], ids[pair["predicted"]])}
         for pair in material.test["most_confused"]
     ]
 
@@ -42,6 +42,7 @@ def _error(material: Material, predictions: Predictions, row: int, label: int, *
     true = predictions.targets.part(slice(row, row + 1)).ids
     return {
         "text": cut(predictions.texts[row]),
+        "place": material.place(row),
         "true": [material.labels[other] for other in true],
         "predicted": material.labels[label],
         "confidence": confidence,
@@ -49,11 +50,13 @@ def _error(material: Material, predictions: Predictions, row: int, label: int, *
     }
 
 
-def _pair_texts(predictions: Predictions | None, true: int, predicted: int) -> list[str]:
+def _pair_texts(material: Material, true: int, predicted: int) -> list[dict[str, str]]:
+    predictions = material.predictions
     if predictions is None:
         return []
     targets, chosen = predictions.targets, predictions.chosen
     missed = targets.column(true) & ~chosen.column(true)
     rows = np.flatnonzero(missed & chosen.column(predicted) & ~targets.column(predicted))
     sure = predictions.probability(rows, np.full(len(rows), predicted))
-    return [cut(predictions.texts[row]) for row in rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()]
+    surest = rows[np.argsort(-sure, kind="stable")][:PAIR_TEXTS].tolist()
+    return [{"text": cut(predictions.texts[row]), "place": material.place(row)} for row in surest]

@@ -56,6 +56,12 @@ class Material:
         """Return the name of the data for readers."""
         return data_name(self.manifest["dataset"], self.config["dataset"].get("train"))
 
+    def place(self, row: int) -> str:
+        """Return where a test row stands in its source; without one, its row in the file of predictions."""
+        assert self.predictions is not None
+        places = self.predictions.places
+        return places[row] if places else f"predictions/test.parquet, row {row}"
+
     @cached_property
     def labels(self) -> list[str]:
         return [row["label"] for row in self.test["per_class"]]

@@ -104,12 +104,19 @@ def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
     page: str = _template().render(
         pages=pages,
         comparison=comparison,
+        shared=_shared_title(pages),
+        jobs={row["key"]: row["name"] for group in comparison for row in group["rows"]},
         generator=Markup(GENERATOR),
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page
+
+
+def _shared_title(pages: list[RunPage]) -> list[str]:
+    """Return what all runs have of data, model and method."""
+    return [parts[0] for parts in zip(*(page.title for page in pages), strict=True) if len(set(parts)) == 1]
 
 
 @functools.cache

@@ -103,21 +103,46 @@ def plot_history(path: Path, history: list[dict[str, Any]], metric: str) -> None
     _save(figure, path)
 
 
-def plot_setting(path: Path, setting: str, values: list[float], series: dict[str, list[float]], metric: str) -> None:
-    """Draw one setting of a sweep against a metric, a line for each split."""
+def plot_setting(
+    path: Path,
+    setting: str,
+    values: list[float],
+    series: dict[str, list[float]],
+    metric: str,
+    *,
+    bounds: dict[str, list[list[float] | None]] | None = None,
+) -> None:
+    """Draw one setting of a sweep against a metric: for each split a line through the means, and the runs as points.
+
+    `bounds` are the intervals of the scores.
+    """
     figure, axes = _figure(1, 1, (6.5, 4.2))
     axis = axes[0]
-    order = np.argsort(values)
-    for name, scores in series.items():
-        axis.plot(np.array(values)[order], np.array(scores)[order], marker="o", label=name)
+    places = np.unique(values)
+    for number, (name, scores) in enumerate(series.items()):
+        means = [np.mean(np.array(scores)[np.array(values) == place]) for place in places]
+        axis.plot(places, means, color=f"C{number}", label=name)
+        errors = _errors(scores, (bounds or {}).get(name))
+        axis.errorbar(values, scores, yerr=errors, fmt="o", color=f"C{number}", capsize=3, elinewidth=1)
     if min(values) > 0 and max(values) / min(values) >= 4:
         axis.set_xscale("log", base=2)
         axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)])
         axis.minorticks_off()
     axis.set(xlabel=setting, ylabel=metric)
     _not_below_zero(axis, [score for scores in series.values() for score in scores])
+    if any(map(any, (bounds or {}).values())):
+        axis.set_title("error bars: 95 % intervals on test", fontsize="small")
     axis.legend()
     _save(figure, path)
+
+
+def _errors(scores: list[float], bounds: list[list[float] | None] | None) -> NDArray[np.float64] | None:
+    """Return how far the intervals reach below and above the scores, shape (2, runs); without intervals nothing."""
+    if not bounds or not any(bounds):
+        return None
+    ends = np.array([found or (score, score) for score, found in zip(scores, bounds, strict=True)])
+    below, above = np.array(scores) - ends[:, 0], ends[:, 1] - np.array(scores)
+    return np.array([below, above]).clip(min=0.0)
 
 
 def _not_below_zero(axis: Any, values: list[float]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.report.charts import Chart, Line, nice_axis, share_axis, step_axis
+from ftclf.report.facts import kept_step
 from ftclf.report.material import Material
 from ftclf.score.baselines import verdict as against_baseline
 from ftclf.score.wording import baseline_name, difference, score_name, verdict
@@ -56,17 +57,19 @@ def curves(material: Material) -> Content | None:
     """Return the training loss and the validation metrics that chose the checkpoint and are shown, by step."""
     given = material.config["training"]["metric"]
     metric = given or CHOOSING_METRICS[material.task][0]
-    figures = []
+    figures, once = [], []  # a chart of one point shows less than its number
     for key, label, dots in (
         ("loss", "training loss", False),
         (f"validation_{metric}", f"validation {score_name(metric)}", True),
         *([] if given else [("validation_log_loss", "validation log loss", True)]),
     ):
         points = [(row["step"], row[key]) for row in material.history if row.get(key) is not None]
-        if points:
+        if len(points) == 1:
+            once.append(f"{opened(label)} was measured once, after step {count(points[0][0])}: {number(points[0][1])}.")
+        elif points:
             figures.append(_curve(points, label, dots=dots))
-    kept = {name: material.manifest.get(name) for name in ("kept_step", "steps")}
-    return {"figures": figures, "metric": score_name(given or "log_loss"), **kept} if figures else None
+    about = {"metric": score_name(given or "log_loss"), "kept": kept_step(material), "once": once}
+    return {"figures": figures, **about} if figures or once else None
 
 
 def _curve(points: list[tuple[float, float]], label: str, *, dots: bool) -> Content:

@@ -12,10 +12,12 @@ import numpy as np
 from ftclf.config import HEADLINES
 from ftclf.config.differences import flatten, varying
 from ftclf.report.examples import confident_errors, confused_pairs
+from ftclf.report.facts import Fact, facts
 from ftclf.report.leaderboard import Comparison, compare_runs
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
+from ftclf.report.sweep import asked_of_one_seed, config_names, job_names, pair_sentences, plot
 from ftclf.report.usage import snippets
 from ftclf.score.confusion import SHOWN, errors_of, most_confused, worst_labels
 from ftclf.score.wording import difference, score_name
@@ -26,7 +28,14 @@ MOST_LABELS = 500  # rows of a table of labels; all of them are in a csv file
 PAIRS = 500  # rows of the table of confusions
 FEW_PAIRS = 10  # confusions: up to as many are listed with their texts, and need no table
 SHORT_NAMES = (22, 13)  # characters of a label beside the matrix, and on a phone
-ELSEWHERE = ("digests", "notes", "rows", "label_rows", "label_names")  # parts of the manifest in other sections
+ELSEWHERE = (
+    "digests",
+    "sources",
+    "notes",
+    "rows",
+    "label_rows",
+    "label_names",
+)  # parts of the manifest in other sections
 RULE_SCORES = ("macro_f1", "micro_f1", "subset_accuracy")
 
 
@@ -50,21 +59,24 @@ class RunPage:
     title: list[str]  # data, model, method
     about: list[str]  # folder, date
     sentence: str
+    facts: list[Fact]
     sections: list[Section]
 
 
 def run_page(material: Material, key: str) -> RunPage:
     """Return everything that the page says of one run."""
-    return _page(material, key, sentence(material), SECTIONS)
+    return _page(material, key, sentence(material), SECTIONS, facts(material))
 
 
 def diverged_page(material: Material, reason: str) -> RunPage:
     """Return what can be said of a run that has no scores, because its loss or gradient was not finite."""
     there = [section for section in SECTIONS if section[0] in ("curves", "settings")]
-    return _page(material, "run1", f"This run diverged and has no scores. {opened(reason)}.", there)
+    return _page(material, "run1", f"This run diverged and has no scores. {opened(reason)}.", there, [])
 
 
-def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSection]) -> RunPage:
+def _page(
+    material: Material, key: str, lead: str, sections: Sequence[BuiltSection], most_useful: list[Fact]
+) -> RunPage:
     manifest = material.manifest
     built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
@@ -72,6 +84,7 @@ def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSecti
         title=[material.data_name, _model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
         sentence=lead,
+        facts=most_useful,
         sections=[section for section in built if section.content],
     )
 
@@ -80,23 +93,28 @@ def comparison(runs: list[Material]) -> list[Content]:
     """Return the tables of each set of test rows, since scores on different rows do not compare; best first."""
     keys = {run.run: f"run{index}" for index, run in enumerate(runs, 1)}
     materials = {run.run: run for run in runs}
-    return [_compared(found, materials, keys) for found in compare_runs([run.run for run in runs])]
+    return [_compared(found, materials, keys) for found in compare_runs([run.run for run in runs], name=str)]
 
 
 def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run, str]) -> Content:
     group = [materials[run] for run in found.runs]
+    jobs, configs = job_names(found), config_names(found)
+    figure = plot(found, group)
+    best = found.runs[0]
     names = HEADLINES[group[0].task]
     settings = {run.run: flatten(run.config) for run in group}
     differing = varying(list(settings.values()))
     return {
         "data": group[0].data_name,
         "test_rows": group[0].test["rows"],
+        "best": {"name": jobs[best], "score": score_name(names[0]), **scored(group[0].test, names[0])},
         "names": [f"validation {score_name(names[0])}", *map(score_name, names)],
         "differing": differing,
         "rows": [
             {
                 "key": keys[run.run],
-                "name": run.name,
+                "name": jobs[run.run],
+                "folder": run.name,
                 "scores": [scored(run.metrics["validation"], names[0]), *(scored(run.test, name) for name in names)],
                 "seconds": run.manifest["seconds"]["total"],
                 "trained": run.manifest["parameters"]["share"],
@@ -105,12 +123,15 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
             for run in group
         ],
         "score": score_name(found.differences[0].score) if found.differences else "",
-        "reference": found.differences[0].b if found.differences else "",
+        "reference": configs[found.differences[0].b] if found.differences else "",
+        "figures": [figure] if figure else [],
+        "pairs": pair_sentences(found),
+        "asked": asked_of_one_seed(found),
         "differences": [
             {
-                "name": one.a,
+                "name": configs[one.a],
                 "gained": difference(list(one.scores[one.score]), one.score),
-                "p": number(one.p_corrected),
+                "p": "<0.001" if one.p_corrected < 0.001 else number(one.p_corrected),
                 "only_it": one.only_a_right,
                 "only_reference": one.only_b_right,
                 "verdict": one.verdict,
@@ -228,6 +249,7 @@ def _data(material: Material) -> Content:
         "about": dataset["about"],
         "terms": dataset["terms"] or "the user's own",
         "rows": manifest["rows"],
+        "sources": manifest.get("sources"),  # older runs have none
         "digests": manifest["digests"],
         "notes": manifest["notes"],
     }

@@ -24,6 +24,7 @@ from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL, task_of
 MOST_CELLS = 2**22  # rows x labels of a row group
 TOP = 20  # most probable labels that are listed per row
 COLUMN = "column_"  # of the data's own
+SOURCE = "source"  # where a row stands, as in test.csv:127
 BY_RULE = "predicted_by_"
 
 
@@ -36,6 +37,7 @@ class Predictions:
     losses: NDArray[np.float64]  # (rows,)
     texts: list[str] = field(default_factory=list)  # empty if not asked for
     columns: dict[str, list[str | None]] = field(default_factory=dict)  # of the data set, for slices
+    places: list[str] = field(default_factory=list)  # where the rows stand in their source; empty if it is not known
     probabilities: Dense | None = None  # (rows, labels), or
     listed: LabelSets | None = None  # the labels whose probabilities are known,
     values: NDArray[np.float64] | None = None  # with these
@@ -88,6 +90,7 @@ def _kinds(evaluation: Evaluation, split: Split, label_names: list[str], *, seve
     labels = pa.list_(text) if several else text
     kinds = [("row", pa.int64()), ("text", text), ("labels" if several else "label", labels), ("predicted", labels)]
     kinds += [("confidence", number), *((f"{COLUMN}{name}", text) for name in split.columns)]
+    kinds += [(SOURCE, text)] if split.places else []
     if len(label_names) <= WIDE:
         return [*kinds, *((f"p_{name}", number) for name in label_names)]
     kinds += [("log_loss", number), ("top_labels", pa.list_(text)), ("top_probabilities", pa.list_(pa.float32()))]
@@ -104,6 +107,7 @@ def _columns(evaluation: Evaluation, split: Split, names: Any, *, rows: slice, s
         "predicted": _names(evaluation.chosen.part(rows), names, several=several),
         "confidence": evaluation.sure[rows],
         **{f"{COLUMN}{name}": list(cells[rows]) for name, cells in split.columns.items()},
+        **({SOURCE: split.places.named(rows)} if split.places else {}),
     }
     if len(names) <= WIDE:
         return columns | {f"p_{name}": probabilities[:, label] for label, name in enumerate(names.to_pylist())}
@@ -163,6 +167,7 @@ def _part(table: Any, label_names: list[str]) -> Predictions:
     rows = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
     if "text" in table.column_names:
         rows.texts = table["text"].to_pylist()
+    rows.places = table[SOURCE].to_pylist() if SOURCE in table.column_names else []
     columns = [name for name in table.column_names if name.startswith(COLUMN)]
     rows.columns = {name.removeprefix(COLUMN): table[name].to_pylist() for name in columns}
     by_rule = [name for name in table.column_names if name.startswith(BY_RULE)]
@@ -193,7 +198,7 @@ def _joined(parts: list[Predictions]) -> Predictions:
 
 
 def _of_the_data(name: str) -> bool:
-    return name == "text" or name.startswith(COLUMN)
+    return name in ("text", SOURCE) or name.startswith(COLUMN)
 
 
 def _sets(column: Any, label_names: list[str]) -> LabelSets:

@@ -155,8 +155,9 @@ def log_to(path: Path) -> Iterator[None]:
     handler.addFilter(lambda record: record.thread == owner)
     handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    level = root.level
+    level, disabled = root.level, LOG.disabled
     root.addHandler(handler)
+    LOG.disabled = False  # Hydra disables the loggers that it finds
     if (use := library_use()) is None:
         root.setLevel(logging.INFO)
     else:
@@ -168,6 +169,7 @@ def log_to(path: Path) -> Iterator[None]:
             use.log = None
         root.removeHandler(handler)
         root.setLevel(level)
+        LOG.disabled = disabled
         handler.close()
 
 

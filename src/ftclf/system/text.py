@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 LONGEST = 300  # characters of a text
+UNTELLING = ("train", "training", "data", "dataset")  # names of files
 MINUS, MISSING = "\u2212", "\u2013"
 # Control characters, lone surrogates, and what would reorder the words around a text (embeddings, overrides, isolates).
 # Joiners and direction marks stay: emoji and right-to-left scripts need them, and they reach no further than the text.
@@ -29,8 +30,16 @@ def cut(text: str) -> str:
 
 
 def data_name(name: str, file: str | None) -> str:
-    """Return the name of a data set for readers: the name of the file for a user's own `files`."""
-    return Path(file).stem or name if name == "files" and file else name
+    """Return the name of a data set for readers: the name of the file for a user's own `files`.
+
+    A file that is called train stands with its folder, since a hundred others are called so; not with a home folder,
+    which names a user.
+    """
+    if name != "files" or not file:
+        return name
+    path = Path(file)
+    folder = path.parent.name if path.stem.lower() in UNTELLING and path.expanduser().parent != Path.home() else ""
+    return f"{folder}/{path.stem}" if folder not in ("", "..") else path.stem or name
 
 
 def short_names(names: list[str], longest: int) -> list[str]:

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from ftclf.score.evaluation import Evaluation
 
 
-MANY_CUT = 0.2  # of the texts
-FEW_STEPS, ENOUGH_STEPS = 100, 300  # for a head that starts at random
-
-
 @dataclass
 class Fitted:
     """What training left behind besides the checkpoint. `examples` and `seconds` are of training alone."""
@@ -86,6 +82,7 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "label_rows": {
             name: split.rows_per_label(len(data.label_names)).tolist() for name, split in data.splits.items()
         },
+        "sources": {name: split.places.source if split.places else None for name, split in data.splits.items()},
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
         "base": base_of(prepared.weights),
@@ -164,6 +161,7 @@ def _say_next(run: Run) -> None:
 def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
     """Return what to try first where a baseline is better, or the comparison is inconclusive."""
     from ftclf.model.network import longest_text, outline
+    from ftclf.report.facts import ENOUGH_STEPS, FEW_STEPS, MANY_CUT
 
     config, rows = prepared.config, manifest["rows"]["train"]
     cut, length = manifest["texts_at_max_length"]["train"] / rows, config.dataset.max_length

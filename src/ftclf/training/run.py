@@ -119,7 +119,8 @@ def _train(standing: Standing, run: Run, command: str) -> float:
                 manifest = {**record, **made_with(prepared, fitted, command, timer.seconds)}
                 write_card(prepared, folder, evaluations, metrics, manifest)
             plot_run(prepared)
-    finish(prepared, metrics, manifest)
+    with log_to(run.log):  # the scores, and which weights were kept
+        finish(prepared, metrics, manifest)
     return float(metrics["validation"][choosing_metric(config)])
 
 

@@ -196,6 +196,8 @@ def test_forced_colours_reach_the_screen_and_not_the_log(
     assert f"{ESCAPE}1maccuracy" in capsys.readouterr().out
     log = finished.log.read_text(encoding="utf-8")
     assert ESCAPE not in log
+    assert "test, 48 rows; kept: the weights after step 2 of 2\n" in log  # what is said last is in it too
+    assert "INFO ftclf: report: " in log
     assert run(["train", "x=1"]) == 2
     assert capsys.readouterr().err.startswith(f"{ESCAPE}1;31merror:{ESCAPE}0m x: no such setting")
     monkeypatch.setenv("NO_COLOR", "1")
