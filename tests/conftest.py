@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,25 @@ if not Path("/dev/nvidiactl").exists():
 
 from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker of xdist begin with its share of the slow tests: at the end none waits for another."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = slow_first(items, workers)
+
+
+def slow_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return the tests as worksteal will cut them: a worker gets as many as any other, in the order of this list."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = iter([item for item in items if not item.get_closest_marker("slow")])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share, count = slow[worker::workers], (len(items) - len(ordered)) // (workers - worker)
+        ordered += [*share, *islice(quick, count - len(share))]
+    return ordered
+
 
 TOPICS = {
     "food": ["soup", "bread", "cheese", "tasty", "kitchen", "salt", "oven", "dinner", "pepper", "apple"],
@@ -50,10 +71,26 @@ def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, str] =
 MODELS = ("bert", "bert_no_pooler", "distilbert", "roberta")
 
 
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder for reading, made by whichever worker of xdist needs it first."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, ready = root / name, root / f"{name}.ready"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            folder.mkdir()
+            make(folder)
+            ready.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Encoders of two layers with a word tokenizer: bert, bert without a pooler, distilbert and roberta."""
-    return make_models(tmp_path_factory.mktemp("models"))
+    folder = shared(tmp_path_factory, "models", make_models)
+    return {name: folder / name for name in MODELS}
 
 
 def word_tokenizer(*, padded: bool = True) -> Any:
@@ -108,7 +145,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A csv file of 240 rows and 3 labels."""
-    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_rows(240))
+    folder = shared(tmp_path_factory, "data", lambda folder: write_csv(folder / "reviews.csv", make_rows(240)))
+    return folder / "reviews.csv"
 
 
 TrainTiny = Callable[..., Run]
@@ -145,13 +183,38 @@ def tiny_words(model: Path, data: Path, folder: Path, *words: str) -> list[str]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path], reviews: Path) -> Run:
     """One finished LoRA run that tests read and none changes."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
     os.environ["FTCLF_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     # The rate of the other tiny runs is too much for so many steps: what they end in is chance.
     words = ["training.epochs=30", "training.batch_size=8", "training.learning_rate=2e-3"]
     words += ["decision.calibration=temperature"]
-    assert run(tiny_words(tiny_models["bert"], reviews, folder, *words)) == 0
-    return Run(folder)
+
+    def make(folder: Path) -> None:
+        assert run(tiny_words(tiny_models["bert"], reviews, folder / "run", *words)) == 0
+
+    return Run(shared(tmp_path_factory, "trained", make) / "run")
+
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
+
+
+@pytest.fixture
+def no_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let runs write a grey pixel instead of each picture: for tests of other things, a fifth of a tiny run.
+
+    The marker `pictures` keeps them.
+    """
+
+    def draw(path: Path, *_: Any, **__: Any) -> None:
+        path.write_bytes(PIXEL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("pictures"):
+            for name in ("plot_confusion", "plot_history"):
+                patch.setattr(f"ftclf.report.plots.{name}", draw)
+        yield
 
 
 @pytest.fixture
@@ -177,3 +240,26 @@ def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
     return compiled
+
+
+@pytest.fixture(scope="session")
+def quick_interpreter() -> Iterator[None]:
+    """Let triton's interpreter prepare its language once per launch of a kernel: the arithmetic stays the same.
+
+    By itself it does so again in every function that a kernel calls, which takes longer than what they compute.
+    """
+    pytest.importorskip("triton", reason="needs triton")
+    from triton import language
+    from triton.runtime.interpreter import InterpretedFunction
+
+    prepare_and_call = InterpretedFunction.__call__
+
+    def call(self: Any, *given: Any, **named: Any) -> Any:
+        known = [module for module in (language, language.core) if module in self.fn.__globals__.values()]
+        if any(language.core.is_builtin(module.load) for module in known):  # as before it is prepared
+            return prepare_and_call(self, *given, **named)
+        return self.rewrite()(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "__call__", call)
+        yield

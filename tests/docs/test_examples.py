@@ -64,6 +64,7 @@ def test_the_same_seed_gives_the_same_tickets_with_every_label(workplace: Path) 
     assert {row["label"] for row in rows} == {"billing", "delivery", "login", "outage", "refund", "feature"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ftclf, "compose"), reason="the Python API is not there yet")
 def test_the_notebook_runs_cell_by_cell(
     workplace: Path, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 import subprocess
 import sys
@@ -156,50 +155,3 @@ def test_the_wheel_works_outside_the_repo(tmp_path: Path) -> None:
         [python, "-m", "ftclf", "train", "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path
     )
     assert "name: bbc_news" in config.stdout
-
-
-# What ftclf overrides or calls of the Trainer: a method that transformers renames would be silently passed over.
-HOOKS = {
-    "_clip_grad_norm": ("model",),
-    "_determine_best_metric": ("metrics", "trial"),
-    "_evaluate": ("trial", "ignore_keys_for_eval"),
-    "_get_grad_norm": ("model",),
-    "_get_num_items_in_batch": ("batch_samples", "device"),
-    "_get_output_dir": ("trial",),
-    "_init_training_state": ("max_steps",),
-    "_issue_warnings_after_load": ("load_result",),
-    "_load_best_model": (),
-    "_load_callback_state": (),
-    "_load_from_checkpoint": ("resume_from_checkpoint",),
-    "_load_optimizer_and_scheduler": ("checkpoint",),
-    "_load_rng_state": ("checkpoint",),
-    "_maybe_log_save_evaluate": ("tr_loss", "grad_norm", "model", "trial"),
-    "_run_epoch": (),
-    "_save": ("output_dir", "state_dict"),
-    "_save_checkpoint": ("model", "trial"),
-    "_save_optimizer_and_scheduler": ("output_dir",),
-    "create_optimizer": (),
-    "floating_point_ops": ("inputs",),
-    "get_train_dataloader": (),
-    "log": ("logs",),
-    "training_step": ("model", "inputs"),
-}
-
-
-@pytest.mark.parametrize("name", HOOKS)
-def test_the_trainer_has_the_methods_that_are_overridden(name: str) -> None:
-    from transformers import Trainer
-
-    parameters = list(inspect.signature(getattr(Trainer, name)).parameters)[1:]
-    assert set(HOOKS[name]) <= set(parameters), parameters
-
-
-def test_every_method_that_overrides_the_trainer_s_is_checked() -> None:
-    from transformers import Trainer
-
-    from ftclf.training.stoppable import ResumableTrainer
-    from ftclf.training.trainer import ClassifierTrainer
-
-    own = {name for kind in (ResumableTrainer, ClassifierTrainer) for name in vars(kind) if name in dir(Trainer)}
-    public = {"__init__", "__doc__", "__module__", "train", "evaluate"}
-    assert {name for name in own - public if callable(getattr(Trainer, name))} <= set(HOOKS)

@@ -13,6 +13,7 @@ from conftest import make_rows, write_csv
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "using.md"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ftclf.errors.FtclfWarning")  # a baseline is better than so tiny a model
 def test_every_block_of_the_page_runs(
     tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

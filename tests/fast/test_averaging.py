@@ -13,6 +13,8 @@ from conftest import TrainTiny
 from ftclf.storage.run_folder import read_json
 from ftclf.training.averaging import DENSE, EVERY, AverageWeights
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_the_mean_follows_the_weights_and_leaves_them_alone() -> None:
     network = torch.nn.Linear(2, 1)

@@ -17,6 +17,8 @@ from ftclf.fast.cpu.embedding_rows import History, RowEmbedding, train_by_rows
 from ftclf.storage.run_folder import read_json
 from ftclf.training.averaging import AverageWeights
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 STEPS, WORDS = 200, 300
 
 

@@ -17,6 +17,8 @@ from ftclf.model.compute import Compute
 from ftclf.storage.run_folder import read_json
 from test_gpu_blocks import classifier
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ROOM = Path(__file__).resolve().parents[2] / "src" / "ftclf"
 SEAM = {"training/prepare.py", "training/trainer.py", "score/logits.py"}
 

@@ -30,7 +30,10 @@ from ftclf.model.batches import IGNORED
 from ftclf.model.tokens import Tokens
 
 pytest.importorskip("triton", reason="needs triton")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter
+pytestmark = [
+    pytest.mark.usefixtures("quick_interpreter"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # numpy's, in triton's interpreter
+]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CLOSE = {"rtol": 2e-2, "atol": 2e-2} if DEVICE == "cuda" else {"rtol": 1e-4, "atol": 1e-5}  # a GPU rounds to tf32
@@ -38,6 +41,14 @@ CLOSE = {"rtol": 2e-2, "atol": 2e-2} if DEVICE == "cuda" else {"rtol": 1e-4, "at
 
 def random(*shape: int) -> Tensor:
     return torch.randn(shape, device=DEVICE).requires_grad_()
+
+
+@pytest.fixture
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let batches be filled up to fewer tokens and texts, which the interpreter computes in time."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr("ftclf.fast.gpu.packed.TOKENS", 8)
+        monkeypatch.setattr("ftclf.fast.gpu.packed.TEXTS", 8)
 
 
 def draw(rate: float, *seeds: int, place: int = 0) -> Draw:
@@ -192,6 +203,7 @@ def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_mo
     assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
 
 
+@pytest.mark.usefixtures("small_sizes")
 @pytest.mark.parametrize(
     ("model", "adapted"),
     [*((model, adapted) for model in (*MODELS, "electra") for adapted in (False, True)), ("bert", "some")],
@@ -228,6 +240,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     torch.testing.assert_close(network(input_ids=ids, attention_mask=mask).logits, wanted)  # as it was before
 
 
+@pytest.mark.usefixtures("small_sizes")
 @pytest.mark.parametrize("adapted", [False, True])
 def test_packed_batches_are_scored_as_padded_ones(
     adapted: bool, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
@@ -294,7 +307,7 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
     def made() -> tuple[nn.Module, torch.optim.AdamW, Product]:
         torch.manual_seed(0)
         network = nn.ModuleList(
-            [nn.Linear(8, 5), nn.Linear(8, 7), nn.LayerNorm(12), nn.Embedding(70, 20), nn.Linear(3, 2)]
+            [nn.Linear(8, 5), nn.Linear(8, 7), nn.LayerNorm(12), nn.Embedding(23, 20), nn.Linear(3, 2)]
         )
         network.to(DEVICE)
         groups = [
@@ -314,7 +327,7 @@ def test_a_step_of_all_tensors_at_once_is_that_of_torch(
         norms = []
         for update, (network, _, product) in zip(updates, (one, other), strict=True):
             torch.manual_seed(number)
-            x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(70, (6,), device=DEVICE)
+            x, ids = torch.randn(6, 8, device=DEVICE), torch.randint(23, (6,), device=DEVICE)
             with update.in_place():
                 y = network[2](product(x.to(LOW), torch.zeros(1), 0, bias=product.bias).float())
                 ((y * torch.arange(12, device=DEVICE)).sum() + network[3](ids).exp().sum()).backward()
@@ -405,12 +418,14 @@ def small_electra(folder: Path) -> Path:
     return folder
 
 
-def classifier(folder: Path, adapted: bool | str, rank: int = 2) -> Any:
+def classifier(folder: Path, adapted: bool | str, rank: int = 2, layers: int = 2) -> Any:
     import peft
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(1)
-    network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3, attn_implementation="sdpa")
+    network = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=3, attn_implementation="sdpa", num_hidden_layers=layers
+    )
     if not adapted:
         return network
     layers = [name for name, one in network.named_modules() if isinstance(one, nn.Linear) and ".layer." in name]

@@ -27,6 +27,8 @@ from ftclf.storage.run_folder import Run
 from ftclf.training.losses import training_loss
 from ftclf.training.trainer import ClassifierTrainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -104,7 +106,7 @@ class OnCPU(RecordedSteps):
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch, quick_interpreter: None) -> None:
     """Train as on a GPU, kernels in triton's interpreter."""
     if torch.cuda.is_available():
         pytest.skip("a GPU trains so itself")

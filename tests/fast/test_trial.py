@@ -16,7 +16,10 @@ from torch import Tensor
 from test_gpu_blocks import DEVICE, LOW, classifier, small_electra
 
 pytest.importorskip("triton", reason="needs triton")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in triton's interpreter
+pytestmark = [
+    pytest.mark.usefixtures("quick_interpreter"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # numpy's, in triton's interpreter
+]
 
 Agree = Callable[..., bool]
 
@@ -34,6 +37,7 @@ def agree(monkeypatch: pytest.MonkeyPatch) -> Agree:
     return lambda network, training, dtype=torch.float32: kernels_agree(network, DEVICE, dtype, training=training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "adapted", "dtype"),
     [
@@ -47,7 +51,7 @@ def test_kernels_agree_with_torch_and_the_network_is_left_as_it_was(
     model: str, adapted: bool | str, dtype: torch.dtype, agree: Agree, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = small_electra(tmp_path) if model == "electra" else tiny_models[model]
-    network = classifier(folder, adapted).to(DEVICE)
+    network = classifier(folder, adapted, layers=1).to(DEVICE)
     before = {name: one.clone() for name, one in network.state_dict().items()}
     random, modes = torch.get_rng_state(), [one.training for one in network.modules()]
     assert agree(network, training=True, dtype=dtype)
@@ -61,7 +65,7 @@ def test_kernels_agree_with_torch_and_the_network_is_left_as_it_was(
 
 def test_a_network_that_only_scores_is_tried_too(agree: Agree, tiny_models: dict[str, Path]) -> None:
     with torch.inference_mode(), torch.autocast(DEVICE, dtype=torch.bfloat16):
-        assert agree(classifier(tiny_models["bert"], False).to(DEVICE).eval(), training=False)
+        assert agree(classifier(tiny_models["bert"], False, layers=1).to(DEVICE).eval(), training=False)
 
 
 def test_kernels_that_do_not_run_are_told_in_a_line(
@@ -71,7 +75,7 @@ def test_kernels_that_do_not_run_are_told_in_a_line(
         raise RuntimeError("Failed to find C compiler.\nSet CC")
 
     monkeypatch.setattr("ftclf.fast.gpu.attention.attend", without_compiler)
-    network = classifier(tiny_models["bert"], False).to(DEVICE)
+    network = classifier(tiny_models["bert"], False, layers=1).to(DEVICE)
     for _ in range(2):
         assert not agree(network, training=True)
     assert capsys.readouterr().err.count("do not run here (Failed to find C compiler.)") == 1
@@ -117,7 +121,7 @@ def test_kernels_that_give_something_else_are_told_in_a_line(
     module, name = kernel.split(".")
     own = getattr(__import__(f"ftclf.fast.gpu.{module}", fromlist=[name]), name)
     monkeypatch.setattr(f"ftclf.fast.gpu.{kernel}", broken(own))
-    assert not agree(classifier(tiny_models["bert"], False).to(DEVICE), training=True)
+    assert not agree(classifier(tiny_models["bert"], False, layers=1).to(DEVICE), training=True)
     error = capsys.readouterr().err
     assert "batches are padded, which is slower" in error
     assert told in error

@@ -20,6 +20,8 @@ from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.probe import able_compute, left_as_it_was, make_probe
 from many_models import MANY, make_many
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 LABELS = ["food", "space", "sport"]
 FULL, HEAD, LORA = (
     FullConfig(kind="full", learning_rate=1e-3),

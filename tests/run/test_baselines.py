@@ -13,6 +13,8 @@ from ftclf.cli.main import run
 from ftclf.score import baselines
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_every_run_stands_beside_its_baselines(trained: Run) -> None:
     metrics = read_json(trained.metrics)

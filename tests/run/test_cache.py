@@ -22,6 +22,8 @@ from ftclf.model.tokens import cached_tokens, tokenise
 from ftclf.score import baselines
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

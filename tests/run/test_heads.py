@@ -20,6 +20,8 @@ from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.losses import start_at
 from many_models import make_many
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 NAMES = list(TOPICS)  # food, space, sport
 
 

@@ -18,6 +18,8 @@ from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.prepare import LEAST_EXAMPLES, MANY, MOST_TOKENS, usual_epochs
 from ftclf.training.trainer import ClassifierTrainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @given(
     rows=st.integers(2, 10**7),

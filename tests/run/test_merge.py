@@ -16,6 +16,8 @@ from ftclf.checkpoint.format import CheckpointError
 from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TEXTS = ["the rocket left the orbit", "bread and cheese with salt", "a goal for the new team", "very old"]
 
 PIPELINE = """
@@ -54,6 +56,7 @@ def test_a_merged_run_gives_the_scores_and_predictions_of_the_run(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.slow
 def test_transformers_opens_a_merged_run_without_peft_or_the_base(
     train_tiny: TrainTiny, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -72,6 +75,7 @@ def test_transformers_opens_a_merged_run_without_peft_or_the_base(
     assert shown.stdout.split() == wanted, shown.stderr
 
 
+@pytest.mark.slow
 def test_transformers_gives_each_of_several_labels_its_own_probability(train_tiny: TrainTiny, tmp_path: Path) -> None:
     from transformers import AutoConfig
 
@@ -90,13 +94,13 @@ def test_transformers_gives_each_of_several_labels_its_own_probability(train_tin
         assert AutoConfig.from_pretrained(several).problem_type == "multi_label_classification"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bert", "bert_no_pooler", "distilbert", "roberta"])
 @pytest.mark.parametrize("extra", [(), ("method.dora=true",), ("method.init=pissa",), ("method.init=olora",)], ids=str)
 def test_every_kind_of_adapter_can_be_merged(
     train_tiny: TrainTiny, model: str, extra: tuple[str, ...], tmp_path: Path
 ) -> None:
-    trained = train_tiny("method=lora", "method.r=4", *extra, "training.max_steps=4", "baselines=[]", model=model)
+    few = ("training.max_steps=2", "baselines=[]", "decision.calibration=none")
+    trained = train_tiny("method=lora", "method.r=4", *extra, *few, model=model)
     assert run(["merge", str(trained.folder), "--output", str(tmp_path / "merged")]) == 0
     assert predicted(tmp_path / "merged", tmp_path) == predicted(trained.folder, tmp_path)
 

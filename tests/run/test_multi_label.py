@@ -22,6 +22,8 @@ from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.errors import DataError
 from ftclf.training.losses import start_at, training_loss
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 NAMES = list(TOPICS)
 
 

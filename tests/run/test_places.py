@@ -16,6 +16,8 @@ from ftclf.model.base_weights import find_weights
 from ftclf.storage.run_paths import home_of, way
 from ftclf.system.errors import WeightsError
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 WORDS = ["dataset=files", "dataset.train=data/rows.csv", "dataset.test=data/test.csv", "model.name=models/bert"]
 WORDS += ["training.max_steps=4", "training.eval_steps=2", "training.learning_rate=5e-3", "training.precision=fp32"]
 WORDS += ["training.batch_size=8", "baselines=[]", "run_dir=runs/a"]

@@ -33,6 +33,8 @@ from ftclf.training.checkpoints import newest_checkpoint
 from ftclf.training.stoppable import ResumableTrainer
 from ftclf.training.trainer import ClassifierTrainer, ProgressCallback
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 Words = Callable[..., list[str]]
 
 
@@ -42,6 +44,31 @@ def words(tiny_models: dict[str, Path], reviews: Path, tmp_path: Path) -> Words:
         return tiny_words(tiny_models["bert"], reviews, tmp_path / folder, "baselines=[]", *more)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[tuple[str, ...], Run]:
+    """Runs that nothing broke off, by their settings."""
+    return {}
+
+
+@pytest.fixture
+def whole(
+    wholes: dict[tuple[str, ...], Run],
+    tiny_models: dict[str, Path],
+    reviews: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Run]:
+    """Return a run that nothing broke off; each is trained once for all tests of this file, which only read it."""
+
+    def trained(*settings: str) -> Run:
+        if settings not in wholes:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            assert run(tiny_words(tiny_models["bert"], reviews, folder, "baselines=[]", *settings)) == 0
+            wholes[settings] = Run(folder)
+        return wholes[settings]
+
+    return trained
 
 
 def weights(run: Run) -> bytes:
@@ -80,7 +107,7 @@ def interrupt() -> None:
 @pytest.mark.parametrize("step", [1, 6, 9, 12])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_bits(
-    train_tiny: TrainTiny,
+    whole: Callable[..., Run],
     words: Words,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,8 +116,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_
     step: int,
 ) -> None:
     settings = (f"method={method}", "training.log_steps=4")
-    whole = train_tiny(*settings, "baselines=[]", folder="whole")
-    broken = Run(tmp_path / "broken")
+    expected, broken = whole(*settings), Run(tmp_path / "broken")
     at_step(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run(words(*settings, folder="broken")) == 143
     assert f"stopped by SIGTERM after step {step}; go on with ftclf train resume=" in capsys.readouterr().err
@@ -99,7 +125,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_same_command_gives_the_same_
     assert (broken.resumable / f"checkpoint-{step}").is_dir()
     assert run(words(*settings, folder="broken")) == 0
     assert f"the run goes on after step {step}" in capsys.readouterr().out
-    assert same(whole, broken)
+    assert same(expected, broken)
     assert read_json(broken.manifest)["resumes"][0]["step"] == step
 
 
@@ -130,9 +156,9 @@ def test_a_compiled_run_goes_on_to_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
     quickly_compiled: list[Any],
 ) -> None:
-    settings = ("method=full", "training.compile=true")
+    settings = ("method=full", "training.compile=true", "training.max_steps=4")
     whole = train_tiny(*settings, "baselines=[]", folder="whole")
-    at_step(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run(words(*settings, folder="broken")) == 143
     assert run(words(*settings, folder="broken")) == 0
     assert same(whole, Run(tmp_path / "broken"))
@@ -154,14 +180,28 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     assert read_json(Run(tmp_path / "broken").manifest)["steps"] == 8
 
 
+@pytest.fixture(scope="module")
+def broken_off(
+    tiny_models: dict[str, Path], reviews: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """Return the folder of a run with three checkpoints that was killed after its last step."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+
+    def trained() -> Path:
+        if not folder.exists():
+            command = tiny_words(tiny_models["bert"], reviews, folder, "baselines=[]", "training.epochs=3")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
+                assert run([*command, "method=full"]) == 130
+        return folder
+
+    return trained
+
+
 @pytest.fixture
-def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run with three checkpoints that was killed after its last step."""
-    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
-    assert run(words("training.epochs=3", "method=full")) == 130
-    monkeypatch.undo()
-    monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
-    return Run(tmp_path / "run")
+def killed(broken_off: Callable[[], Path], tmp_path: Path) -> Run:
+    """A copy of that run, which a test may damage or go on with."""
+    return Run(Path(shutil.copytree(broken_off(), tmp_path / "run")))
 
 
 def test_seconds_and_examples_a_second_are_those_of_all_processes(killed: Run, words: Words) -> None:
@@ -177,16 +217,15 @@ def test_seconds_and_examples_a_second_are_those_of_all_processes(killed: Run, w
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "average.safetensors", "trainer_state.json"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
-    killed: Run, train_tiny: TrainTiny, words: Words, capsys: pytest.CaptureFixture[str], name: str
+    killed: Run, whole: Callable[..., Run], words: Words, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    whole = train_tiny("training.epochs=3", "method=full", "baselines=[]", folder="whole")
     (killed.resumable / "checkpoint-18" / name).unlink()
     capsys.readouterr()
     assert run(words("training.epochs=3", "method=full")) == 0
     captured = capsys.readouterr()
     assert f"warning: checkpoint-18 is passed over: {name} is missing" in captured.err
     assert "goes on after step 12" in captured.out
-    assert same(whole, killed)
+    assert same(whole("training.epochs=3", "method=full"), killed)
 
 
 def test_a_checkpoint_whose_best_one_is_damaged_or_that_is_of_another_run_or_step_is_passed_over(
@@ -416,7 +455,7 @@ def test_a_folder_is_locked_while_a_process_works_in_it_and_no_longer(
 @pytest.mark.parametrize("place", ["loss", "gradient"])
 @pytest.mark.parametrize("clipped", [True, False])
 def test_a_number_that_is_not_finite_ends_the_run_in_its_step_with_exit_code_4(
-    train_tiny: TrainTiny,
+    whole: Callable[..., Run],
     words: Words,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -451,7 +490,7 @@ def test_a_number_that_is_not_finite_ends_the_run_in_its_step_with_exit_code_4(
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
     assert run(words(*settings)) == 0
     assert not diverged.failure.exists()
-    assert same(train_tiny(*settings, "baselines=[]", folder="whole"), diverged)
+    assert same(whole(*settings), diverged)
 
 
 def test_a_disk_without_room_is_named_before_anything_is_written(
@@ -467,7 +506,7 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
 
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_the_run_goes_on_when_there_is_room(
-    train_tiny: TrainTiny,
+    whole: Callable[..., Run],
     words: Words,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -490,7 +529,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_the_run_goes_on_when_there_
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
     assert run(words()) == 0
-    assert same(train_tiny("baselines=[]", folder="whole"), broken)
+    assert same(whole(), broken)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(words: Words, capsys: pytest.CaptureFixture[str]) -> None:
@@ -713,6 +752,7 @@ def test_a_cache_that_is_full_is_one_line(
     assert not list((tmp_path / "small").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs_in_a_folder_of_its_own(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -745,6 +785,7 @@ def test_a_finished_run_goes_on_with_more_epochs_in_a_folder_of_its_own(
         shutil.rmtree(third)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_further_from_wherever_it_lies(
     tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

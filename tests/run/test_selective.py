@@ -17,6 +17,8 @@ from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL
 from ftclf.storage.durable import seal
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_confidence_is_the_probability_of_the_answer() -> None:
     p = np.array([[0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
@@ -78,6 +80,7 @@ def test_predict_says_that_it_abstains_and_why(careful: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "out.jsonl").read_text())["abstain"] == row["abstain"]
 
 
+@pytest.mark.slow
 def test_the_confidence_for_a_precision_is_chosen_on_validation(
     train_tiny: object, trained: Run, tmp_path: Path
 ) -> None:

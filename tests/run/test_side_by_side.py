@@ -57,6 +57,7 @@ def weights(folder: Path) -> list[bytes]:
     return [(folder / "sweep" / job / "checkpoint" / ADAPTER).read_bytes() for job in "01"]
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_give_the_bits_of_runs_alone_with_as_many_threads(
     sweep: Sweep, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,10 +97,11 @@ def test_a_job_begins_when_there_is_memory_for_it(
     assert any(line.startswith("job 0 is done, validation accuracy") for line in lines[:begun])
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_jobs_and_the_same_command_goes_on_with_each_to_the_same_bits(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = sweep("training.max_steps=600", "training.log_steps=1")
+    words = sweep("training.max_steps=400", "training.log_steps=1")
     runs = [Run(tmp_path / "sweep" / job) for job in "01"]
 
     def stop() -> None:

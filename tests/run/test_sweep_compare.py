@@ -117,6 +117,7 @@ def test_a_run_whose_scores_are_of_another_kind_has_no_report(
     assert "its files are damaged or of another version" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_over_ranks_ends_with_a_table_and_a_plot(
     sweep_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_job_does_not_depend_on_the_server_that_forked_it(
     assert all((tmp_path / "sweep" / job / "metrics.json").is_file() for job in "01")
 
 
+@pytest.mark.slow
 def test_a_signal_that_comes_while_a_job_is_started_is_handed_on_once_and_ends_the_sweep(
     sweep_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

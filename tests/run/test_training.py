@@ -18,6 +18,8 @@ from ftclf.cli.main import run
 from ftclf.score.logits import compute_logits
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_the_run_folder_holds_everything(trained: Run) -> None:
     found = {str(path.relative_to(trained.folder)) for path in trained.folder.rglob("*") if path.is_file()}
@@ -273,6 +275,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_exit_code_4(
     assert not Run(tmp_path / "run").finished
 
 
+@pytest.mark.pictures
 def test_labels_that_look_like_markup_or_paths_come_through(
     tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +311,7 @@ def test_a_run_leaves_the_garbage_collector_as_it_was(
 def test_a_compiled_run_differs_from_another_by_rounding_alone(
     train_tiny: TrainTiny, quickly_compiled: list[Any], method: str
 ) -> None:
-    words = [f"method={method}", "model.dropout=0", "training.average=0", "baselines=[]"]
+    words = [f"method={method}", "model.dropout=0", "training.average=0", "baselines=[]", "training.max_steps=4"]
     words += ["method.dropout=0"] if method == "lora" else []
     plain = train_tiny(*words, folder="plain")
     assert not quickly_compiled

@@ -65,11 +65,12 @@ def candidates(words: list[str]) -> list[str]:
 def _of_runs(command: str, word: str) -> list[str]:
     """Return folders and settings of a command that is about runs; the values of its settings are files."""
     name, equals, value = word.partition("=")
-    if equals and name in RUN_OPTIONS[command]:
-        option = RUN_OPTIONS[command][name]
+    options = RUN_OPTIONS.get(command, {})
+    if equals and name in options:
+        option = options[name]
         values = _paths(value) if option.example in ("FILE", "FOLDER") else _starting(value, [option.example])
         return [f"{name}={one}" for one in values]
-    return [*_paths(word), *_starting(word, [f"{one}=" for one in RUN_OPTIONS[command]])]
+    return [*_paths(word), *_starting(word, [f"{one}=" for one in options])]
 
 
 def _starting(word: str, options: Iterable[str]) -> list[str]:
