@@ -175,6 +175,15 @@ def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> lis
     return [*([] if args.multirun else ["-m"]), *others, f"training.seed={seeds}"]
 
 
+def run_check(words: list[str]) -> int:
+    """Look a data set over."""
+    if (checked := _checked("check", words)) is not None:
+        from ftclf.report.data_check import check_data
+
+        return check_data(checked[0])
+    return 0
+
+
 def run_eval(words: list[str]) -> int:
     """Score a checkpoint."""
     if (checked := _checked("eval", words)) is not None:

@@ -20,6 +20,7 @@ OPTIONS = {
     "train": HYDRA,
     "eval": HYDRA,
     "predict": HYDRA,
+    "check": HYDRA,
     "compare": ("--help",),
     "report": ("--help",),
     "merge": ("--help",),
@@ -57,8 +58,9 @@ def candidates(words: list[str]) -> list[str]:
     settings = [name for name, field in settings_of(command).items() if not is_dataclass(field.default_factory)]
     names = _next_names(word, [f"{name}=" for name in dict.fromkeys([*GROUPS_OF[command], *settings])])
     nameless = [one for one in before[1:] if "=" not in one and not one.startswith("-")]
-    wants_run = command != "train" and not nameless and not any(one.startswith("checkpoint=") for one in before)
-    paths = _paths(word, files=not wants_run, endings=ROWS) if wants_run or word or command != "train" else []
+    of_runs = command in ("eval", "predict")
+    wants_run = of_runs and not nameless and not any(one.startswith("checkpoint=") for one in before)
+    paths = _paths(word, files=not wants_run, endings=ROWS) if wants_run or word or of_runs else []
     return [*paths, *names] if wants_run else [*names, *paths]
 
 

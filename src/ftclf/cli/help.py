@@ -21,6 +21,7 @@ USAGE = {
     "train": "ftclf train [-m] [FILE] [SETTING=VALUE ...]; -m: sweep over SETTING=A,B,C",
     "eval": "ftclf eval RUN [FILE] [SETTING=VALUE ...]",
     "predict": "ftclf predict RUN [FILE | TEXT ...] [SETTING=VALUE ...]",
+    "check": "ftclf check [FILE] [SETTING=VALUE ...]",
 }
 # What people set, by the headings of the help.
 USUAL = {
@@ -37,7 +38,7 @@ USUAL = {
     "Run": ("run_dir", "resume"),
 }
 ALL, RUN = "all", "run"
-PARTS = (ALL, "dataset", "model", "method", "training", "decision", RUN)
+PARTS = (ALL, "dataset", "model", "method", "loss", "sampler", "training", "decision", RUN)
 WIDEST, NARROWEST = 120, 60
 HELP = ("--help", "-h")
 
@@ -85,7 +86,7 @@ def help_lines(command: str, cfg: DictConfig, part: str | None = None) -> Iterat
             yield from _table([settings[name] for name in names if name in settings], width)
         shown = {name for names in USUAL.values() for name in names}
         yield f"\n--help all: the other {len(set(settings) - shown)} settings too"
-        yield "--help training: one group (dataset, model, method, training, decision, run)"
+        yield f"--help training: one group ({', '.join(PARTS[1:])})"
     elif part is None:
         yield ""
         yield from _table(list(settings.values()), width)

@@ -9,10 +9,10 @@ from dataclasses import Field
 from typing import Any
 
 from ftclf.cli.ls import GROUPS
-from ftclf.config import VARIANTS, DatasetConfig, EvalConfig, PredictConfig, TrainConfig, every_variant
+from ftclf.config import VARIANTS, CheckConfig, DatasetConfig, EvalConfig, PredictConfig, TrainConfig, every_variant
 from ftclf.config.did_you_mean import did_you_mean, instead, pasteable, synonym
 
-SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
+SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig, "check": CheckConfig}
 
 
 def explain(error: BaseException, override: str, command: str) -> str:

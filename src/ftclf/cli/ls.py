@@ -7,7 +7,12 @@ from pathlib import Path
 from ftclf.config import config_folder
 
 GROUPS = ("dataset", "model", "method", "loss", "sampler", "training", "experiment", "sweep")
-GROUPS_OF: dict[str, tuple[str, ...]] = {"train": GROUPS, "eval": ("dataset",), "predict": ()}
+GROUPS_OF: dict[str, tuple[str, ...]] = {
+    "train": GROUPS,
+    "eval": ("dataset",),
+    "predict": (),
+    "check": ("dataset", "model"),
+}
 
 
 def list_groups() -> dict[str, list[tuple[str, str]]]:

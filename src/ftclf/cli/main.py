@@ -38,6 +38,12 @@ def train_command(words: list[str]) -> int:
     return run_train(words)
 
 
+def check_command(words: list[str]) -> int:
+    from ftclf.cli.commands import run_check
+
+    return run_check(words)
+
+
 def eval_command(words: list[str]) -> int:
     from ftclf.cli.commands import run_eval
 
@@ -145,6 +151,7 @@ def completion_command(words: list[str]) -> int:
 
 COMMANDS = {
     "train": Command("fine-tune a model: dataset, model and method from configs; -m for sweeps", train_command),
+    "check": Command("what is wrong with a data set, before anything is trained on it", check_command),
     "eval": Command("score a checkpoint on a split", eval_command),
     "predict": Command("label texts from a file or stdin", predict_command),
     "compare": Command("one table over many runs, best first", compare_command),

@@ -38,7 +38,7 @@ def settled(command: str, words: list[str]) -> tuple[list[str], list[str]]:
     notes: list[str] = []
     options, typed, nameless = _sorted(command, [_with_new_name(command, word, notes) for word in words])
     settings = [_with_full_name(command, word, notes) for word in typed]
-    place = {"train": _data_of_train, "eval": _run_and_data, "predict": _run_and_texts}[command]
+    place = {"eval": _run_and_data, "predict": _run_and_texts}.get(command, _data_of_train)
     return [*options, *place(nameless, settings), *settings], notes
 
 
@@ -74,7 +74,7 @@ def _sorted(command: str, words: list[str]) -> tuple[list[str], list[str], list[
 
 
 def _is_setting(command: str, word: str) -> bool:
-    if command == "train":  # it takes no texts
+    if command in ("train", "check"):  # they take no texts
         return "=" in word or word.startswith("~")
     return bool(SETTING.match(word)) and not exists(word)
 

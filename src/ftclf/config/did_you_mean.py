@@ -162,7 +162,8 @@ def _turned(table: dict[str, str]) -> dict[str, str]:
 
 
 NAMES = {"train": _turned(TRAIN_NAMES), "eval": _turned(EVAL_NAMES), "predict": _turned(PREDICT_NAMES)}
-ABSENT = {"train": _each(TRAIN_ABSENT), "eval": _each(EVAL_ABSENT), "predict": _each(PREDICT_ABSENT)}
+NAMES["check"] = {name: word for name, word in NAMES["train"].items() if word.startswith(("dataset", "model."))}
+ABSENT = {"train": _each(TRAIN_ABSENT), "eval": _each(EVAL_ABSENT), "predict": _each(PREDICT_ABSENT), "check": {}}
 
 # What other tools call a value of a setting, without case and with _ for - and spaces.
 VALUES = {

@@ -507,6 +507,31 @@ class PredictConfig:
     decide: str | None = setting(None, DECIDE)
 
 
+@dataclass(kw_only=True)
+class CheckConfig:
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    near: float = setting(
+        0.8,
+        "share of the pieces that near duplicates have in common (Jaccard); 1: near ones are not looked for",
+        low=0.3,
+        high=1,
+    )
+    semantic: bool = setting(False, "look for texts of like meaning too, by the encoder")
+    similarity: float = setting(0.95, "cosine of the encoder's vectors from which meaning is alike", low=0.5, high=1)
+    labels: bool = setting(False, "look for wrong labels, by out-of-fold probabilities; needs the encoder")
+    folds: int = setting(5, "parts of the rows, each judged by a model of the others", low=2, high=50)
+    judge: str = setting(
+        "head",
+        "model that judges labels; head: linear on the frozen encoder; lora, full: fine-tuned",
+        choices=("head", "lora", "full"),
+    )
+    apply: str | None = setting(None, "csv of labels to correct, as labels=true writes it; needs fix", path=True)
+    fix: str | None = setting(None, "new folder for a clean copy and a csv of what went or changed", path=True)
+    strict: bool = setting(False, "exit code 1 if there is an error or a warning")
+    output: str | None = setting(None, "new folder for the page and check.json; default: checks/NAME/TIME", path=True)
+
+
 METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
 # Groups of TrainConfig whose options have settings of their own, by their `kind`.
 VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS, "loss": LOSSES, "sampler": SAMPLERS}
