@@ -145,7 +145,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     """transformers would add a step to a run whose last one is in the middle of an epoch, or that stopped early."""
     settings = ("training.max_steps=8", "baselines=[]")
     whole = train_tiny(*settings, folder="whole")
-    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.training.network_learner.save_checkpoint", lambda *_: interrupt())
     assert run(words(*settings, folder="broken")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -157,7 +157,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
 @pytest.fixture
 def killed(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with three checkpoints that was killed after its last step."""
-    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.training.network_learner.save_checkpoint", lambda *_: interrupt())
     assert run(words("training.epochs=3", "method=full")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))

@@ -11,6 +11,8 @@ import numpy as np
 
 from ftclf.config import HEADLINES
 from ftclf.config.differences import flatten, varying
+from ftclf.config.effect import effective
+from ftclf.config.settings import NO_MODEL
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.leaderboard import Comparison, compare_runs
 from ftclf.report.material import Material
@@ -69,7 +71,7 @@ def _page(material: Material, key: str, lead: str, sections: Sequence[BuiltSecti
     built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
         key=key,
-        title=[material.data_name, _model(material), material.config["method"]["kind"]],
+        title=[material.data_name, *_model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
         sentence=lead,
         sections=[section for section in built if section.content],
@@ -86,7 +88,7 @@ def comparison(runs: list[Material]) -> list[Content]:
 def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run, str]) -> Content:
     group = [materials[run] for run in found.runs]
     names = HEADLINES[group[0].task]
-    settings = {run.run: flatten(run.config) for run in group}
+    settings = {run.run: effective(flatten(run.config)) for run in group}
     differing = varying(list(settings.values()))
     return {
         "data": group[0].data_name,
@@ -238,7 +240,7 @@ def _usage(material: Material) -> Content:
 
 
 def _settings(material: Material) -> Content:
-    config = {name: _setting(value) for name, value in flatten(material.config).items()}
+    config = {name: _setting(value) for name, value in effective(flatten(material.config)).items()}
     manifest = {
         name: _setting(value)
         for name, value in flatten(material.manifest).items()
@@ -255,10 +257,14 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _model(material: Material) -> str:
+def _model(material: Material) -> list[str]:
+    """Return the name of the base model, if there is one."""
     model = material.config["model"]
+    if model["name"] == NO_MODEL:
+        return []
     pin = model.get("pin") or {}
-    return str(pin["alias"]) if pin.get("alias") and pin.get("name") == model["name"] else Path(model["name"]).name
+    pinned = pin.get("alias") and pin.get("name") == model["name"]
+    return [str(pin["alias"]) if pinned else Path(model["name"]).name]
 
 
 SECTIONS: tuple[BuiltSection, ...] = (
