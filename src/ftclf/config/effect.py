@@ -18,10 +18,14 @@ def is_for_network(name: str) -> bool:
     return name.partition(".")[0] in ("model", "training") and name not in EFFECTIVE
 
 
-def effective(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the flat settings of a run that had an effect, and the name of its model."""
+def has_effect(name: str, settings: dict[str, Any]) -> bool:
+    """Return whether a setting had an effect in the run of these flat settings; the name of a model always has."""
     method = METHODS.get(str(settings.get("method.kind")))
-    if method is None or method.needs_network:
-        return settings
-    useless = {name for name in settings if is_for_network(name) and name not in SHOWN} | {"method.learning_rate"}
-    return {name: value for name, value in settings.items() if name not in useless}
+    if method is None or method.needs_network or name in SHOWN:
+        return True
+    return not is_for_network(name) and name != "method.learning_rate"
+
+
+def effective(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the flat settings of a run that had an effect."""
+    return {name: value for name, value in settings.items() if has_effect(name, settings)}
