@@ -145,7 +145,7 @@ def load_checkpoint(folder: Path, home: Path | None = None) -> Checkpoint:
     """
     info = read_info(folder)
     if not info.has_network:
-        raise RunError(f"{folder}: it holds no network but method={info.method['kind']}; train one for this")
+        raise RunError(f"{folder}: method={info.method['kind']} has no network; this needs one, as of method=lora")
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:

@@ -27,10 +27,7 @@ def merge(checkpoint: Path, output: Path) -> None:
         raise RunError(f"output: {output} exists; choose another name")
     if not output.parent.is_dir():
         raise RunError(f"output: no folder {output.parent}; make it first")
-    from ftclf.checkpoint.format import load_checkpoint, prove_reload, read_info, save_checkpoint
-
-    if not (before := read_info(folder)).has_network:
-        raise RunError(f"merge: {folder} is of method={before.method['kind']}, which has no adapter to merge")
+    from ftclf.checkpoint.format import load_checkpoint, prove_reload, save_checkpoint
     from ftclf.model.batches import model_inputs
     from ftclf.model.method import merged
     from ftclf.model.tokens import tokenise

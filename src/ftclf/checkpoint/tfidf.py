@@ -36,8 +36,8 @@ class TfidfScorer:
     several: bool  # labels per text
 
     def logits(self, texts: Sequence[str], batch_size: int = AT_ONCE) -> NDArray[np.float32]:
-        parts = [self._of_part(texts[start : start + AT_ONCE]) for start in range(0, len(texts), AT_ONCE)]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.weights.intercepts)), np.float32)
+        starts = range(0, len(texts), AT_ONCE)
+        return np.concatenate([self._of_part(texts[start : start + AT_ONCE]) for start in starts])
 
     def logits_of(self, split: Split, batch_size: int = AT_ONCE) -> NDArray[np.float32]:
         with phase("evaluation", len(split)):
