@@ -13,6 +13,7 @@ import numpy as np
 
 from ftclf.config import HEADLINES, LOWER_IS_BETTER
 from ftclf.config.differences import flatten, varying
+from ftclf.config.effect import effective
 from ftclf.score.predictions import probability_columns, read_predictions
 from ftclf.score.significance import MARGIN, Difference, Outcome, Side, corrected, differences
 from ftclf.storage.run_folder import Run, read_json
@@ -200,7 +201,7 @@ def _label_file(run: Run) -> Path:
 
 def leaderboard(comparison: Comparison, name: Namer | None = None) -> list[dict[str, Any]]:
     """Return a row for each run, the best on validation first."""
-    settings = [flatten(read_json(run.config)) for run in comparison.runs]
+    settings = [effective(flatten(read_json(run.config))) for run in comparison.runs]
     shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
     optimal = ["yes" if first else "" for first in on_front(front_points(comparison))]
     sort = comparison.sort
@@ -285,7 +286,7 @@ def shown_settings(comparison: Comparison) -> list[dict[str, Any]]:
 
 def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
     """Return the settings that differ between two runs: name, value of the first, value of the second."""
-    first, second = (flatten(read_json(run.config)) for run in (a, b))
+    first, second = (effective(flatten(read_json(run.config))) for run in (a, b))
     return [(name, first.get(name), second.get(name)) for name in varying([first, second])]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ftclf.config import TrainConfig
+from ftclf.config.settings import run_name
 
 
 @contextmanager
@@ -22,8 +23,7 @@ def new_run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = No
         folder = Path(config.run_dir).expanduser().absolute()
         made = _missing(folder)
     else:
-        name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
-        name = re.sub(r"[^\w.+-]", "_", name).strip(".") or "run"
+        name = re.sub(r"[^\w.+-]", "_", run_name(config)).strip(".") or "run"
         parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
         if beside is not None:
             parent = beside.resolve().parent
