@@ -72,7 +72,7 @@ class SoftmaxLoss(TrainingLoss):
             logits = logits + config.tau * self.constant("shares", self._log_shares, logits)
         if kind == "ldam":  # Cao et al. 2019, equations 12 and 13
             margins = self.constant("margins", self._margins, logits)
-            own = functional.one_hot(labels.clamp(min=0), logits.shape[1]).to(logits)
+            own = torch.zeros_like(logits).scatter_(1, labels.clamp(min=0)[:, None], 1.0)
             logits = config.scale * (logits - own * margins)
         if kind == "focal":  # Lin et al. 2017, equation 4
             losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
