@@ -171,7 +171,7 @@ def test_a_run_that_was_trained_but_not_evaluated_trains_no_step_more(
     """transformers would add a step to a run whose last one is in the middle of an epoch, or that stopped early."""
     settings = ("training.max_steps=8", "baselines=[]")
     whole = train_tiny(*settings, folder="whole")
-    monkeypatch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
+    monkeypatch.setattr("ftclf.training.network_learner.save_checkpoint", lambda *_: interrupt())
     assert run(words(*settings, folder="broken")) == 130
     monkeypatch.undo()
     monkeypatch.setenv("FTCLF_CACHE", str(tmp_path / "cache"))
@@ -191,7 +191,7 @@ def broken_off(
         if not folder.exists():
             command = tiny_words(tiny_models["bert"], reviews, folder, "baselines=[]", "training.epochs=3")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("ftclf.training.run.save_checkpoint", lambda *_: interrupt())
+                patch.setattr("ftclf.training.network_learner.save_checkpoint", lambda *_: interrupt())
                 assert run([*command, "method=full"]) == 130
         return folder
 

@@ -14,7 +14,6 @@ from ftclf.storage.run_folder import as_json, checkpoint_of, write_json
 from ftclf.storage.run_paths import home_of, with_found_paths
 from ftclf.system.console import say, warn
 from ftclf.system.errors import RunError
-from ftclf.system.progress_bar import phase
 from ftclf.system.tables import say_table
 from ftclf.system.text import counted, data_name
 
@@ -60,28 +59,19 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> Spli
         raise RunError(f"output: {output} is no folder; choose another name")
     if output is not None and (output / "metrics.json").exists():
         raise RunError(f"output: {output} holds metrics already; choose another folder")
-    from ftclf.checkpoint.format import decide_by, load_checkpoint, read_info
-    from ftclf.model.compute import scoring_compute
-    from ftclf.model.tokens import cached_tokens
+    from ftclf.checkpoint.format import decide_by, read_info
+    from ftclf.checkpoint.scorer import open_scorer
     from ftclf.report.evaluation_files import write_evaluation
     from ftclf.score.evaluation import score
-    from ftclf.score.logits import compute_logits, scoring_network
     from ftclf.score.wording import score_table
-    from ftclf.system.imports import quiet_libraries
 
     info = read_info(folder)
     decide_by(info, config.decide)
     dataset = _dataset(config, info, given, home_of(folder, info.started_in))
     data = load_split(dataset, config.split, info.label_names)
-    quiet_libraries()
-    compute = scoring_compute(info.device, info.precision, info.threads, config.engine or info.engine)
-    checkpoint = load_checkpoint(folder)
+    scorer = open_scorer(folder, info, threads=info.threads, engine=config.engine)
     split = data.splits[config.split]
-    tokens, _ = cached_tokens(split, checkpoint.tokenizer, info.dataset.max_length)
-    network = scoring_network(checkpoint.network, compute)
-    batch_size = config.batch_size or info.eval_batch_size
-    with phase("evaluation", len(split)):
-        logits = compute_logits(network, tokens, compute, batch_size, checkpoint=folder)
+    logits = scorer.logits_of(split, config.batch_size or info.eval_batch_size)
     evaluation = score(logits, split, info)
     for note in data.notes:
         say(f"  note: {note}")

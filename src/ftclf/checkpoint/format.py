@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftclf.config import DatasetConfig, ModelConfig, check, restore, variant_from
+from ftclf.config import METHODS, DatasetConfig, ModelConfig, check, restore, variant_from
 from ftclf.config.settings import ENGINES, REQUIRED, setting
 from ftclf.model.base_weights import Weights, find_weights, read_weights
 from ftclf.model.method import apply_method
@@ -60,6 +60,11 @@ class CheckpointInfo(Rules):
     eval_batch_size: int = setting(REQUIRED, "of training", low=1, high=65536)
     version: str
     format: int = FORMAT
+
+    @property
+    def has_network(self) -> bool:
+        """Whether torch computes it; else its folder holds no network, tokenizer or adapter."""
+        return METHODS[self.method["kind"]].needs_network
 
 
 @dataclass
@@ -140,6 +145,8 @@ def load_checkpoint(folder: Path, home: Path | None = None) -> Checkpoint:
     where a file is missing or damaged, or an adapter's base is not the one it was trained on.
     """
     info = read_info(folder)
+    if not info.has_network:
+        raise RunError(f"{folder}: method={info.method['kind']} has no network; this needs one, as of method=lora")
     if problem := damage(folder):
         raise CheckpointError(f"{folder}: {problem}; {AGAIN}")
     try:

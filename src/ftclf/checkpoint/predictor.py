@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 from ftclf.data.cells import checked_text
 from ftclf.score.task import task_named
 from ftclf.storage.run_folder import checkpoint_of
-from ftclf.system.library import as_library, process_kept, threads_kept
+from ftclf.system.library import as_library, process_kept
 from ftclf.system.memory import no_collections
 from ftclf.system.notebook import html_table
 from ftclf.system.progress_bar import phase
 from ftclf.system.text import counted, cut
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from ftclf.checkpoint.format import CheckpointInfo
-    from ftclf.model.compute import Compute
+    from ftclf.checkpoint.scorer import Scorer
     from ftclf.score.decisions import Decision
 
 CHUNK = 8192  # texts in memory at a time, and of many labels fewer:
@@ -127,14 +125,9 @@ class Model:
         self,
         folder: Path,
         info: CheckpointInfo,
-        network: Any,
-        *,
-        tokenizer: PreTrainedTokenizerBase,
-        compute: Compute,
-        threads: int,
+        scorer: Scorer,
     ) -> None:
-        self.folder, self._info, self._network = folder, info, network
-        self._tokenizer, self._compute, self._threads = tokenizer, compute, threads
+        self.folder, self._info, self._scorer = folder, info, scorer
         self._lock = threading.Lock()
 
     @property
@@ -170,12 +163,8 @@ class Model:
 
     def probabilities(self, texts: list[str], batch_size: int = BATCH_SIZE) -> NDArray[np.float64]:
         """Return the calibrated probabilities of as many texts as fit into memory, (texts, labels)."""
-        from ftclf.model.tokens import tokenise
-        from ftclf.score.logits import compute_logits
-
-        with self._lock, threads_kept(self._threads):
-            tokens = tokenise(texts, self._tokenizer, self._info.dataset.max_length)
-            logits = compute_logits(self._network, tokens, self._compute, batch_size, checkpoint=self.folder)
+        with self._lock:
+            logits = self._scorer.logits(texts, batch_size)
         return self._info.calibration.probabilities(logits, task_named(self._info.task))
 
     def label(self, texts: list[str], probabilities: NDArray[np.float64]) -> Predictions:
@@ -209,22 +198,9 @@ def load_model(path: str | os.PathLike[str], *, decide: str | None = None) -> Mo
 
 def open_model(folder: Path, info: CheckpointInfo, *, compiled: bool = False, engine: str | None = None) -> Model:
     """Load a checkpoint, ready to label on this machine."""
-    from ftclf.system.imports import quiet_libraries
+    from ftclf.checkpoint.scorer import open_scorer
 
-    quiet_libraries()
-    import torch
-
-    from ftclf.checkpoint.format import load_checkpoint
-    from ftclf.model.compute import check_compiler, scoring_compute
-    from ftclf.score.logits import scoring_network
-
-    checkpoint = load_checkpoint(folder)
-    compute = scoring_compute(info.device, info.precision, engine=engine or info.engine)
-    if compiled:
-        check_compiler("compile", compute.device)
-    network = scoring_network(checkpoint.network, compute, compiled=compiled)
-    threads = torch.get_num_threads()
-    return Model(folder, info, network, tokenizer=checkpoint.tokenizer, compute=compute, threads=threads)
+    return Model(folder, info, open_scorer(folder, info, engine=engine, compiled=compiled))
 
 
 def labelled(texts: list[str], probabilities: NDArray[np.float64], info: CheckpointInfo) -> Predictions:

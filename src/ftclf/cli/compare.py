@@ -10,6 +10,7 @@ from ftclf.config import HEADLINES
 from ftclf.config.did_you_mean import did_you_mean
 from ftclf.config.differences import flatten, varying
 from ftclf.config.renamed import new_name
+from ftclf.config.settings import NO_MODEL
 from ftclf.report.leaderboard import (
     SEED,
     Comparison,
@@ -190,8 +191,9 @@ def _spare(name: str) -> int:
 
 def _in_common(rows: list[dict[str, Any]]) -> str:
     """Return what all runs have of data, model and method, as the start of a title."""
-    same = [name for name in ("data", "model", "method") if len({row[name] for row in rows}) == 1]
-    return f"{', '.join(str(rows[0][name]) for name in same)}: " if same else ""
+    same = [rows[0][name] for name in ("data", "model", "method") if len({row[name] for row in rows}) == 1]
+    same = [str(value) for value in same if value != NO_MODEL]
+    return f"{', '.join(same)}: " if same else ""
 
 
 def _short_settings(rows: list[dict[str, Any]]) -> list[str]:

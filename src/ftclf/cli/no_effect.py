@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ftclf.config import DatasetConfig, LoraConfig, TrainConfig
+from ftclf.config.effect import is_for_network
+from ftclf.config.settings import BASELINES_OF_TFIDF
 
 FILES = ("train", "validation", "test")
 OF_FILES = (
@@ -58,6 +60,19 @@ def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
     for name, (reason, useless) in cases.items():
         if name in given and useless:
             yield f"{name} has no effect with {reason}"
+    if not config.method.needs_network:
+        yield from _for_networks(config, given)
+
+
+def _for_networks(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
+    """Yield a line for each given setting that a method without a network does not read."""
+    method = f"method={config.method.kind}"
+    for name in sorted(given):
+        if is_for_network(name) or name == "method.learning_rate":
+            yield f"{name} has no effect with {method}"
+    for name in config.baselines if "baselines" in given else []:
+        if name not in BASELINES_OF_TFIDF:
+            yield f"baseline {name} is left out with {method}"
 
 
 def _origin(data: DatasetConfig) -> str:

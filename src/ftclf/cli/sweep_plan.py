@@ -56,6 +56,8 @@ def planned(configs: list[TrainConfig], folders: list[Path]) -> Plan:
 
 def memory_of(config: TrainConfig) -> int:
     """Return about how many bytes of memory a job needs."""
+    if not config.method.needs_network:
+        return LEAST
     copies = COPIES if isinstance(config.method, FullConfig) else COPIES_OF_FROZEN
     return LEAST + copies * weights_bytes(config.model)
 
@@ -72,5 +74,5 @@ def _with_threads(config: TrainConfig, run: Run, share: int | None) -> TrainConf
 
 def _on_gpu(config: TrainConfig) -> bool:
     """Return whether a job may train on a GPU, without asking torch, which takes seconds to import."""
-    device = config.training.device
+    device = config.training.device if config.method.needs_network else "cpu"
     return device != "cpu" and (device != "auto" or may_have_gpu() or sys.platform == "darwin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftclf.config.effect import has_effect
 from ftclf.config.renamed import new_names
 
 # Where a run lies and what it is called, what was printed of its parts, and how it was repeated.
@@ -28,7 +29,10 @@ def within(name: str, group: str) -> bool:
 
 
 def varying(settings: list[dict[str, Any]]) -> list[str]:
-    """Return the names of the flat settings that are not the same in all, without those that decide no number."""
+    """Return the names of the flat settings that are not the same in all, without those that decide no number.
+
+    Of a setting that has no effect on some of the runs, those do not count.
+    """
     names = dict.fromkeys(name for found in settings for name in found)
     return [
         name
@@ -36,5 +40,5 @@ def varying(settings: list[dict[str, Any]]) -> list[str]:
         if name not in IGNORED
         and not name.endswith(DESCRIPTIONS)
         and not name.startswith("model.pin.")
-        and len({repr(found.get(name)) for found in settings}) > 1
+        and len({repr(found.get(name)) for found in settings if has_effect(name, found)}) > 1
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
@@ -25,6 +25,7 @@ SCALINGS = {"single_label": ("none", "temperature"), "multi_label": ("none", "pl
 PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 SHA256 = r"[0-9a-f]{64}"
 SEPARATOR = r"\\t|[^\n\r\"\ud800-\udfff]"
+NO_MODEL = "none"  # name of the base model of a run without a network
 LOWER_IS_BETTER = ("log_loss", "hamming_loss")
 
 
@@ -138,6 +139,11 @@ class ModelConfig:
     )
     pin: PinConfig = field(default_factory=PinConfig)
 
+    @classmethod
+    def none(cls) -> ModelConfig:
+        """Return what stands in the config of a run that has no base model."""
+        return cls(name=NO_MODEL)
+
     @property
     def alias(self) -> str:
         """Short name for run folders and tables."""
@@ -153,9 +159,11 @@ class ModelConfig:
 
 @dataclass(kw_only=True)
 class MethodConfig:
-    """What the three methods share; a `method` is always one of its variants."""
+    """What the methods share; a `method` is always one of its variants."""
 
-    kind: str = setting(REQUIRED, "full, head or lora")
+    needs_network: ClassVar[bool] = True  # else neither base weights nor most settings of training have an effect
+
+    kind: str = setting(REQUIRED, "full, head, lora or tfidf")
     about: str = setting("", "one line for `ftclf ls`")
     learning_rate: float = setting(REQUIRED, "peak rate that suits this method", above=0, high=10)
 
@@ -192,6 +200,17 @@ class LoraConfig(MethodConfig):
         "how adapters start; pissa and olora start from the weights' main directions",
         choices=("default", "gaussian", "orthogonal", "pissa", "olora"),
     )
+
+
+@dataclass(kw_only=True)
+class TfidfConfig(MethodConfig):
+    needs_network: ClassVar[bool] = False
+
+    learning_rate: float = setting(1e-3, "no effect: the fit has none", above=0, high=10)
+    max_features: int | None = setting(
+        None, "most frequent words and word pairs that count, and as many pieces of words; default: all", low=1
+    )
+    max_rows: int = setting(50_000, "training rows that are fitted; of more rows, as many drawn ones", low=1)
 
 
 @dataclass(kw_only=True)
@@ -418,6 +437,7 @@ class DecisionConfig:
 
 
 BASELINES = ("majority", "tfidf", "frozen_encoder")
+BASELINES_OF_TFIDF = ("majority",)  # not its twin, and not what needs a network
 
 
 @dataclass(kw_only=True)
@@ -454,6 +474,12 @@ class TrainConfig:
     resume_allow: list[str] = setting(
         [], "what may differ when a run goes on: settings, groups of them, digests, label_names, base; it is recorded"
     )
+
+
+def run_name(config: TrainConfig) -> str:
+    """Return the name of a run: data, model and method, unless it is given."""
+    model = [config.model.alias] if config.method.needs_network else []
+    return config.name or "-".join([config.dataset.name, *model, config.method.kind])
 
 
 def choosing_metric(config: TrainConfig) -> str:
@@ -532,6 +558,11 @@ class CheckConfig:
     output: str | None = setting(None, "new folder for the page and check.json; default: checks/NAME/TIME", path=True)
 
 
-METHODS: dict[str, type[MethodConfig]] = {"full": FullConfig, "head": HeadConfig, "lora": LoraConfig}
+METHODS: dict[str, type[MethodConfig]] = {
+    "full": FullConfig,
+    "head": HeadConfig,
+    "lora": LoraConfig,
+    "tfidf": TfidfConfig,
+}
 # Groups of TrainConfig whose options have settings of their own, by their `kind`.
 VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS, "loss": LOSSES, "sampler": SAMPLERS}

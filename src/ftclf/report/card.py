@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,7 @@ def model_card(
     shown: dict[str, list[str]],
 ) -> str:
     """Return the card as Markdown: what it is, how well it does, how it was made, how to use it."""
-    chosen_by = (config.training.metric or "log_loss").replace("_", " ")
-    test, parameters, compute = metrics["test"], manifest["parameters"], manifest["compute"]
+    test, method = metrics["test"], (_of_network if config.method.needs_network else _of_tfidf)(config, manifest)
     names = HEADLINES[data.task]
     rows = "\n".join(
         f"| {_cell(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {_f1(row)} | {row['support']} |"
@@ -59,20 +58,12 @@ def model_card(
         f"| {_cell(name)} | {' · '.join(_cell(text) for text in found) or '*none was found*'} |"
         for name, found in shown.items()
     )
-    title = [
-        _cell(config.model.alias),
-        "on",
-        f"{_cell(data_name(data.name, config.dataset.train))},",
-        config.method.kind,
-    ]
-    training = [f"Seed {manifest['seed']}", counted(manifest["steps"], "step")]
-    training += [f"{compute['precision']} on {compute['device']}", manifest["date"]]
+    of_data = _cell(data_name(data.name, config.dataset.train))
+    training = [f"Seed {manifest['seed']}", *method.training, manifest["date"]]
     notes = "\n".join(f"* {_cell(note)}" for note in data.notes) or "* none"
-    return f"""# {" ".join(title)}
+    return f"""# {method.title} {of_data}{method.kind}
 
-A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by ftclf {manifest["ftclf"]} from
-{_cell(config.model.name)} ({_cell(manifest["base"]["origin"])}).
-{parameters["trainable"]:,} of {parameters["total"]:,} weights were trained.
+A text classifier with {counted(len(data.label_names), "label")}, {method.made}
 
 ## Scores on test ({counted(test["rows"], "row")}, 95 % bootstrap intervals in brackets)
 
@@ -82,7 +73,7 @@ A text classifier with {counted(len(data.label_names), "label")}, fine-tuned by 
 
 {_beside(metrics, data.task)}
 
-The checkpoint was chosen by {chosen_by} on validation ({counted(metrics["validation"]["rows"], "row")});
+{method.chosen} on validation ({counted(metrics["validation"]["rows"], "row")});
 test chose nothing. Probabilities are scaled on validation ({test["calibration"]["method"]}): expected calibration error
 {test["calibration"]["ece"]:.3f} on test, {test["calibration"]["ece_before"]:.3f} before.
 {_listed(len(shown), len(data.label_names))}
@@ -102,8 +93,7 @@ Validation texts that it labels rightly and most surely:
 
 {counted(manifest["rows"]["train"], "training row")}.
 Terms of the data: {_cell(config.dataset.terms or "the user's own")}.
-Terms of the base model: {_cell(config.model.terms or "see its source")}.
-Texts are cut to {config.dataset.max_length} tokens.
+{method.reading}
 
 {notes}
 
@@ -117,6 +107,47 @@ All settings are in `config.json` of the run, versions and machine in its `manif
 In this folder:
 
 {_usage(config)}"""
+
+
+@dataclass(frozen=True)
+class _OfMethod:
+    """What the card says of a model that depends on its method, as Markdown."""
+
+    title: str  # what stands before the name of the data
+    kind: str  # and after it
+    made: str
+    chosen: str
+    reading: str
+    training: list[str]
+
+
+def _of_network(config: TrainConfig, manifest: dict[str, Any]) -> _OfMethod:
+    parameters, compute = manifest["parameters"], manifest["compute"]
+    chosen_by = (config.training.metric or "log_loss").replace("_", " ")
+    return _OfMethod(
+        title=f"{_cell(config.model.alias)} on",
+        kind=f", {config.method.kind}",
+        made=f"fine-tuned by ftclf {manifest['ftclf']} from\n"
+        f"{_cell(config.model.name)} ({_cell(manifest['base']['origin'])}).\n"
+        f"{parameters['trainable']:,} of {parameters['total']:,} weights were trained.",
+        chosen=f"The checkpoint was chosen by {chosen_by}",
+        reading=f"Terms of the base model: {_cell(config.model.terms or 'see its source')}.\n"
+        f"Texts are cut to {config.dataset.max_length} tokens.",
+        training=[counted(manifest["steps"], "step"), f"{compute['precision']} on {compute['device']}"],
+    )
+
+
+def _of_tfidf(config: TrainConfig, manifest: dict[str, Any]) -> _OfMethod:
+    return _OfMethod(
+        title="TF-IDF on",
+        kind="",
+        made=f"trained by ftclf {manifest['ftclf']}: a logistic regression\n"
+        "per label on TF-IDF of words, word pairs and pieces of words, without a network.\n"
+        f"{manifest['parameters']['total']:,} weights were trained.",
+        chosen="The scaling of probabilities, and thresholds if any, were chosen",
+        reading="There is no base model. Texts are read whole.",
+        training=[manifest["engine"]],
+    )
 
 
 def _listed(shown: int, labels: int) -> str:

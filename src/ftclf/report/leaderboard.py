@@ -11,8 +11,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.config import HEADLINES, LOWER_IS_BETTER, VARIANTS
 from ftclf.config.differences import flatten, varying
+from ftclf.config.effect import effective
 from ftclf.score.predictions import probability_columns, read_predictions
 from ftclf.score.significance import MARGIN, Difference, Outcome, Side, corrected, differences
 from ftclf.storage.run_folder import Run, read_json
@@ -200,8 +201,9 @@ def _label_file(run: Run) -> Path:
 
 def leaderboard(comparison: Comparison, name: Namer | None = None) -> list[dict[str, Any]]:
     """Return a row for each run, the best on validation first."""
-    settings = [flatten(read_json(run.config)) for run in comparison.runs]
-    shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    settings = [effective(flatten(read_json(run.config))) for run in comparison.runs]
+    named = ("dataset.name", "model.name", "method.kind")
+    shown = [name for name in varying(settings) if name not in named and not name.endswith(".about")]
     optimal = ["yes" if first else "" for first in on_front(front_points(comparison))]
     sort = comparison.sort
     rows = []
@@ -277,7 +279,7 @@ def shown_settings(comparison: Comparison) -> list[dict[str, Any]]:
         if (
             len({repr(value) for value in values}) > 1
             and not twin
-            and not (name.startswith("method.") and len(given) < 2)
+            and not (name.partition(".")[0] in VARIANTS and not name.endswith(".kind") and len(given) < 2)
         ):
             kept.append(name)
     return [{name: row[name] for name in kept} for row in rows]
@@ -285,7 +287,7 @@ def shown_settings(comparison: Comparison) -> list[dict[str, Any]]:
 
 def setting_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
     """Return the settings that differ between two runs: name, value of the first, value of the second."""
-    first, second = (flatten(read_json(run.config)) for run in (a, b))
+    first, second = (effective(flatten(read_json(run.config))) for run in (a, b))
     return [(name, first.get(name), second.get(name)) for name in varying([first, second])]
 
 

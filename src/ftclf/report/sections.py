@@ -11,9 +11,12 @@ import numpy as np
 
 from ftclf.config import HEADLINES
 from ftclf.config.differences import flatten, varying
+from ftclf.config.effect import effective
+from ftclf.config.settings import NO_MODEL
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.facts import Fact, facts
 from ftclf.report.leaderboard import Comparison, compare_runs
+from ftclf.report.levelling import gains_table
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
@@ -81,7 +84,7 @@ def _page(
     built = [Section(name, title, build(material)) for name, title, build in sections]
     return RunPage(
         key=key,
-        title=[material.data_name, _model(material), material.config["method"]["kind"]],
+        title=[material.data_name, *_model(material), material.config["method"]["kind"]],
         about=[material.name, str(manifest["date"])],
         sentence=lead,
         facts=most_useful,
@@ -102,7 +105,7 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
     figure = plot(found, group)
     best = found.runs[0]
     names = HEADLINES[group[0].task]
-    settings = {run.run: flatten(run.config) for run in group}
+    settings = {run.run: effective(flatten(run.config)) for run in group}
     differing = varying(list(settings.values()))
     return {
         "data": group[0].data_name,
@@ -125,6 +128,7 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
         "score": score_name(found.differences[0].score) if found.differences else "",
         "reference": configs[found.differences[0].b] if found.differences else "",
         "figures": [figure] if figure else [],
+        "gains": gains_table(found, configs),
         "pairs": pair_sentences(found),
         "asked": asked_of_one_seed(found),
         "differences": [
@@ -260,7 +264,7 @@ def _usage(material: Material) -> Content:
 
 
 def _settings(material: Material) -> Content:
-    config = {name: _setting(value) for name, value in flatten(material.config).items()}
+    config = {name: _setting(value) for name, value in effective(flatten(material.config)).items()}
     manifest = {
         name: _setting(value)
         for name, value in flatten(material.manifest).items()
@@ -277,10 +281,14 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _model(material: Material) -> str:
+def _model(material: Material) -> list[str]:
+    """Return the name of the base model, if there is one."""
     model = material.config["model"]
+    if model["name"] == NO_MODEL:
+        return []
     pin = model.get("pin") or {}
-    return str(pin["alias"]) if pin.get("alias") and pin.get("name") == model["name"] else Path(model["name"]).name
+    pinned = pin.get("alias") and pin.get("name") == model["name"]
+    return [str(pin["alias"]) if pinned else Path(model["name"]).name]
 
 
 SECTIONS: tuple[BuiltSection, ...] = (

@@ -27,9 +27,10 @@ model = ftclf.load(".")
 for one in model.predict(["a text", "another"]):
     print(one.labels, one.confidence, one.probabilities)"""
     merging = [("As whole weights, as long as the folder holds an adapter", "ftclf merge . output=FOLDER")]
+    transformers = [("By transformers alone, whose probabilities are not calibrated", pipeline)]
     return [
         ("By the command", "ftclf predict . input=texts.csv output=predictions.csv"),
         ("From Python", python),
         *(merging if kind == "lora" else []),
-        ("By transformers alone, whose probabilities are not calibrated", pipeline),
+        *([] if kind == "tfidf" else transformers),
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from ftclf.config import HEADLINES, TrainConfig
 from ftclf.data import Data, Split
 from ftclf.data.label_sets import LabelSets
+from ftclf.model import tfidf
 from ftclf.model.network import OF_A_NETWORK
 from ftclf.model.tokens import tokenizer_digest
 from ftclf.score import embeddings
 from ftclf.score.bootstrap import draw_scores, interval_of
-from ftclf.score.calibration import fit_calibration
+from ftclf.score.calibration import NEUTRAL, fit_calibration
 from ftclf.score.decisions import Decision, choose_decision, decide_all
 from ftclf.score.evaluation import targets_of
 from ftclf.score.probabilities import Probabilities
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
     from ftclf.score.evaluation import Evaluation
 
 FILE, VECTORS = "probabilities.npz", "vectors.npy"
+FILES_OF_CODE = (__file__, embeddings.__file__, tfidf.__file__)
 # Their settings stand in the code: a baseline that was fitted by other code is another one.
-CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(embeddings.__file__).read_bytes()).hexdigest()
+CODE = hashlib.sha256(b"".join(Path(str(one)).read_bytes() for one in FILES_OF_CODE)).hexdigest()
 MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
 SPLITS = ("validation", "test")
 # Measured on two cores of an AMD EPYC (family 25) with GoEmotions and the DBpedia sample: for the time that is left.
@@ -59,18 +61,26 @@ ABOUT = {
 Fitted = dict[str, NDArray[np.float64]]  # probabilities by split
 
 
-class Prepared(Protocol):
-    """What baselines are fitted on: the data of a run, its tokens, and the encoder as it came."""
+class Measured(Protocol):
+    """A run that is measured against baselines, and its data."""
 
     config: TrainConfig
     data: Data
     compute: Compute
-    weights: Weights
-    tokenizer: PreTrainedTokenizerBase
-    tokens: dict[str, Tokens]  # by split
+
+    @property
+    def baselines(self) -> list[str]: ...
 
     @property
     def prior(self) -> NDArray[np.float64]: ...
+
+
+class Prepared(Measured, Protocol):
+    """What baselines are fitted on: the data of a run, its tokens, and the encoder as it came."""
+
+    weights: Weights
+    tokenizer: PreTrainedTokenizerBase
+    tokens: dict[str, Tokens]  # by split
 
 
 @dataclass
@@ -79,13 +89,14 @@ class Baseline:
     seconds: float  # when it was fitted, not when it was read from disk
 
 
-def beside_baselines(prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+def beside_baselines(measured: Measured, evaluation: Evaluation) -> dict[str, Any]:
     """Return each baseline's scores on test, and by how much the evaluated model is better, in paired intervals.
 
+    A run names no baseline that asks for tokens or an encoder which it has not.
     One that cannot be fitted (texts without words, too little memory) is left out with a warning: the model is trained.
     """
-    found = {}
-    for name in prepared.config.baselines:
+    found, prepared = {}, cast(Prepared, measured)
+    for name in prepared.baselines:
         try:
             found[name] = _compared(name, prepared, evaluation)
         except (*OF_A_NETWORK, OSError, MemoryError) as error:  # texts without words, an encoder without states
@@ -142,7 +153,7 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
         label_names=data.label_names,
         min_positives=wanted.min_positives,
         prior=prepared.prior,
-        usual=1.0,  # linear models on few rows claim no more than they know
+        usual=NEUTRAL,
     )
     scaled = {split: scaling.scaled(values, task) for split, values in logits.items()}
     targets = LabelSets.of(labels, len(data.label_names))
@@ -199,7 +210,7 @@ def work_ahead(prepared: Prepared) -> tuple[int, float]:
 
     Those that are kept on disk take none.
     """
-    missing = [name for name in prepared.config.baselines if not _place(name, prepared).is_dir()]
+    missing = [name for name in prepared.baselines if not _place(name, prepared).is_dir()]
     tokens, seconds = 0, 0.0
     if "frozen_encoder" in missing:
         share = len(_sample(prepared)) / len(prepared.data.splits["train"])
@@ -222,20 +233,9 @@ def _majority(prepared: Prepared) -> Fitted:
 
 
 def _tfidf(prepared: Prepared) -> Fitted:
-    """Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_union
-
     train, splits = _sample(prepared), prepared.data.splits
-    rare = 2 if len(train) > 1000 else 1
-    features = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), min_df=rare, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=rare, sublinear_tf=True),
-    )
-    inputs = features.fit_transform([prepared.data.splits["train"].texts[row] for row in train])
-    others = {split: features.transform(splits[split].texts) for split in SPLITS}
-    for matrix in (inputs, *others.values()):
-        matrix.sum_duplicates()  # else each fit sorts it in place, while the others read it: wrong scores, or a crash
+    features, inputs = tfidf.fit_features([splits["train"].texts[row] for row in train])
+    others = {split: features.matrix(splits[split].texts) for split in SPLITS}
     return _linear(inputs, splits["train"].take(train), others, prepared)
 
 
@@ -306,19 +306,20 @@ def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, A
     from scipy.sparse import issparse
     from sklearn.linear_model import LogisticRegression
 
+    # Of 43,410 rows, lbfgs fits 384 dense columns in 0.3 s and liblinear in 4.6; on sparse ones it is the other way.
+    if issparse(inputs):
+        weights = tfidf.fit_label(inputs, truth)
+        return {split: tfidf.probabilities_of(weights.log_odds(features)) for split, features in others.items()}
     if truth.all() or not truth.any():  # the sample may miss a label
         return {split: np.full(features.shape[0], float(truth.any())) for split, features in others.items()}
-    # Of 43,410 rows, lbfgs fits 384 dense columns in 0.3 s and liblinear in 4.6; on sparse ones it is the other way.
-    solver = "liblinear" if issparse(inputs) else "lbfgs"
-    model = LogisticRegression(C=4.0, solver=solver, max_iter=300, random_state=0).fit(inputs, truth)
+    model = LogisticRegression(
+        C=tfidf.INVERSE_REGULARIZATION, solver="lbfgs", max_iter=tfidf.MOST_ITERATIONS, random_state=0
+    ).fit(inputs, truth)
     return {split: model.predict_proba(features)[:, 1] for split, features in others.items()}
 
 
 def _sample(prepared: Prepared) -> NDArray[np.int64]:
-    rows = len(prepared.data.splits["train"])
-    if rows <= MOST_ROWS:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+    return tfidf.drawn_rows(len(prepared.data.splits["train"]), MOST_ROWS)
 
 
 FITS: dict[str, Callable[[Prepared], Fitted]] = {

@@ -115,7 +115,7 @@ class _Side:
     def draw(self, weights: NDArray[np.float64], support: NDArray[np.float64], *, per_class: bool) -> None:
         """Score some draws; `support` are the weights of the rows of each label, (draws, labels)."""
         counts = self.hits.sums(weights), self.chosen.sums(weights), support
-        sums = RowSums(*counts, weights @ self.per_row, len(self.chosen))
+        sums = RowSums(*counts, weights @ self.per_row, len(self.chosen), self.observed.rare)
         self.scores.append(sums.scores())
         if per_class:
             self.rates.append(sums.rates())

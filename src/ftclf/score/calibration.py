@@ -34,6 +34,7 @@ ENOUGH_ROWS, FOLDS = 2000, 10  # rows that a scaling is fitted on unasked; parts
 # Of the temperature that a network needs which saw few rows many times, and of its logarithm: chosen on validation of
 # 100 to 500 rows of GoEmotions, BBC News and the DBpedia sample.
 USUAL, SPREAD = 4.0, 0.5
+NEUTRAL = 1.0  # for linear models, which claim no more than they know after few rows
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures
 MOST_STEPS, NEAR = 100, 1e-9  # of the search for it, and the share by which the last step moves it at most
 MOST_DRAWN = 2**20  # claims: the error by chance of more is computed, not drawn

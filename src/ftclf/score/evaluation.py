@@ -15,7 +15,7 @@ from ftclf.data import Split
 from ftclf.data.label_sets import LabelSets
 from ftclf.score.abstention import abstention, confidence_for_precision, risk_coverage
 from ftclf.score.bootstrap import ScoreDraws, draw_several, ranking_intervals
-from ftclf.score.calibration import Calibration, calibration_metrics, fit_calibration, fit_scaling_of_all
+from ftclf.score.calibration import USUAL, Calibration, calibration_metrics, fit_calibration, fit_scaling_of_all
 from ftclf.score.confusion import Counts, confusion, most_confused
 from ftclf.score.decisions import Decision, choose_decision, decide_all
 from ftclf.score.metrics import Labels, per_class_metrics, per_class_ranking
@@ -72,10 +72,13 @@ def settle(
     labels: NDArray[Any],
     wanted: DecisionConfig,
     prior: NDArray[np.float64] | None = None,
+    *,
+    usual: float = USUAL,
 ) -> None:
     """Fit the scaling and choose the decision rules of a checkpoint on these rows (validation).
 
-    `prior` are the log shares of the labels in train, where each row has one.
+    `prior` are the log shares of the labels in train, where each row has one; `usual` is the temperature that few rows
+    are mixed with.
     """
     names, task = rules.label_names, task_named(rules.task)
     rules.calibration = fit_calibration(
@@ -85,6 +88,7 @@ def settle(
         label_names=names,
         min_positives=wanted.min_positives,
         prior=prior,
+        usual=usual,
     )
     if wanted.calibration == "auto" and rules.calibration.method == "none":
         rows = counted(len(labels), "validation row")

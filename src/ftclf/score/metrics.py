@@ -83,6 +83,7 @@ class RowSums:
     true: NDArray[np.float64]  # (draws, labels)
     per_row: NDArray[np.float64]  # (draws, 3), of `row_scores`
     rows: int
+    rare: NDArray[np.bool_]  # (labels,), the third of the labels with the fewest rows
 
     @classmethod
     def of(cls, chosen: Labels, targets: Labels, losses: NDArray[np.float64]) -> RowSums:
@@ -91,7 +92,7 @@ class RowSums:
         hits = answers & truth
         both, given, true = (sets.per_label[None].astype(np.float64) for sets in (hits, answers, truth))
         per_row = row_scores(hits, answers, truth, losses).sum(axis=0, keepdims=True)
-        return cls(both, given, true, per_row, len(truth))
+        return cls(both, given, true, per_row, len(truth), _rarest_third(true[0]))
 
     def rates(self) -> dict[str, NDArray[np.float64]]:
         """Return precision, recall and F1 of each label, (draws, labels).
@@ -116,6 +117,7 @@ class RowSums:
             "micro_f1": f_score(hits, given, true),
             "weighted_f1": ratio((f1 * self.true).sum(axis=1), true),
             "samples_f1": of_rows,
+            "rare_f1": f1[:, self.rare].mean(axis=1),
             "hamming_loss": (given + true - 2 * hits) / (self.rows * f1.shape[1]),
             "log_loss": loss,
         }
@@ -123,6 +125,13 @@ class RowSums:
     def observed(self) -> dict[str, float]:
         """Return the scores of the only draw."""
         return {name: float(values[0]) for name, values in self.scores().items()}
+
+
+def _rarest_third(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the labels with the fewest rows, a third of all but at least one, (labels,)."""
+    rare = np.zeros(len(rows), dtype=bool)
+    rare[np.argsort(rows, kind="stable")[: max(1, len(rows) // 3)]] = True
+    return rare
 
 
 def row_scores(

@@ -132,7 +132,7 @@ class SingleLabel(Task):
 
     name, several, usual_epochs, usual_scaling = "single_label", False, 3, "temperature"
     rules, other_decisions = ("argmax",), ()
-    _of_sums = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")
+    _of_sums = ("accuracy", "macro_f1", "rare_f1", "micro_f1", "weighted_f1", "log_loss")
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> Dense:
         return softmax(logits)
@@ -190,7 +190,7 @@ class MultiLabel(Task):
         ("subset_accuracy", "threshold", "subset_accuracy"),
         ("argmax", "argmax", "subset_accuracy"),
     )
-    _of_sums = ("macro_f1", "micro_f1", "weighted_f1", "samples_f1", "subset_accuracy", "hamming_loss")
+    _of_sums = ("macro_f1", "rare_f1", "micro_f1", "weighted_f1", "samples_f1", "subset_accuracy", "hamming_loss")
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> Dense:
         return sigmoid(logits)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ftclf.config import TrainConfig
+from ftclf.config.settings import run_name
 from ftclf.system.errors import RunError
 
 
@@ -23,8 +24,7 @@ def new_run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = No
         folder = Path(config.run_dir).expanduser().absolute()
         made = _missing(folder)
     else:
-        name = config.name or f"{config.dataset.name}-{config.model.alias}-{config.method.kind}"
-        name = _file_name(name) or "run"
+        name = _file_name(run_name(config)) or "run"
         parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
         if beside is not None:
             parent = beside.resolve().parent

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ftclf import __version__
 from ftclf.config import HEADLINES, TrainConfig, choosing_metric
 from ftclf.config.did_you_mean import pasteable
-from ftclf.model.base_weights import base_of
 from ftclf.score.wording import score_name, score_table
 from ftclf.storage.durable import sync_files
 from ftclf.storage.run_folder import Run, read_history, read_json, write_json, write_text
@@ -23,11 +22,14 @@ from ftclf.system.errors import RunError
 from ftclf.system.progress_bar import phase
 from ftclf.system.tables import say_table
 from ftclf.system.text import counted
-from ftclf.training.prepare import Prepared
+from ftclf.training.prepare import Prepared, PreparedNetwork
 
 if TYPE_CHECKING:
     from ftclf.model.method import Parameters
     from ftclf.score.evaluation import Evaluation
+
+
+OF_THE_DATA = ("dataset", "decision")  # settings that another method is trained with too
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Fitted:
     kept_step: int  # whose weights the checkpoint holds
     examples: int
     seconds: float
+    seconds_before: float = 0.0  # of training by the processes that a resumed run had before
     reload_difference: float = 0.0
     milliseconds_per_text: float = 0.0
 
@@ -86,14 +89,14 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
         "sources": {name: split.places.source if split.places else None for name, split in data.splits.items()},
         "digests": {name: data.digest(name) for name in data.splits},
         "notes": data.notes,
-        "base": base_of(prepared.weights),
+        "base": prepared.base,
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},
         "engine": fitted.engine,
         "seed": config.training.seed,
         "steps": fitted.steps,
         "kept_step": fitted.kept_step,
         "tokens_from_cache": prepared.from_cache,
-        "texts_at_max_length": {name: tokens.full for name, tokens in prepared.tokens.items()},
+        "texts_at_max_length": prepared.texts_at_max_length,
         "examples_per_second": round(fitted.examples / fitted.seconds, 1) if fitted.seconds > 0 else None,
         "milliseconds_per_text": fitted.milliseconds_per_text,
         "peak_memory_mb": round(peak_memory_mb()),
@@ -142,13 +145,16 @@ def _say_scores(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str,
     task, test = prepared.data.task, metrics["test"]
     name, rows = HEADLINES[task][0], counted(manifest["rows"]["test"], "row")
     kept, steps = manifest["kept_step"], manifest["steps"]
-    say_table(score_table(metrics, "test", task, title=f"test, {rows}; kept: the weights after step {kept} of {steps}"))
+    after = f"; kept: the weights after step {kept} of {steps}" if steps else ""
+    say_table(score_table(metrics, "test", task, title=f"test, {rows}{after}"))
     say(f"{score_name(name)} {with_interval(test, name)}", "bold")
     if metrics["baselines"]:
-        _, (_, low, high) = strongest(metrics, task)
+        best, (_, low, high) = strongest(metrics, task)
         say(f"{score_name(name)} {verdict(metrics, task)}", GOOD if low > 0 else BAD if high < 0 else OPEN)
         if low <= 0:
             say(f"  {_what_may_help(prepared, manifest)}")
+        if best == "tfidf" and high < 0:
+            say(f"  or keep TF-IDF: {tfidf_command(manifest['command'])}")
 
 
 def _say_next(run: Run) -> None:
@@ -159,11 +165,22 @@ def _say_next(run: Run) -> None:
     say(f"next: ftclf predict {folder} 'a text'")
 
 
+def tfidf_command(command: str) -> str:
+    """Return what to type for a TF-IDF model of the data that a command trained on."""
+    words = shlex.split(command)
+    if words[:2] != ["ftclf", "train"] or any(word.startswith("resume=") for word in words):
+        return "method=tfidf on the same data"
+    same = [word for word in words[2:] if word.lstrip("+").startswith(OF_THE_DATA)]
+    return " ".join(["ftclf train", *map(pasteable, same), "method=tfidf"])
+
+
 def _what_may_help(prepared: Prepared, manifest: dict[str, Any]) -> str:
     """Return what to try first where a baseline is better, or the comparison is inconclusive."""
     from ftclf.model.network import longest_text, outline
     from ftclf.report.facts import ENOUGH_STEPS, FEW_STEPS, MANY_CUT
 
+    if not isinstance(prepared, PreparedNetwork):
+        return "the words say little about the labels: try a network, method=lora, or more rows"
     config, rows = prepared.config, manifest["rows"]["train"]
     cut, length = manifest["texts_at_max_length"]["train"] / rows, config.dataset.max_length
     longer = min(2 * length, longest_text(outline(prepared.weights.folder)) or 2 * length)

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
+from ftclf.config.settings import BASELINES_OF_TFIDF, NO_MODEL
 from ftclf.data import Data
+from ftclf.model.base_weights import base_of
 from ftclf.model.samplers import Sampler
+from ftclf.score.calibration import NEUTRAL, USUAL
 from ftclf.score.task import Task, task_named
 from ftclf.storage.run_folder import Run
 from ftclf.storage.run_paths import found_at
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from ftclf.training.losses import TrainingLoss
     from ftclf.training.trainer import ClassifierTrainer
 
+SCORED = ("validation", "test")  # in this order: validation settles how test is scored
 SHOWN = 4  # of the most frequent labels, and of the rarest
 LEAST_EXAMPLES, MOST_TOKENS = 4800, 10**6  # that few rows are seen for
 MANY = 100_000  # rows that need no 3 epochs
@@ -42,21 +46,42 @@ LOG_EVERY, LOGS = 50, 20  # steps between logged losses, or so many of them
 
 @dataclass
 class Prepared:
-    """Everything a run needs before its network is built."""
+    """Everything a run needs before it trains, whatever it trains."""
 
     config: TrainConfig
     run: Run
     data: Data
     compute: Compute
-    weights: Weights
-    tokenizer: PreTrainedTokenizerBase
-    tokens: dict[str, Tokens]  # by split
-    from_cache: bool
     home: Path  # the working folder that relative paths are of
 
     @cached_property
     def sampler(self) -> Sampler:
         return Sampler(self.config.sampler, self.data.splits["train"])
+
+    @property
+    def base(self) -> dict[str, str]:
+        """What the run keeps of the weights that it starts from."""
+        return {"origin": NO_MODEL, "sha256": "", "settings": ""}
+
+    @property
+    def baselines(self) -> list[str]:
+        """The names of what the model is measured against."""
+        return [name for name in self.config.baselines if name in BASELINES_OF_TFIDF]
+
+    @property
+    def usual_temperature(self) -> float:
+        """The temperature that suits such models, which that of few validation rows is mixed with."""
+        return NEUTRAL
+
+    @property
+    def texts_at_max_length(self) -> dict[str, int]:
+        """How many texts of each split are cut."""
+        return {}
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the tokens of all texts were kept by an earlier run."""
+        return False
 
     @property
     def prior(self) -> NDArray[np.float64]:
@@ -65,7 +90,37 @@ class Prepared:
         return task_named(self.data.task).prior(train.rows_per_label(len(self.data.label_names)), len(train))
 
 
-def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Prepared:
+@dataclass
+class PreparedNetwork(Prepared):
+    """Everything a run needs before its network is built."""
+
+    weights: Weights
+    tokenizer: PreTrainedTokenizerBase
+    tokens: dict[str, Tokens]  # by split
+    known_tokens: bool
+
+    @property
+    def base(self) -> dict[str, str]:
+        return base_of(self.weights)
+
+    @property
+    def baselines(self) -> list[str]:
+        return self.config.baselines
+
+    @property
+    def usual_temperature(self) -> float:
+        return USUAL
+
+    @property
+    def texts_at_max_length(self) -> dict[str, int]:
+        return {name: tokens.full for name, tokens in self.tokens.items()}
+
+    @property
+    def from_cache(self) -> bool:
+        return self.known_tokens
+
+
+def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> PreparedNetwork:
     """Find the weights, tokenise every split and settle what was left to the machine. Writes nothing but the cache."""
     from ftclf.model.base_weights import find_weights
     from ftclf.model.compute import check_compiler, choose_attention, choose_compute
@@ -93,19 +148,25 @@ def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Pr
         attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
         config = replace(config, model=replace(config.model, attention=attention))
     known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
-    prepared = Prepared(config, run, data, compute, weights, tokenizer, tokens, known, home)
+    prepared = PreparedNetwork(config, run, data, compute, home, weights, tokenizer, tokens, known)
     _introduce(prepared)
     return prepared
 
 
-def _introduce(prepared: Prepared) -> None:
-    config, data, compute = prepared.config, prepared.data, prepared.compute
+def introduce_data(prepared: Prepared) -> None:
+    """Print what is trained on."""
+    config, data = prepared.config, prepared.data
     sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
     name = data_name(data.name, config.dataset.train)
     say(f"{name}: {sizes} rows, {counted(len(data.label_names), 'label')}")
     say(f"  rows per label in train: {_rows_per_label(data)}")
     for note in data.notes:
         say(f"  note: {note}")
+
+
+def _introduce(prepared: PreparedNetwork) -> None:
+    config, data, compute = prepared.config, prepared.data, prepared.compute
+    introduce_data(prepared)
     for name, tokens in prepared.tokens.items():
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
@@ -160,7 +221,7 @@ def usual_epochs(rows: int, mean_tokens: float, task: Task) -> float:
     return float(math.ceil(max(usual, min(LEAST_EXAMPLES, MOST_TOKENS / mean_tokens) / rows)))
 
 
-def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
+def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Parameters]:
     """Build the network and its trainer; raises ConfigError for settings that fit no such network."""
     import torch
 
@@ -209,7 +270,7 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     return trainer, parameters
 
 
-def _loss(prepared: Prepared) -> TrainingLoss:
+def _loss(prepared: PreparedNetwork) -> TrainingLoss:
     from ftclf.model.batches import rows_per_batch
     from ftclf.training.losses import training_loss
 
@@ -220,7 +281,7 @@ def _loss(prepared: Prepared) -> TrainingLoss:
     return training_loss(prepared.config.loss, task, counts, train_rows=len(train), rows_per_step=rows_per_step)
 
 
-def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
+def _start_from(run: Run, network: Any, prepared: PreparedNetwork) -> None:
     """Put the weights of a finished run into a network of the same labels, base and method."""
     from ftclf.checkpoint.format import load_checkpoint
 
@@ -239,7 +300,7 @@ def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
         raise ConfigError(f"start_from: {run.folder} has the weights of another network") from error
 
 
-def _try(prepared: Prepared, network: Any) -> None:
+def _try(prepared: PreparedNetwork, network: Any) -> None:
     """Ask a network for what training will; raises WeightsError or ConfigError where it cannot do it.
 
     The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.

@@ -14,6 +14,7 @@ from typing import Any
 from ftclf.config import TrainConfig, check, train_config_from
 from ftclf.config.did_you_mean import did_you_mean, pasteable
 from ftclf.config.differences import DESCRIPTIONS, flatten, within
+from ftclf.config.effect import effective
 from ftclf.config.renamed import new_name
 from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import FOLDER, home_of
@@ -60,7 +61,7 @@ def find_standing(config: TrainConfig, folder: Path) -> Standing:
         return Standing(config, home=home, of_a_folder=of_a_folder)
     before = stored_config(run)
     config = _with_resolved(config, before)
-    changes = _changes(flatten(asdict(before)), flatten(asdict(config)))
+    changes = _changes(effective(flatten(asdict(before))), effective(flatten(asdict(config))))
     if run.finished and changes:
         raise RunError(
             f"run_dir: {folder} holds a finished run with other settings: {_told(changes)}; choose another folder or "
@@ -117,6 +118,8 @@ def further(config: TrainConfig, before: TrainConfig, run: Run) -> TrainConfig:
 
     The unit is what differs from before: epochs, or steps. Raises ConfigError where there were as many.
     """
+    if not before.method.needs_network:
+        raise ConfigError(f"resume: {run.folder} is finished, and method={before.method.kind} has no more to train")
     training = config.training
     name = "epochs" if training.max_steps in (None, before.training.max_steps) else "max_steps"
     wanted, trained = getattr(training, name), trained_before(run)
@@ -204,6 +207,8 @@ def _with_resolved(config: TrainConfig, before: TrainConfig) -> TrainConfig:
         training = replace(training, epochs=settled.epochs)
     if model.attention == "auto":
         model = replace(model, attention=before.model.attention)
+    if not config.method.needs_network:
+        model = before.model
     return replace(config, training=training, model=model)
 
 

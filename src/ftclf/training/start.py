@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftclf.model.base_weights import base_of
 from ftclf.storage.durable import refuse_too_little_room
 from ftclf.storage.run_folder import Run, clear, cut_history, read_json
 from ftclf.storage.run_paths import found_at, way
@@ -21,26 +20,33 @@ if TYPE_CHECKING:
     from ftclf.training.trainer import ClassifierTrainer
 
 
-def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tuple[dict[str, Any], Path | None]:
-    """Write what the run begins with; one that goes on must find the same conditions, and its last whole checkpoint."""
+def start(
+    prepared: Prepared, trainer: ClassifierTrainer | None = None, *, begun: bool
+) -> tuple[dict[str, Any], Path | None]:
+    """Write what the run begins with; one that goes on must find the same conditions, and its last whole checkpoint.
+
+    Without a trainer nothing was kept while it trained: it begins anew.
+    """
     config, run = prepared.config, prepared.run
     config = replace(config, resume=None, training=replace(config.training, precision=prepared.compute.precision))
     conditions, checkpoint, history = _conditions(prepared), None, 0
-    _refuse_too_little_room(prepared, trainer)
+    if trainer is not None:
+        _refuse_too_little_room(prepared, trainer)
     if begun:
         record, changes = resume.begun(run, config, conditions)
         checkpoint = newest_checkpoint(run, record["id"])
         progress = read_progress(checkpoint) if checkpoint else None
         step, history = (progress.step, progress.history) if progress else (0, 0)
         record = resume.go_on(run, config, record, step, changes)
-        say(f"the run goes on after step {step}")
+        say("the run begins anew" if trainer is None else f"the run goes on after step {step}")
     else:
         clear(run)
         record = resume.begin(run, config, conditions)
     for path in (run.failure, run.report):  # of a run that had diverged
         path.unlink(missing_ok=True)
     cut_history(run, history)
-    trainer.run_id = record["id"]
+    if trainer is not None:
+        trainer.run_id = record["id"]
     return {
         name: record[name] for name in ("id", "label_names", "resumes", "started_in", "started_from") if name in record
     }, checkpoint
@@ -59,7 +65,7 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "digests": {name: data.digest(name) for name in data.splits},
         "label_names": data.label_names,
-        "base": base_of(prepared.weights),
+        "base": prepared.base,
         "started_in": way(prepared.run.folder, prepared.home),
         "compute": asdict(prepared.compute),
         "processor": describe_machine()["processor"],
