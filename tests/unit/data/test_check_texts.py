@@ -241,7 +241,7 @@ def test_a_planted_token_gives_a_label_away(planted: str, elsewhere: str, token:
         ((planted if label == "space" and chooser.random() < 0.97 else elsewhere).format(text), label)
         for text, label in make_rows(600)
     ]
-    finding = by_title(list(shortcuts(data_of(rows))), "tokens that give a label away")
+    finding = by_title(list(shortcuts(data_of(rows))), "labels that a token gives away")
     assert finding.verdict == "warning"
     assert token in {row["token"] for row in finding.figures["tokens"] if row["label"] == "space"}
     assert finding.examples[0].labels == ["space"]
@@ -249,7 +249,7 @@ def test_a_planted_token_gives_a_label_away(planted: str, elsewhere: str, token:
 
 def test_a_token_of_half_the_rows_or_of_two_labels_is_no_shortcut() -> None:
     def verdict(rows: list[tuple[str, str]]) -> str:
-        return by_title(list(shortcuts(data_of(rows))), "tokens that give").verdict
+        return by_title(list(shortcuts(data_of(rows))), "labels that a token").verdict
 
     rows = make_rows(600)
     half = [(f"{text} zeta" if label == "food" and n % 2 else text, label) for n, (text, label) in enumerate(rows)]
@@ -280,7 +280,7 @@ def test_shortcuts_of_rows_with_several_labels_are_found() -> None:
         labels[place, 0] |= place % 5 == 0
     planted = [f"{text} zeta" if labels[place, 1] else text for place, (text, _) in enumerate(rows)]
     data = Data("made", NAMES, {"train": Split(write_texts(planted), labels)}, [], "multi_label")
-    finding = by_title(list(shortcuts(data)), "tokens that give a label away")
+    finding = by_title(list(shortcuts(data)), "labels that a token gives away")
     assert [row["label"] for row in finding.figures["tokens"]] == ["space"]
 
 
@@ -288,7 +288,7 @@ def test_a_sample_of_the_rows_finds_the_same_tokens(monkeypatch: pytest.MonkeyPa
     rows = [(f"{text} zeta" if label == "space" else text, label) for text, label in make_rows(900)]
 
     def tokens() -> list[list[object]]:
-        finding = by_title(list(shortcuts(data_of(rows))), "tokens that give a label away")
+        finding = by_title(list(shortcuts(data_of(rows))), "labels that a token gives away")
         return [list(row.values()) for row in finding.figures["tokens"]]
 
     whole = tokens()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ from ftclf.data.check.texts import Rows, as_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from ftclf.model.tokens import Tokens
 
 FAMILY = "lengths"
 UNCUT = 2**20  # tokens of a text; longer ones are counted as this long
@@ -29,8 +27,18 @@ NAMED = 50  # unknown pieces of text
 SHOWN = 10  # examples
 
 
+class Tokens(Protocol):
+    """Ids of all rows end to end; row i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+
+
 def lengths(
-    data: Data, tokens: dict[str, Tokens], tokenizer: PreTrainedTokenizerBase, max_length: int, longest: int | None
+    data: Data, tokens: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase, max_length: int, longest: int | None
 ) -> Iterator[Finding]:
     """Yield what is cut, and what is unknown. `tokens` are those of whole texts; `longest` is what the model takes."""
     yield _cut(data, {name: split.lengths for name, split in tokens.items()}, max_length, longest)
@@ -95,7 +103,7 @@ def histogram(values: NDArray[np.int64]) -> list[list[int]]:
     return [[int(edge), int(edge) + width - 1, int(count)] for edge, count in zip(edges, counts, strict=True)]
 
 
-def _unknown(data: Data, tokens: dict[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> Finding:
+def _unknown(data: Data, tokens: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> Finding:
     title = "rows with tokens that the tokenizer does not know"
     unknown = tokenizer.unk_token_id
     if unknown is None:

@@ -173,11 +173,12 @@ def _counted(train: Split, has_label: csr_matrix, tokens: list[str]) -> tuple[cs
 
 
 def _giving_away(data: Data, signs: list[Sign]) -> Finding:
-    title = "tokens that give a label away"
+    title = "labels that a token gives away"
     if not signs:
         return Finding(FAMILY, title, "ok", 0, len(data.label_names))
     learned = "a model learns the token instead of the text: remove it, unless it is there in use too"
-    finding = Finding(FAMILY, title, "warning", len(signs), len(data.label_names), f"{_named(data, signs)}; {learned}")
+    labels, advice = {sign.label for sign in signs}, f"{_named(data, signs)}; {learned}"
+    finding = Finding(FAMILY, title, "warning", len(labels), len(data.label_names), advice)
     return replace(finding, examples=_examples(data, signs), figures=_table(data, signs))
 
 
