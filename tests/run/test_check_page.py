@@ -15,7 +15,7 @@ from ftclf.cli.main import run
 from ftclf.data import Data, Split
 from ftclf.data.check.finding import Example, Finding
 from ftclf.data.text_store import write_texts
-from ftclf.report.check_page import check_page
+from ftclf.report.check_page import check_page, excerpt
 from ftclf.report.check_table import findings_table
 from ftclf.system.tables import rendered
 from ftclf.system.text import HIDDEN
@@ -90,7 +90,7 @@ def test_the_json_has_figures_versions_and_seconds(project: Path, words: list[st
     assert {"ftclf", "numpy", "tokenizers", "python"} <= set(found["versions"])
     lengths = next(finding for finding in found["findings"] if "dataset.max_length" in finding["title"])
     assert sum(rows for _, _, rows in lengths["figures"]["histogram"]) == 300
-    assert all(len(example["text"]) <= 301 for finding in found["findings"] for example in finding["examples"])
+    assert all(len(example["text"]) <= 302 for finding in found["findings"] for example in finding["examples"])
 
 
 def test_rows_that_were_left_out_are_counted(project: Path, words: list[str]) -> None:
@@ -130,6 +130,20 @@ def test_a_second_check_gets_a_folder_of_its_own(project: Path, words: list[str]
     for _ in range(2):
         assert run(["check", *words, "dataset.train=clean.csv"]) == 0
     assert len(list(project.glob("checks/clean/*/check.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sign", "shown"),
+    [
+        ("short", "", "short"),
+        ("a" * 400, "", "a" * 300 + "…"),
+        ("b" * 500 + "<i>" + "c" * 500, "<i>", "…" + "b" * 150 + "<i>" + "c" * 147 + "…"),
+        ("<i>" + "c" * 500, "<i>", "<i>" + "c" * 297 + "…"),
+        ("d" * 400, "400 characters", "d" * 300 + "…"),
+    ],
+)
+def test_an_excerpt_shows_what_an_example_is_about(text: str, sign: str, shown: str) -> None:
+    assert excerpt(text, sign) == shown
 
 
 # ---- the table and the page on findings of any kind

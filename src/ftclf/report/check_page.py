@@ -12,7 +12,7 @@ from ftclf.data.check.finding import VERDICTS, Finding
 from ftclf.report.charts import Histogram
 from ftclf.report.check_table import share, tally, tally_words
 from ftclf.report.page import fill_template
-from ftclf.system.text import common_labels, count, counted, cut, number, opened, percent
+from ftclf.system.text import LONGEST, common_labels, count, counted, cut, number, opened, percent
 
 GENERATOR = '<meta name="generator" content="ftclf check">'
 MOST_LABELS = 500  # rows of the table of labels
@@ -130,7 +130,7 @@ def _part(finding: Finding, place: int) -> Part:
                 tables.append({**table, "key": f"finding{place}-{len(tables)}"})
         else:
             numbers.append((name, _value(name, value)))
-    shown = [{**vars(example), "text": cut(example.text)} for example in finding.examples]
+    shown = [{**vars(example), "text": excerpt(example.text, example.why)} for example in finding.examples]
     return Part(
         f"finding{place}",
         finding,
@@ -141,6 +141,15 @@ def _part(finding: Finding, place: int) -> Part:
         shown[:FIRST_EXAMPLES],
         shown[FIRST_EXAMPLES:],
     )
+
+
+def excerpt(text: str, sign: str) -> str:
+    """Return a text short enough to read, with the part that an example is about where that lies far inside."""
+    place = text.find(sign) if sign else -1
+    if place + len(sign) <= LONGEST:
+        return cut(text)
+    start = place - LONGEST // 2
+    return "…" + cut(text[start:].lstrip())
 
 
 def _table(name: str, value: list[Any] | dict[str, Any]) -> dict[str, Any] | None:

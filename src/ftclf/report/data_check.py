@@ -17,7 +17,7 @@ from ftclf.data.check.lengths import UNCUT, lengths
 from ftclf.data.check.shortcuts import shortcuts
 from ftclf.data.check.texts import texts
 from ftclf.model.base_weights import Weights, find_weights
-from ftclf.report.check_page import check_page
+from ftclf.report.check_page import check_page, excerpt
 from ftclf.report.check_table import findings_table, tally, tally_words
 from ftclf.storage.new_folder import new_check_folder, refuse_used
 from ftclf.storage.run_folder import write_json, write_text
@@ -25,7 +25,7 @@ from ftclf.system.console import say
 from ftclf.system.imports import quiet_libraries
 from ftclf.system.progress_bar import phase
 from ftclf.system.tables import show
-from ftclf.system.text import counted, cut, data_name
+from ftclf.system.text import counted, data_name
 from ftclf.system.versions import versions
 
 # Settings of check that train does not have.
@@ -114,7 +114,7 @@ def _as_json(data: Data, name: str, findings: list[Finding], seconds: dict[str, 
 
 def _short(finding: dict[str, Any]) -> dict[str, Any]:
     """Return a finding without the ends of very long texts."""
-    return {**finding, "examples": [{**row, "text": cut(row["text"])} for row in finding["examples"]]}
+    return {**finding, "examples": [{**row, "text": excerpt(row["text"], row["why"])} for row in finding["examples"]]}
 
 
 def _next(findings: list[Finding], words: list[str]) -> str:

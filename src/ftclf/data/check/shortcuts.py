@@ -210,8 +210,8 @@ def _table(data: Data, signs: list[Sign]) -> dict[str, Any]:
                 "token": sign.token,
                 "label": data.label_names[sign.label],
                 "rows": sign.rows,
-                "share of the label's rows": round(sign.recall, 4),
-                "share of its rows with the label": round(sign.precision, 4),
+                "recall": round(sign.recall, 4),
+                "precision": round(sign.precision, 4),
             }
             for sign in signs[:LISTED]
         ]
