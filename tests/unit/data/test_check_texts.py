@@ -187,6 +187,8 @@ def test_cut_texts_are_counted_with_what_is_lost_of_them() -> None:
     assert finding.figures["share of tokens cut off"] == round(680 / every.sum(), 4)
     assert "dataset.max_length=104 keeps 95% of the rows whole" in finding.advice
     assert finding.examples[0].why == "100 tokens, 68 are cut"
+    assert by_title(of_tokens(data, 99), "cut at").count == 10
+    assert by_title(of_tokens(data, 100), "cut at").verdict == "ok"
     assert sum(rows for _, _, rows in finding.figures["histogram"]) == len(every)
 
 
