@@ -180,7 +180,7 @@ def run_check(words: list[str]) -> int:
     if (checked := _checked("check", words)) is not None:
         from ftclf.report.data_check import check_data
 
-        return check_data(checked[0])
+        return check_data(checked[0], words)
     return 0
 
 

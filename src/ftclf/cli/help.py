@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -75,18 +75,25 @@ def asked_part(words: list[str]) -> tuple[list[str], str | None]:
     return words, None
 
 
+def _usual_of_check(settings: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return what people set of the data, and all that check alone has."""
+    checks = tuple(name for name in settings if "." not in name and name not in ("dataset", "model"))
+    return {"Data": (*USUAL["Data"], "model"), "Check": checks}
+
+
 def help_lines(command: str, cfg: DictConfig, part: str | None = None) -> Iterator[str]:
     """Yield the lines of a command's help about a config that was composed for it."""
     settings = {line.name: line for line in (*_groups(command, cfg), *_settings(cfg, ""))}
     width = max(NARROWEST, min(WIDEST, width_of()))
     yield f"usage: {USAGE[command]}"
-    if part is None and command == "train":
-        for heading, names in USUAL.items():
+    if part is None and command in ("train", "check"):
+        usual = USUAL if command == "train" else _usual_of_check(settings)
+        for heading, names in usual.items():
             yield f"\n{heading}"
             yield from _table([settings[name] for name in names if name in settings], width)
-        shown = {name for names in USUAL.values() for name in names}
+        shown = {name for names in usual.values() for name in names}
         yield f"\n--help all: the other {len(set(settings) - shown)} settings too"
-        yield f"--help training: one group ({', '.join(PARTS[1:])})"
+        yield f"--help GROUP: {', '.join(PARTS[1:] if command == 'train' else ('dataset', 'model'))}"
     elif part is None:
         yield ""
         yield from _table(list(settings.values()), width)
