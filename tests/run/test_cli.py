@@ -66,7 +66,7 @@ def test_a_mistyped_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         (["training.seed=1.5"], "error: training.seed: got '1.5', allowed: a whole number"),
         (["training.keep_checkpoints=perhaps"], "allowed: true or false"),
         (["method.r=0"], "error: method.r: got 0, allowed: from 1 to 1024"),
-        (["method=full", "method.r=3"], "error: method.r: method=full has no such setting; it belongs to another"),
+        (["method=full", "method.r=3"], "error: method.r: method=full has no such setting; it is one of method=lora"),
         (["method.r=4,8"], "error: method.r: got several values (4,8); add -m"),
         (["sweep=lora_rank"], "describe a sweep; add -m to run it"),
         (["method=null"], "error: method: got null"),
@@ -339,7 +339,7 @@ def test_help_explains_every_setting_with_the_value_that_the_line_gives_it(
     assert run([command, given, "--help", "all"]) == 0
     shown = capsys.readouterr().out
     explained = set(re.findall(r"^  ([\w.]+)=", shown, re.MULTILINE))
-    of_others = r"method\.|dataset\." if command == "eval" else r"method\."
+    of_others = r"(method|loss|sampler|augment)\." if command != "eval" else r"(method|dataset)\."
     names = {name for name in setting_names(command) if not re.match(of_others, name)}
     assert {name for name in names - explained if not any(other.startswith(f"{name}.") for other in names)} <= {*GROUPS}
     assert f"  {given} " in shown
