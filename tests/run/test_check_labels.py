@@ -102,7 +102,8 @@ def test_planted_labels_are_listed_corrected_and_trained_on(
     given = table(tmp_path / "test.csv")
     assert lines_of(tmp_path / "fixed" / "test.jsonl") == given
     commands = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ftclf")]
-    few = [f"model.name={tiny_models['bert']}", "training.max_steps=2", "training.precision=fp32", "baselines=[]"]
+    few = ["training.max_steps=2", "training.precision=fp32", "baselines=[]"]
+    assert all(f"model.name={tiny_models['bert']}" in command for command in commands[:2])
     for command in commands[:2]:
         assert run([*shlex.split(command)[1:-1], *few, f"run_dir={tmp_path / shlex.split(command)[-1]}"]) == 0
     folders = [str(tmp_path / f"run_dir={name}") for name in shlex.split(commands[2])[2:]]
@@ -184,12 +185,11 @@ def test_several_labels_per_row_are_suggested_and_applied(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("judge", ["lora", "full"])
 def test_a_fine_tuned_judge_finds_planted_labels(
-    judge: str, check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = [*flawed(tmp_path), "dataset.default_epochs=6"]
-    assert check(*data, "labels=true", f"judge={judge}", "folds=2", f"output={tmp_path / 'out'}") == 0
+    assert check(*data, "labels=true", "judge=full", "folds=2", f"output={tmp_path / 'out'}") == 0
     printed = capsys.readouterr()
     assert not printed.err
     assert "loss" not in printed.out  # the training of the folds says nothing
@@ -197,25 +197,16 @@ def test_a_fine_tuned_judge_finds_planted_labels(
     assert {int(row["row"]) - 2 for row in listed} & set(PLANTED)
 
 
-def test_the_report_marks_doubtful_test_rows_and_scores_them(
-    trained: Run, train_tiny: Callable[..., Run], tmp_path: Path
-) -> None:
-    rows = topical_rows(240)
-    tests = [
-        (text, "sport" if n == 4 and label == "food" else label)
-        for n, (text, label) in enumerate(topical_rows(300)[240:])
-    ]
-    wrong = next(n for n, (_, label) in enumerate(tests) if label == "food")
-    tests[wrong] = (tests[wrong][0], "sport")
-    data = write_csv(tmp_path / "train.csv", rows)
-    test = write_csv(tmp_path / "test.csv", tests)
-    words = [f"dataset.train={data}", f"dataset.test={test}", "training.epochs=12", "training.batch_size=8"]
-    words += ["training.learning_rate=2e-3", "baselines=[]"]
-    finished = train_tiny(*words)
-    page = finished.report.read_text(encoding="utf-8")
-    section = page.partition('id="run1-doubtful"')[2].partition("</section>")[0]
+def test_the_report_marks_doubtful_test_rows_and_scores_them(train_tiny: Callable[..., Run], tmp_path: Path) -> None:
+    rows = topical_rows(300)
+    tests = [(text, "sport" if number % 9 == 0 else label) for number, (text, label) in enumerate(rows[240:])]
+    wrong = {number for number in range(0, 60, 9) if rows[240 + number][1] != "sport"}
+    data, test = write_csv(tmp_path / "train.csv", rows[:240]), write_csv(tmp_path / "test.csv", tests)
+    words = [f"dataset.train={data}", f"dataset.test={test}", "training.epochs=8", "training.batch_size=8"]
+    finished = train_tiny(*words, "training.learning_rate=2e-3", "baselines=[]", "method=full")
+    section = finished.report.read_text(encoding="utf-8").partition('id="run1-doubtful"')[2].partition("</section>")[0]
     assert "marked as doubtful and never removed" in section
-    assert f"test.csv:{wrong + 2}" in section
+    assert {number for number in range(60) if f"test.csv:{number + 2}<" in section} & wrong
     assert json.loads(finished.metrics.read_text())["test"]["rows"] == 60
 
 

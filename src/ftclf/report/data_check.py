@@ -71,6 +71,8 @@ def apply_corrections(data: Data, config: CheckConfig, typed: Sequence[str]) -> 
     say("Whether it helps, after training on both:")
     runs = [f"runs/{data.name}-{name}" for name in ("as_given", "relabelled")]
     as_given = [word for word in typed if word.lstrip("+").partition("=")[0] not in OF_CHECK]
-    for words, run in ((as_given, runs[0]), (settings_of_copy(data, config.dataset, folder), runs[1])):
+    of_model = [word for word in as_given if word.lstrip("+").startswith("model") and "=" in word]
+    of_copy = [*settings_of_copy(data, config.dataset, folder), *of_model]
+    for words, run in ((as_given, runs[0]), (of_copy, runs[1])):
         say(f"  {shlex.join(['ftclf', 'train', *words, f'run_dir={run}'])}")
     say(f"  {shlex.join(['ftclf', 'compare', *runs])}")

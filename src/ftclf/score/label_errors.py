@@ -23,6 +23,8 @@ from ftclf.system.progress_bar import advance, phase
 
 JUDGED = ("train", "validation", "test")  # in the order of `AllRows`
 C, C_PER_LABEL = 1.0, 4.0  # of the logistic regressions; weaker regularisation learns wrong labels by heart
+ROUNDING = 1e-6  # of a mean, as in cleanlab: probabilities near 1 are all alike
+MOST_ROWS = 50_000  # that a linear judge learns from
 SURE, PAIR, LABEL = range(3)  # reasons, the strongest first
 
 # From the rows to learn from and the rows to judge to the probabilities of the latter, (rows, labels).
@@ -118,6 +120,8 @@ def linear_judge(vectors: NDArray[np.float32], labels: NDArray[Any], label_count
     vectors = _centred(vectors)
 
     def judge(known: NDArray[np.int64], asked: NDArray[np.int64]) -> Dense:
+        if len(known) > MOST_ROWS:
+            known = np.sort(np.random.default_rng(0).choice(known, MOST_ROWS, replace=False))
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore")  # of a fit that has not converged: its probabilities serve
             if labels.ndim == 1:
@@ -135,7 +139,7 @@ def _centred(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     centred = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     length = float(np.sqrt(np.square(centred, dtype=np.float64).sum(axis=1).mean()))
-    return centred / np.float32(length or 1.0)
+    return np.asarray(centred / (length or 1.0), dtype=np.float32)
 
 
 def _of_one_label(inputs: Any, labels: NDArray[np.int64], asked: Any, label_count: int) -> Dense:
@@ -252,7 +256,7 @@ def _doubtful_of_one(targets: LabelSets, known: LabelSets, values: NDArray[np.fl
     of_given = ids == given[rows]
     chances = np.zeros(len(targets))
     chances[rows[of_given]] = values[of_given]
-    usual = _means(given, chances, known.labels)
+    usual = _means(given, chances, known.labels) - ROUNDING
     likely = np.flatnonzero((values >= usual[ids]) & (values > chances[rows]) & ~of_given)
     first = _first_per_row(likely, rows, values)
     first = first[np.argsort(chances[rows[first]] - values[first], kind="stable")]
@@ -265,8 +269,8 @@ def _doubtful_of_one(targets: LabelSets, known: LabelSets, values: NDArray[np.fl
 def _doubtful_of_several(targets: LabelSets, known: LabelSets, values: NDArray[np.float64]) -> list[Doubt]:
     rows, ids = known.rows, known.ids.astype(np.int64)
     has = np.isin(known.keys, targets.keys)
-    present = _means(ids[has], values[has], known.labels)
-    absent = _means(ids[~has], 1 - values[~has], known.labels)
+    present = _means(ids[has], values[has], known.labels) - ROUNDING
+    absent = _means(ids[~has], 1 - values[~has], known.labels) - ROUNDING
     missing = ~has & (values >= present[ids]) & (values > 0.5)
     wrong = has & (1 - values >= absent[ids]) & (values < 0.5)
     doubt = np.where(has, 1 - values, values)

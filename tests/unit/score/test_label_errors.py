@@ -55,11 +55,11 @@ def judged(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> WrongLabe
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
 def test_planted_wrong_labels_are_found_counted_and_corrected(share: float) -> None:
-    vectors, truth = clouds(600, seed=1)
+    vectors, truth = clouds(1200, seed=1)
     noisy, planted_rows = planted(truth, share)
     wrong = judged(vectors, noisy)
     assert np.isin(wrong.rows[: len(planted_rows)], planted_rows).mean() > 0.9
-    assert wrong.estimated == pytest.approx(len(planted_rows), rel=0.2)
+    assert wrong.estimated == pytest.approx(len(planted_rows), rel=0.3)
     hits = np.isin(wrong.rows, planted_rows)
     assert hits.sum() >= 0.9 * len(planted_rows)
     assert hits.mean() > 0.8
