@@ -114,7 +114,8 @@ def described(command: str) -> dict[str, Any]:
     """Return what the figures depend on, asked for in another process: torch would make this one large."""
     probe = "import json; from ftclf.model.compute import describe_machine as d; print(json.dumps(d()))"
     from ftclf import __version__
-    from ftclf.training.manifest import git_commit, versions
+    from ftclf.system.versions import versions
+    from ftclf.training.manifest import git_commit
 
     return {
         "command": command,

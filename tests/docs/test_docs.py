@@ -75,7 +75,7 @@ def test_every_command_line_of_the_pages_is_valid(
     match words[0]:
         case "train" if any(word.startswith("resume=") for word in words):
             assert {word.partition("=")[0] for word in words[1:]} <= set(setting_names("train"))
-        case "train" | "eval" | "predict":
+        case "train" | "check" | "eval" | "predict":
             for run in re.findall(RUN, line):
                 (workplace / run).mkdir(parents=True, exist_ok=True)
             compose(words[0], words[1:])
@@ -84,7 +84,7 @@ def test_every_command_line_of_the_pages_is_valid(
 
 
 def compose(command: str, words: list[str]) -> None:
-    """Compose and check what a line of train, eval or predict asks for."""
+    """Compose and check what a line of train, check, eval or predict asks for."""
     from ftclf.cli.compose import checked_jobs, only_shows, parse, register
     from ftclf.cli.typed_words import settled
 

@@ -103,7 +103,7 @@ def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys
     register()
     for name, about in list_groups()[group]:
         words = [f"{group}={name}", *(["dataset.train=x.csv"] if name == "files" else [])]
-        if group == "loss" and LOSS_TASKS.get(name) == "multi_label":
+        if LOSS_TASKS.get(name) == "multi_label" or name == "levelling_multi_label":
             words.append("dataset=go_emotions_multi_label")
         for swept in ([], ["-m"]):
             if (group == "sweep" or name == "dbpedia_14_distilbert_lora") and not swept:

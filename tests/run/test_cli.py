@@ -313,7 +313,7 @@ def test_train_help_shows_groups_and_settings(capsys: pytest.CaptureFixture[str]
     assert set(re.findall(r"^  ([\w.]+)=", shown, re.MULTILINE)) == {name for names in USUAL.values() for name in names}
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "predict", "compare", "report", "merge"])
+@pytest.mark.parametrize("command", ["train", "check", "eval", "predict", "compare", "report", "merge"])
 def test_help_fits_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +321,7 @@ def test_help_fits_a_terminal(
     assert run([command, "--help"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert max(map(len, shown)) <= 80, max(shown, key=len)
-    assert len(shown) <= (48 if command == "train" else 24)
+    assert len(shown) <= (48 if command in ("train", "check") else 24)
 
 
 @pytest.mark.parametrize("words", [["--help", "decision"], ["-h", "decision"], ["--help=decision"]])

@@ -543,3 +543,35 @@ def test_flips_of_runs_on_different_rows_are_refused(
     make_run("runs/b", right=150, rows=201)
     assert run(["compare", str(tmp_path / "runs"), "--flips", str(tmp_path / "flips.csv")]) == 2
     assert "different test rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_sweep_that_levels_says_what_each_way_gains_over_plain_and_costs(make_run: MakeRun, several: bool) -> None:
+    from ftclf.report.leaderboard import compare_runs
+    from ftclf.report.levelling import gains, gains_table
+    from ftclf.report.sweep import config_names
+
+    runs = [make_run(f"{right}", right=right, several=several) for right in (150, 120, 180)]
+    for run_, kind in zip(runs, ("plain", "focal", "weighted"), strict=True):
+        write_json(run_.config, read_json(run_.config) | {"loss": {"kind": kind}, "sampler": {"kind": "plain"}})
+    (found,) = compare_runs(runs, name=str)
+    better, worse = gains(found)
+    assert (better.runs, worse.runs) == ([runs[2]], [runs[1]])
+    for row in (better, worse):
+        own, plain = (read_json(one.metrics)["test"] for one in (row.runs[0], runs[0]))
+        for name in ("macro_f1", "rare_f1", "micro_f1", "log_loss"):
+            assert row.scores[name][0] == pytest.approx(own[name] - plain[name])
+            assert row.scores[name][1] <= row.scores[name][0] <= row.scores[name][2]
+        assert (row.ece, row.reference_ece) == (own["calibration"]["ece"], plain["calibration"]["ece"])
+    table = gains_table(found, config_names(found))
+    assert table is not None
+    assert [row["name"] for row in table["rows"]] == ["loss=weighted", "loss=focal"]  # type: ignore[index, attr-defined]
+
+
+def test_other_sweeps_have_no_table_of_levelling(make_run: MakeRun) -> None:
+    from ftclf.report.leaderboard import compare_runs
+    from ftclf.report.levelling import gains
+
+    runs = [make_run(f"{rank}", right=150, rank=rank) for rank in (4, 8)]
+    (found,) = compare_runs(runs)
+    assert gains(found) == []

@@ -18,9 +18,9 @@ from ftclf.cli.options import OPTIONS as RUN_OPTIONS
 HYDRA = ("--help", "--cfg", "--info", "--config-dir", "--multirun", "--resolve", "--package", "--hydra-help")
 OPTIONS = {
     "train": HYDRA,
+    "check": HYDRA,
     "eval": HYDRA,
     "predict": HYDRA,
-    "check": HYDRA,
     "compare": ("--help",),
     "report": ("--help",),
     "merge": ("--help",),

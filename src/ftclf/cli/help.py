@@ -86,7 +86,7 @@ def help_lines(command: str, cfg: DictConfig, part: str | None = None) -> Iterat
             yield from _table([settings[name] for name in names if name in settings], width)
         shown = {name for names in USUAL.values() for name in names}
         yield f"\n--help all: the other {len(set(settings) - shown)} settings too"
-        yield f"--help training: one group ({', '.join(PARTS[1:])})"
+        yield f"--help GROUP: {', '.join(PARTS[1:])}"
     elif part is None:
         yield ""
         yield from _table(list(settings.values()), width)

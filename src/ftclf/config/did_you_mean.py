@@ -205,8 +205,9 @@ SYNONYMS = {setting: _turned(table) for setting, table in VALUES.items()}
 # What other tools call a command; {} stands for the rest of the line.
 COMMANDS = {
     "train {}": "fit finetune fine-tune fine_tune run start learn training",
-    "eval {}": "evaluate test score validate evaluation val metrics",
+    "eval {}": "evaluate test score evaluation val metrics",
     "predict {}": "infer inference classify label predictions annotate tag apply pipeline",
+    "check {}": "validate inspect analyze analyse eda profile lint audit explore dedup deduplicate",
     "compare {}": "diff leaderboard rank table results benchmark",
     "report {}": "html plot plots show view summary dashboard",
     "ls {}": "list models datasets catalog available zoo",

@@ -119,6 +119,28 @@ class DotPlot:
         return DOT_MARGIN + self.x.share(value) * (WIDTH - 2 * DOT_MARGIN)
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """Bars side by side: from, to, count. `marked` are words at a place on the x axis."""
+
+    label: str
+    bars: list[tuple[float, float, int]]
+    about: str
+    marked: dict[str, float] = field(default_factory=dict)
+
+    def svg(self) -> Markup:
+        """Return the picture."""
+        x = step_axis(self.label, self.bars[-1][1])
+        y = nice_axis("rows", [0, *(count for _, _, count in self.bars)])
+        frame = Chart(x, y, [], self.about)
+        marks = {words: place for words, place in self.marked.items() if place <= x.high}
+        parts = [_grid(frame), *(_bar(frame, bar) for bar in self.bars)]
+        parts += [_mark(frame, words, place) for words, place in marks.items()]
+        return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
+            shown(self.about), WIDTH, HEIGHT, Markup().join(parts)
+        )
+
+
 def nice_axis(label: str, values: Iterable[float]) -> Axis:
     """Return an axis around the values that begins and ends at round numbers."""
     found = list(values)
@@ -209,6 +231,14 @@ def _mark(chart: Chart, words: str, x: float) -> Markup:
     line = _path("mark", [(place, TOP), (place, HEIGHT - BOTTOM)])
     left = chart.x.share(x) > 0.5
     return line + _text(words, (place - 5 if left else place + 5, TOP + 11), "end" if left else "start")
+
+
+def _bar(chart: Chart, bar: tuple[float, float, int]) -> Markup:
+    low, high, count = bar
+    (left, top), (right, bottom) = chart.at((low, count)), chart.at((high, 0))
+    return Markup('<rect class="column" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
+        left, top, max(1.0, right - left - 0.5), bottom - top
+    )
 
 
 def _line(chart: Chart, line: Line) -> Markup:

@@ -2,77 +2,143 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+import time
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ftclf.config import CheckConfig
+from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data, load_data
-from ftclf.data.check.corrections import read_corrections
 from ftclf.data.check.duplicates import duplicates
 from ftclf.data.check.finding import Finding, worst
-from ftclf.data.check.relabelled_copy import settings_of_copy, write_relabelled
+from ftclf.data.check.lengths import UNCUT, lengths
+from ftclf.data.check.shortcuts import shortcuts
+from ftclf.data.check.texts import texts
+from ftclf.model.base_weights import Weights, find_weights
+from ftclf.report.check_page import check_page
+from ftclf.report.check_table import findings_table, tally, tally_words
 from ftclf.report.label_check import FineTuned, check_labels
+from ftclf.report.relabelling import apply_corrections
+from ftclf.storage.new_folder import new_check_folder, refuse_used
+from ftclf.storage.run_folder import write_json, write_text
 from ftclf.system.console import say
-from ftclf.system.errors import ConfigError, ResourceError
-from ftclf.system.text import counted
+from ftclf.system.imports import quiet_libraries
+from ftclf.system.progress_bar import phase
+from ftclf.system.tables import show
+from ftclf.system.text import counted, cut, data_name
+from ftclf.system.versions import versions
 
-# Settings that `ftclf train` does not have.
-OF_CHECK = {item.name for item in fields(CheckConfig)} - {"dataset", "model"}
+# Settings of check that train does not have.
+OF_CHECK = {"near", "semantic", "similarity", "labels", "folds", "judge", "apply", "fix", "strict", "output"}
+PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "datasketch", "rapidfuzz", "cleanlab", "numpy")
 
 
-def check_data(config: CheckConfig, typed: Sequence[str] = (), fine_tuned: FineTuned | None = None) -> int:
-    """Run every check; return 1 with `strict` where one warns.
+def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: FineTuned | None = None) -> int:
+    """Run every check and write what it found; return 1 with `strict` where one warns.
 
-    `typed` are the words of the command line, and `fine_tuned` makes the judge of labels that is trained.
+    `words` are those of the command line, for the page and for what to type next. `fine_tuned` makes the judge of
+    labels that is trained.
     """
-    data = load_data(config.dataset)
+    start = time.perf_counter()
+    output = Path(config.output).expanduser().absolute() if config.output else None
+    if output is not None:
+        refuse_used(output)
     if config.apply:
-        apply_corrections(data, config, typed)
-        return 0
-    findings = list(run_checks(data, config))
-    if config.labels:
-        findings += check_labels(data, config, new_output(config), fine_tuned)
-    for finding in findings:
-        say(f"{finding.verdict}: {finding.title}: {finding.count} of {finding.of}; {finding.advice}")
+        as_given = [word for word in words or [] if not _of_check(word)]
+        return apply_corrections(load_data(config.dataset), config, as_given)
+    weights = find_weights(config.model)
+    data = load_data(config.dataset)
+    name = data_name(data.name, config.dataset.train)
+    with new_check_folder(output, name) as folder:
+        checks = run_checks(data, config, weights)
+        if config.labels:
+            checks = chain(checks, check_labels(data, config, folder, fine_tuned))
+        findings, seconds = _timed(checks, f"checking {name}")
+        seconds["in all"] = round(time.perf_counter() - start, 1)
+        rows = ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items())
+        show(findings_table(findings, f"{name}: {rows} rows, {counted(len(data.label_names), 'label')}"))
+        about = [_typed("check", words or []), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']} seconds"]
+        write_json(folder / "check.json", _as_json(data, name, findings, seconds, about[0]))
+        write_text(folder / "check.html", check_page(data, name, findings, about=about))
+    page = folder / "check.html"
+    shown = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
+    say(f"{tally_words(tally(findings))}; {shown}; next: {_next(findings, words or [])}")
     return int(config.strict and worst(findings) in ("warning", "error"))
 
 
-def run_checks(data: Data, config: CheckConfig) -> Iterator[Finding]:
+def run_checks(data: Data, config: CheckConfig, weights: Weights) -> Iterator[Finding]:
     """Yield what each check finds, in the order of the table."""
     yield from duplicates(data, config.near)
+    yield from texts(data)
+    yield from _lengths(data, config, weights)
+    yield from shortcuts(data)
 
 
-def new_output(config: CheckConfig) -> Path:
-    """Make the folder for what a check writes: `output`, else checks/NAME/TIME."""
-    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    folder = Path(config.output).expanduser() if config.output else Path("checks", config.dataset.name, time)
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(f"output: {folder} exists; name a new folder") from error
-    except OSError as error:
-        raise ResourceError(f"output: cannot make {folder}: {error.strerror}; name another folder") from error
-    return folder
+def _lengths(data: Data, config: CheckConfig, weights: Weights) -> Iterator[Finding]:
+    """Yield what the tokens of the whole texts show."""
+    quiet_libraries()
+    from ftclf.model.network import load_tokenizer, longest_text, outline
+    from ftclf.model.tokens import cached_tokens
+
+    tokenizer = load_tokenizer(weights.folder)
+    tokens = {name: cached_tokens(split, tokenizer, UNCUT)[0] for name, split in data.splits.items()}
+    longest = longest_text(outline(weights.folder))
+    yield from lengths(data, tokens, tokenizer, config.dataset.max_length, longest)
 
 
-def apply_corrections(data: Data, config: CheckConfig, typed: Sequence[str]) -> None:
-    """Write a copy of the data with the labels of an edited csv, and say how to find out whether it helps."""
-    assert config.apply is not None
-    assert config.fix is not None
-    folder = Path(config.fix).expanduser()
-    relabelled = read_corrections(Path(config.apply).expanduser(), data)
-    write_relabelled(data, relabelled, folder)
-    changed = {split: len(rows) for split, rows in relabelled.items()}
-    rows = ", ".join(f"{counted(count, 'row')} of {split}" for split, count in changed.items()) or "no row"
-    say(f"{folder}: a copy of {data.name}, {rows} relabelled; test is as it was")
-    say("Whether it helps, after training on both:")
-    runs = [f"runs/{data.name}-{name}" for name in ("as_given", "relabelled")]
-    as_given = [word for word in typed if word.lstrip("+").partition("=")[0] not in OF_CHECK]
-    of_model = [word for word in as_given if word.lstrip("+").startswith("model") and "=" in word]
-    of_copy = [*settings_of_copy(data, config.dataset, folder), *of_model]
-    for words, run in ((as_given, runs[0]), (of_copy, runs[1])):
-        say(f"  {shlex.join(['ftclf', 'train', *words, f'run_dir={run}'])}")
-    say(f"  {shlex.join(['ftclf', 'compare', *runs])}")
+def _timed(findings: Iterator[Finding], what: str) -> tuple[list[Finding], dict[str, float]]:
+    """Return the findings, and the seconds that each family of checks took."""
+    done: list[Finding] = []
+    seconds: dict[str, float] = {}
+    last = time.perf_counter()
+    with phase(what):
+        for finding in findings:
+            now = time.perf_counter()
+            seconds[finding.check] = seconds.get(finding.check, 0.0) + now - last
+            last = now
+            done.append(finding)
+    return done, {family: round(value, 1) for family, value in seconds.items()}
+
+
+def _as_json(data: Data, name: str, findings: list[Finding], seconds: dict[str, float], typed: str) -> dict[str, Any]:
+    counts = {split: rows.rows_per_label(len(data.label_names)) for split, rows in data.splits.items()}
+    return {
+        "dataset": name,
+        "command": typed,
+        "rows": {split: len(rows) for split, rows in data.splits.items()},
+        "labels": {
+            label: {split: int(rows[number]) for split, rows in counts.items()}
+            for number, label in enumerate(data.label_names)
+        },
+        "verdicts": tally(findings),
+        "worst": worst(findings),
+        "findings": [_short(finding.as_json()) for finding in findings],
+        "notes": data.notes,
+        "seconds": seconds,
+        "versions": versions(PACKAGES),
+    }
+
+
+def _short(finding: dict[str, Any]) -> dict[str, Any]:
+    """Return a finding without the ends of very long texts."""
+    return {**finding, "examples": [{**row, "text": cut(row["text"])} for row in finding["examples"]]}
+
+
+def _next(findings: list[Finding], words: list[str]) -> str:
+    """Return what to type next: a clean copy where rows can be dropped, else training."""
+    if any(finding.drop and finding.count for finding in findings) and not any(
+        word.startswith("fix=") for word in words
+    ):
+        return f"{_typed('check', words)} fix=clean"
+    return _typed("train", [word for word in words if not _of_check(word)])
+
+
+def _of_check(word: str) -> bool:
+    return word.lstrip("+-").partition("=")[0].replace("-", "_") in OF_CHECK
+
+
+def _typed(command: str, words: list[str]) -> str:
+    return " ".join(map(pasteable, ["ftclf", command, *words]))

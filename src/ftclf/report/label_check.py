@@ -32,19 +32,20 @@ HOW = "calibrated confident joint of out-of-fold probabilities"
 FineTuned = Callable[[Data, CheckConfig, AllRows], Judge]  # the judge that is trained per fold
 
 
-def check_labels(data: Data, config: CheckConfig, folder: Path, fine_tuned: FineTuned | None = None) -> list[Finding]:
-    """Judge every label, write labels.csv of train and validation and labels_test.csv, and return what was found."""
+def check_labels(
+    data: Data, config: CheckConfig, folder: Path, fine_tuned: FineTuned | None = None
+) -> Iterator[Finding]:
+    """Judge every label, write labels.csv of train and validation and labels_test.csv, and yield what was found."""
     rows = AllRows.of(data)
     judge = fine_tuned(data, config, rows) if config.judge != "head" and fine_tuned else _head_judge(data, config, rows)
     probabilities = judged_probabilities(rows, judge, config.folds)
     learned = slice(0, rows.learned)
-    findings = [_finding(data, config, rows, find_wrong_labels(rows.labels[learned], probabilities[learned]), folder)]
+    yield _finding(data, config, rows, find_wrong_labels(rows.labels[learned], probabilities[learned]), folder)
     if "test" in rows.splits:
         tests = slice(rows.learned, len(rows))
         wrong = find_wrong_labels(rows.labels[tests], probabilities[tests])
         wrong.rows = wrong.rows + rows.learned
-        findings.append(_finding_of_test(data, rows, wrong, folder))
-    return findings
+        yield _finding_of_test(data, rows, wrong, folder)
 
 
 def _head_judge(data: Data, config: CheckConfig, rows: AllRows) -> Judge:
@@ -59,13 +60,13 @@ def _finding(data: Data, config: CheckConfig, rows: AllRows, wrong: WrongLabels,
     share = wrong.estimated / max(1, rows.learned)
     verdict = "ok" if not len(wrong.rows) else "warning" if share >= WARNED else "note"
     advice = (
-        f"fill the column correct of {folder / CSV}, row by row, then add apply={folder / CSV} fix=NEW_FOLDER"
+        f"fill the column correct of {_shown(folder / CSV)}, then give apply={_shown(folder / CSV)} fix=NEW_FOLDER"
         if len(wrong.rows)
         else ""
     )
     return Finding(
         "labels",
-        "wrong labels in train and validation, estimated",
+        "rows of train and validation with a wrong label, estimated",
         verdict,
         count=wrong.estimated,
         of=rows.learned,
@@ -81,15 +82,22 @@ def _finding_of_test(data: Data, rows: AllRows, wrong: WrongLabels, folder: Path
     write_candidates(folder / TEST_CSV, data, candidates, editable=False)
     return Finding(
         "labels",
-        "doubtful labels in test, never changed",
+        "test rows with a doubtful label, never changed",
         "note" if len(wrong.rows) else "ok",
         count=len(wrong.rows),
         of=len(rows) - rows.learned,
-        advice=f"look at {folder / TEST_CSV}: they bound the score that can be reached" if len(wrong.rows) else "",
+        advice=f"{_shown(folder / TEST_CSV)} lists them; they limit the score that can be reached"
+        if len(wrong.rows)
+        else "",
         examples=_examples(data, candidates),
         rows=_by_split(rows, wrong),
         figures={"how": HOW, "estimated": wrong.estimated},
     )
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as it is typed in the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _candidates(data: Data, rows: AllRows, wrong: WrongLabels) -> Iterator[Candidate]:

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ftclf.config import HEADLINES, LOWER_IS_BETTER
+from ftclf.config import HEADLINES, LOWER_IS_BETTER, VARIANTS
 from ftclf.config.differences import flatten, varying
 from ftclf.config.effect import effective
 from ftclf.score.predictions import probability_columns, read_predictions
@@ -202,7 +202,8 @@ def _label_file(run: Run) -> Path:
 def leaderboard(comparison: Comparison, name: Namer | None = None) -> list[dict[str, Any]]:
     """Return a row for each run, the best on validation first."""
     settings = [effective(flatten(read_json(run.config))) for run in comparison.runs]
-    shown = [name for name in varying(settings) if name not in ("dataset.name", "model.name", "method.kind")]
+    named = ("dataset.name", "model.name", "method.kind")
+    shown = [name for name in varying(settings) if name not in named and not name.endswith(".about")]
     optimal = ["yes" if first else "" for first in on_front(front_points(comparison))]
     sort = comparison.sort
     rows = []
@@ -278,7 +279,7 @@ def shown_settings(comparison: Comparison) -> list[dict[str, Any]]:
         if (
             len({repr(value) for value in values}) > 1
             and not twin
-            and not (name.startswith("method.") and len(given) < 2)
+            and not (name.partition(".")[0] in VARIANTS and not name.endswith(".kind") and len(given) < 2)
         ):
             kept.append(name)
     return [{name: row[name] for name in kept} for row in rows]

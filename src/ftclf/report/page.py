@@ -97,19 +97,32 @@ def _read(run: Run, key: str) -> tuple[Any, RunPage]:
 
 
 def _rendered(pages: list[RunPage], comparison: list[Any]) -> str:
-    from markupsafe import Markup
-
-    script = (HERE / "sort.js").read_text(encoding="utf-8")
-    # Markup says that these two are markup: they are ours, and hold nothing of a run.
-    page: str = _template().render(
+    return fill_template(
+        "page.html.jinja",
         pages=pages,
         comparison=comparison,
         shared=_shared_title(pages),
         jobs={row["key"]: row["name"] for group in comparison for row in group["rows"]},
-        generator=Markup(GENERATOR),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        generator=GENERATOR,
+    )
+
+
+def fill_template(name: str, /, *, generator: str, **content: Any) -> str:
+    """Return a page of the look of the report, with its style and script inside."""
+    from markupsafe import Markup
+
+    script = (HERE / "sort.js").read_text(encoding="utf-8")
+    # Markup says that these three are markup: they are ours, and hold nothing of a run.
+    page: str = (
+        _templates()
+        .get_template(name)
+        .render(
+            **content,
+            generator=Markup(generator),
+            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
     return page
 
@@ -120,7 +133,7 @@ def _shared_title(pages: list[RunPage]) -> list[str]:
 
 
 @functools.cache
-def _template() -> Any:
+def _templates() -> Any:
     import jinja2
 
     from ftclf.score.wording import score_name
@@ -134,9 +147,9 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (text.number, text.interval, text.count, text.counted, text.percent, score_name)
+    filters = (text.number, text.interval, text.count, text.counted, text.percent, text.opened, score_name)
     environment.filters.update({filter_.__name__: filter_ for filter_ in filters})
-    return environment.get_template("page.html.jinja")
+    return environment
 
 
 def _refuse_other_file(file: Path, *, overwrite: bool) -> None:

@@ -17,6 +17,7 @@ from ftclf.report.doubtful import doubtful_rows
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.facts import Fact, facts
 from ftclf.report.leaderboard import Comparison, compare_runs
+from ftclf.report.levelling import gains_table
 from ftclf.report.material import Material
 from ftclf.report.scores import Content, calibration, curves, score_table, scored, sentence
 from ftclf.report.slices import slices
@@ -128,6 +129,7 @@ def _compared(found: Comparison, materials: dict[Run, Material], keys: dict[Run,
         "score": score_name(found.differences[0].score) if found.differences else "",
         "reference": configs[found.differences[0].b] if found.differences else "",
         "figures": [figure] if figure else [],
+        "gains": gains_table(found, configs),
         "pairs": pair_sentences(found),
         "asked": asked_of_one_seed(found),
         "differences": [

@@ -75,6 +75,7 @@ def _kinds(rows: list[dict[str, Any]], names: list[str]) -> int:
 
 def _named(row: dict[str, Any]) -> str:
     """Return settings as `r=8 alpha=32`, with the group's name where the last part is not enough."""
+    row = {name.removesuffix(".kind"): value for name, value in row.items()}
     last = [name.rpartition(".")[2] for name in row]
     short = {name: part if last.count(part) == 1 else name for name, part in zip(row, last, strict=True)}
     return " ".join(f"{short[name]}={_value(value)}" for name, value in row.items() if value is not None)

@@ -1,4 +1,4 @@
-"""The folder of a new run or sweep: a place of its own, taken back where nothing began."""
+"""The folder of a new run, sweep or check: a place of its own, taken back where nothing began."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftclf.config import TrainConfig
 from ftclf.config.settings import run_name
+from ftclf.system.errors import RunError
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def new_run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = No
         folder = Path(config.run_dir).expanduser().absolute()
         made = _missing(folder)
     else:
-        name = re.sub(r"[^\w.+-]", "_", run_name(config)).strip(".") or "run"
+        name = _file_name(run_name(config)) or "run"
         parent = Path(config.runs_dir).expanduser().absolute() / (f"sweep-{name}" if sweep else name)
         if beside is not None:
             parent = beside.resolve().parent
@@ -33,9 +34,42 @@ def new_run_folder(config: TrainConfig, *, sweep: bool, beside: Path | None = No
     try:
         yield folder
     finally:
-        for path in made:
-            with suppress(OSError):  # it holds something, or is gone
-                path.rmdir()
+        _take_back(made)
+
+
+@contextmanager
+def new_check_folder(output: Path | None, name: str) -> Iterator[Path]:
+    """Give the folder of a check: `output`, else a new one, checks/<name>/<time>. It is taken back if empty."""
+    parent = Path("checks").absolute() / (_file_name(name) or "data")
+    made = _missing(output or parent)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        folder = output
+    else:
+        folder = _new_folder(parent)
+        made.insert(0, folder)
+    try:
+        yield folder
+    finally:
+        _take_back(made)
+
+
+def refuse_used(output: Path) -> None:
+    """Raise RunError for a folder that holds something, or a file: nothing is written over."""
+    if output.exists() and not output.is_dir():
+        raise RunError(f"output: {output} is no folder; choose another name")
+    if output.is_dir() and any(output.iterdir()):
+        raise RunError(f"output: {output} is not empty; choose another folder")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", name).strip(".")
+
+
+def _take_back(folders: list[Path]) -> None:
+    for path in folders:
+        with suppress(OSError):  # it holds something, or is gone
+            path.rmdir()
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -72,7 +72,8 @@ def plot_run(prepared: Prepared) -> None:
 def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what the run was made with."""
     from ftclf.model.compute import describe_machine, peak_memory_mb
-    from ftclf.training.manifest import git_commit, versions
+    from ftclf.system.versions import versions
+    from ftclf.training.manifest import git_commit
 
     config, data = prepared.config, prepared.data
     return {

@@ -1,36 +1,9 @@
-"""What a run was made with: versions and the commit of the code."""
+"""What a run was made with: the commit of the code."""
 
 from __future__ import annotations
 
-import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "peft",
-    "datasets",
-    "accelerate",
-    "hydra-core",
-    "omegaconf",
-    "scikit-learn",
-    "numpy",
-    "pyarrow",
-)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of every package that decides the numbers."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def git_commit() -> str | None:

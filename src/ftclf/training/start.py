@@ -55,7 +55,7 @@ def start(
 def _conditions(prepared: Prepared) -> dict[str, Any]:
     """Return what a run begins with: what it must find again when it goes on, what it should, and what it is."""
     from ftclf.model.compute import describe_machine
-    from ftclf.training.manifest import versions
+    from ftclf.system.versions import versions
 
     data = prepared.data
     return {

@@ -176,11 +176,12 @@ def test_a_run_ends_with_score_verdict_report_and_the_next_command(
     finished = train_tiny("training.max_steps=2", "baselines=[tfidf]", folder="my run")
     shown = capsys.readouterr()
     assert ESCAPE not in shown.out + shown.err
-    *_, score, verdict, advice, report, following = shown.out.splitlines()
+    *_, score, verdict, advice, instead, report, following = shown.out.splitlines()
     value = read_json(finished.metrics)["test"]["accuracy"]
     assert re.fullmatch(rf"accuracy {value:.4f} \[[\d.]+, [\d.]+\]", score)
     assert re.fullmatch(r"accuracy \d+\.\d points below TF-IDF \[[\d.]+, [\d.]+\]", verdict)
     assert "try training.max_steps=300" in advice
+    assert re.fullmatch(r"  or keep TF-IDF: ftclf train .*method=tfidf", instead)
     assert report == "report: 'my run/report.html'"
     assert following == "next: ftclf predict 'my run' 'a text'"
     assert "kept: the weights after step 2 of 2" in shown.out
