@@ -27,7 +27,11 @@ from ftclf.system.text import percent
 
 CSV, TEST_CSV = "labels.csv", "labels_test.csv"
 WARNED = 0.01  # share of wrong labels from which the verdict is a warning
-HOW = "calibrated confident joint of out-of-fold probabilities"
+# How the number of wrong labels is estimated.
+HOW = {
+    "single_label": "calibrated confident joint of out-of-fold probabilities",
+    "multi_label": "rows that confident learning lists, label by label, by out-of-fold probabilities",
+}
 
 FineTuned = Callable[[Data, CheckConfig, AllRows], Judge]  # the judge that is trained per fold
 
@@ -73,7 +77,13 @@ def _finding(data: Data, config: CheckConfig, rows: AllRows, wrong: WrongLabels,
         advice=advice,
         examples=_examples(data, candidates),
         rows=_by_split(rows, wrong),
-        figures={"how": HOW, "listed": len(wrong.rows), "share": share, "judge": config.judge, "folds": config.folds},
+        figures={
+            "how": HOW[data.task],
+            "listed": len(wrong.rows),
+            "share": share,
+            "judge": config.judge,
+            "folds": config.folds,
+        },
     )
 
 
@@ -91,7 +101,7 @@ def _finding_of_test(data: Data, rows: AllRows, wrong: WrongLabels, folder: Path
         else "",
         examples=_examples(data, candidates),
         rows=_by_split(rows, wrong),
-        figures={"how": HOW, "estimated": wrong.estimated},
+        figures={"how": HOW[data.task], "estimated": wrong.estimated},
     )
 
 
