@@ -178,9 +178,10 @@ def _one_job_a_seed(words: list[str], args: Any, jobs: list[TrainConfig]) -> lis
 def run_check(words: list[str]) -> int:
     """Look a data set over."""
     if (checked := _checked("check", words)) is not None:
+        from ftclf.cli.fold_training import fine_tuned_judge
         from ftclf.report.data_check import check_data
 
-        return check_data(checked[0], words)
+        return check_data(checked[0], words, fine_tuned_judge)
     return 0
 
 

@@ -21,6 +21,7 @@ from ftclf.config.settings import (
     SCALINGS,
     SEPARATOR,
     SHA256,
+    CheckConfig,
     LoraConfig,
     TrainConfig,
     TrainingConfig,
@@ -39,6 +40,8 @@ def check(config: Any) -> None:
     problems = [*_problems(config, "")]
     if isinstance(config, TrainConfig):
         problems += _cross_checks(config)
+    if isinstance(config, CheckConfig):
+        problems += _check_problems(config)
     for follower, leader in FOLLOWERS.items():  # the same mistake, said once
         said = {line.replace(leader, follower) for line in problems if line.startswith(f"{leader}:")}
         problems = [line for line in problems if line not in said]
@@ -125,6 +128,13 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
         yield f"loss: got '{config.loss.kind}', which is for dataset.task={task}, allowed with {data.task}: {others}"
     yield from _training_problems(config.training)
     yield from extra_problems(config.training.extra)
+
+
+def _check_problems(config: CheckConfig) -> Iterator[str]:
+    if config.apply and not config.fix:
+        yield "apply: allowed with fix, the new folder for the corrected copy; add fix=FOLDER"
+    if config.apply and config.labels:
+        yield "labels: got true, allowed without apply; give one after the other"
 
 
 def _training_problems(training: TrainingConfig) -> Iterator[str]:

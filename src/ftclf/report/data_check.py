@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ftclf.data.check.texts import texts
 from ftclf.model.base_weights import Weights, find_weights
 from ftclf.report.check_page import check_page, excerpt
 from ftclf.report.check_table import findings_table, tally, tally_words
+from ftclf.report.label_check import FineTuned, check_labels
+from ftclf.report.relabelling import apply_corrections
 from ftclf.storage.new_folder import new_check_folder, refuse_used
 from ftclf.storage.run_folder import write_json, write_text
 from ftclf.system.console import say
@@ -33,23 +36,30 @@ OF_CHECK = {"near", "semantic", "similarity", "labels", "folds", "judge", "apply
 PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "datasketch", "rapidfuzz", "cleanlab", "numpy")
 
 
-def check_data(config: CheckConfig, words: list[str] | None = None) -> int:
+def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: FineTuned | None = None) -> int:
     """Run every check and write what it found; return 1 with `strict` where one warns.
 
-    `words` are those of the command line, for the page and for what to type next.
+    `words` are those of the command line, for the page and for what to type next. `fine_tuned` makes the judge of
+    labels that is trained.
     """
     start = time.perf_counter()
     output = Path(config.output).expanduser().absolute() if config.output else None
     if output is not None:
         refuse_used(output)
+    if config.apply:
+        as_given = [word for word in words or [] if not _of_check(word)]
+        return apply_corrections(load_data(config.dataset), config, as_given)
     weights = find_weights(config.model)
     data = load_data(config.dataset)
     name = data_name(data.name, config.dataset.train)
-    findings, seconds = _timed(run_checks(data, config, weights), f"checking {name}")
-    seconds["in all"] = round(time.perf_counter() - start, 1)
-    rows = ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items())
-    show(findings_table(findings, f"{name}: {rows} rows, {counted(len(data.label_names), 'label')}"))
     with new_check_folder(output, name) as folder:
+        checks = run_checks(data, config, weights)
+        if config.labels:
+            checks = chain(checks, check_labels(data, config, folder, fine_tuned))
+        findings, seconds = _timed(checks, f"checking {name}")
+        seconds["in all"] = round(time.perf_counter() - start, 1)
+        rows = ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items())
+        show(findings_table(findings, f"{name}: {rows} rows, {counted(len(data.label_names), 'label')}"))
         about = [_typed("check", words or []), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']} seconds"]
         write_json(folder / "check.json", _as_json(data, name, findings, seconds, about[0]))
         write_text(folder / "check.html", check_page(data, name, findings, about=about))
@@ -123,8 +133,11 @@ def _next(findings: list[Finding], words: list[str]) -> str:
         word.startswith("fix=") for word in words
     ):
         return f"{_typed('check', words)} fix=clean"
-    kept = [word for word in words if word.lstrip("+-").partition("=")[0].replace("-", "_") not in OF_CHECK]
-    return _typed("train", kept)
+    return _typed("train", [word for word in words if not _of_check(word)])
+
+
+def _of_check(word: str) -> bool:
+    return word.lstrip("+-").partition("=")[0].replace("-", "_") in OF_CHECK
 
 
 def _typed(command: str, words: list[str]) -> str:

@@ -13,6 +13,7 @@ from ftclf.config import HEADLINES
 from ftclf.config.differences import flatten, varying
 from ftclf.config.effect import effective
 from ftclf.config.settings import NO_MODEL
+from ftclf.report.doubtful import doubtful_rows
 from ftclf.report.examples import confident_errors, confused_pairs
 from ftclf.report.facts import Fact, facts
 from ftclf.report.leaderboard import Comparison, compare_runs
@@ -300,6 +301,7 @@ SECTIONS: tuple[BuiltSection, ...] = (
     ("decisions", "From probabilities to labels", _decisions),
     ("pairs", "Most confused pairs", confused_pairs),
     ("errors", "Most confident errors", confident_errors),
+    ("doubtful", "Most doubtful labels of test", doubtful_rows),
     ("slices", "Parts of the test rows", slices),
     ("data", "Data", _data),
     ("settings", "Settings and machine", _settings),

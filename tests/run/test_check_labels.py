@@ -1,0 +1,221 @@
+"""`ftclf check labels=true` and `apply=`: planted wrong labels are found, and corrected; test stays as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import MODELS, TOPICS, write_csv
+from ftclf.cli.main import run
+from ftclf.storage.run_folder import Run
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+PLANTED = (3, 40, 77, 120, 151, 200)  # rows of train with another label
+TABLE = ("split", "file", "row", "text", "given", "suggested", "confidence", "why", "correct")
+
+
+def topical_rows(count: int) -> list[tuple[str, str]]:
+    """Return (text, label) rows whose mean vectors lie apart by any encoder."""
+    chooser, topics = random.Random(0), list(TOPICS)
+    labels = [topics[number % len(topics)] for number in range(count)]
+    return [(" ".join(chooser.choices(TOPICS[label], k=40)), label) for label in labels]
+
+
+def flawed(folder: Path, *, formula: bool = False) -> list[str]:
+    """Write a train and a test file, some labels of train wrong; return the settings that name them."""
+    rows, tests = topical_rows(240), topical_rows(300)[240:]
+    wrong = [
+        (text, "sport" if label == "food" else "food") if n in PLANTED else (text, label)
+        for n, (text, label) in enumerate(rows)
+    ]
+    if formula:
+        wrong = [(f"={text}" if n in PLANTED else text, label) for n, (text, label) in enumerate(wrong)]
+    tests[5] = (tests[5][0], "sport" if tests[5][1] == "food" else "food")
+    write_csv(folder / "train.csv", wrong)
+    write_csv(folder / "test.csv", tests)
+    return ["dataset=files", f"dataset.train={folder / 'train.csv'}", f"dataset.test={folder / 'test.csv'}"]
+
+
+Check = Callable[..., int]
+
+
+@pytest.fixture
+def check(tiny_models: dict[str, Path]) -> Check:
+    return lambda *words: run(["check", *words, f"model.name={tiny_models['bert']}"])
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, rows: list[dict[str, str]], delimiter: str = ",") -> Path:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_planted_labels_are_listed_corrected_and_trained_on(
+    check: Check, tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = flawed(tmp_path, formula=True)
+    assert check(*data, "labels=true", f"output={tmp_path / 'out'}") == 0
+    printed = capsys.readouterr()
+    assert not printed.err
+    findings = json.loads((tmp_path / "out" / "check.json").read_text())["findings"]
+    finding, of_test = (
+        finding for finding in findings if finding["check"] == "labels" and "label," in finding["title"]
+    )
+    assert (finding["verdict"], of_test["verdict"]) == ("warning", "note")
+    assert finding["count"] == pytest.approx(len(PLANTED), abs=3)
+    assert "fits better" in finding["examples"][0]["why"]
+    listed = table(tmp_path / "out" / "labels.csv")
+    assert tuple(listed[0]) == TABLE
+    assert not any(row["correct"] for row in listed)
+    places = {f"{row['file']}:{row['row']}" for row in listed[:8]}
+    planted = {f"train.csv:{number + 2}" for number in PLANTED}
+    assert len(places & planted) >= 5
+    assert all(row["text"].startswith("'=") for row in listed if f"{row['file']}:{row['row']}" in planted)
+    tests = table(tmp_path / "out" / "labels_test.csv")
+    assert "correct" not in tests[0]
+    assert "test.csv" in {row["file"] for row in tests}
+    for row in listed:
+        row["correct"] = row["suggested"] if f"{row['file']}:{row['row']}" in planted else ""
+    edited = write_table(tmp_path / "edited.csv", listed, delimiter=";")
+    assert check(*data, f"apply={edited}", f"fix={tmp_path / 'fixed'}") == 0
+    changed = table(tmp_path / "fixed" / "changed.csv")
+    assert len(changed) == len([row for row in listed if row["correct"]])
+    copy = {
+        row["text"]: row["label"]
+        for split in ("train", "validation")
+        for row in lines_of(tmp_path / "fixed" / f"{split}.jsonl")
+    }
+    truth = dict(topical_rows(240))
+    assert all(copy[row["text"].removeprefix("'")] == truth[row["text"].removeprefix("'=")] for row in changed)
+    given = table(tmp_path / "test.csv")
+    assert lines_of(tmp_path / "fixed" / "test.jsonl") == given
+    commands = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ftclf")]
+    few = ["training.max_steps=2", "training.precision=fp32", "baselines=[]"]
+    assert all(f"model.name={tiny_models['bert']}" in command for command in commands[:2])
+    for command in commands[:2]:
+        assert run([*shlex.split(command)[1:-1], *few, f"run_dir={tmp_path / shlex.split(command)[-1]}"]) == 0
+    folders = [str(tmp_path / f"run_dir={name}") for name in shlex.split(commands[2])[2:]]
+    capsys.readouterr()
+    assert run(["compare", *folders]) == 0
+    assert "inconclusive" in capsys.readouterr().out  # two runs, on the same test rows
+
+
+def test_a_wrong_line_of_the_csv_is_refused_and_nothing_is_written(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = flawed(tmp_path)
+    texts = [row["text"] for row in table(tmp_path / "train.csv")]
+    test = table(tmp_path / "test.csv")[0]
+    labels = [row["label"] for row in table(tmp_path / "train.csv")]
+    good = {"file": "train.csv", "row": "5", "text": texts[3], "given": labels[3], "correct": "space"}
+    cases: list[tuple[list[dict[str, str]], str]] = [
+        ([good | {"text": "another text"}], ":2: train.csv, row 5 holds another text"),
+        ([good | {"row": "999"}], ":2: the data set has no row '999' of 'train.csv'"),
+        ([good | {"given": "space"}], f":2: train.csv, row 5 is labelled {labels[3]}"),
+        (
+            [good, good | {"row": "6", "text": texts[4], "given": labels[4], "correct": "spase"}],
+            ":3: correct: no label 'spase'",
+        ),
+        ([good, good], ":3: the row of line 2 again"),
+        (
+            [good | {"file": "test.csv", "row": "2", "text": test["text"], "given": test["label"]}],
+            ":2: test.csv, row 2 is a test row",
+        ),
+        ([good | {"correct": " "}], "the column correct is empty"),
+        ([{name: cell for name, cell in good.items() if name != "correct"}], "no column correct"),
+    ]
+    for rows, expected in cases:
+        edited = write_table(tmp_path / "edited.csv", rows)
+        assert check(*data, f"apply={edited}", f"fix={tmp_path / 'fixed'}") == 2
+        error = capsys.readouterr().err
+        assert expected in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "fixed").exists()
+
+
+def test_settings_that_do_not_go_together_are_refused(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = flawed(tmp_path)
+    assert check(*data, "apply=labels.csv") == 2
+    assert "add fix=FOLDER" in capsys.readouterr().err
+    assert check(*data, "apply=labels.csv", "fix=x", "labels=true") == 2
+    assert "labels: got true" in capsys.readouterr().err
+    assert check(*data, f"apply={tmp_path / 'none.csv'}", "fix=x") == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_several_labels_per_row_are_suggested_and_applied(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(text, [label] if n not in PLANTED else []) for n, (text, label) in enumerate(topical_rows(240))]
+    (tmp_path / "train.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": names}) + "\n" for text, names in rows)
+    )
+    data = ["dataset=files", f"dataset.train={tmp_path / 'train.jsonl'}", "dataset.task=multi_label"]
+    assert check(*data, "labels=true", "folds=3", f"output={tmp_path / 'out'}") == 0
+    listed = table(tmp_path / "out" / "labels.csv")
+    for row in listed:
+        row["correct"] = row["suggested"] if row["given"] == "(none)" else "food|space"
+    edited = write_table(tmp_path / "edited.csv", listed)
+    assert check(*data, f"apply={edited}", f"fix={tmp_path / 'fixed'}") == 0
+    copy = {
+        row["text"]: row["label"]
+        for split in ("train", "validation")
+        for row in lines_of(tmp_path / "fixed" / f"{split}.jsonl")
+    }
+    for row in listed:
+        assert copy[row["text"]] == ([] if row["correct"] == "(none)" else row["correct"].split("|"))
+    assert "dataset.task=multi_label" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_judge_finds_planted_labels(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [*flawed(tmp_path), "dataset.default_epochs=6"]
+    assert check(*data, "labels=true", "judge=full", "folds=2", f"output={tmp_path / 'out'}") == 0
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert "loss" not in printed.out  # the training of the folds says nothing
+    listed = table(tmp_path / "out" / "labels.csv")
+    assert {int(row["row"]) - 2 for row in listed} & set(PLANTED)
+
+
+def test_the_report_marks_doubtful_test_rows_and_scores_them(train_tiny: Callable[..., Run], tmp_path: Path) -> None:
+    rows = topical_rows(300)
+    tests = [(text, "sport" if number % 9 == 0 else label) for number, (text, label) in enumerate(rows[240:])]
+    wrong = {number for number in range(0, 60, 9) if rows[240 + number][1] != "sport"}
+    data, test = write_csv(tmp_path / "train.csv", rows[:240]), write_csv(tmp_path / "test.csv", tests)
+    words = [f"dataset.train={data}", f"dataset.test={test}", "training.epochs=8", "training.batch_size=8"]
+    finished = train_tiny(*words, "training.learning_rate=2e-3", "baselines=[]", "method=full")
+    section = finished.report.read_text(encoding="utf-8").partition('id="run1-doubtful"')[2].partition("</section>")[0]
+    assert "marked as doubtful and never removed" in section
+    assert {number for number in range(60) if f"test.csv:{number + 2}<" in section} & wrong
+    assert json.loads(finished.metrics.read_text())["test"]["rows"] == 60
+
+
+def test_every_kind_of_model_can_judge(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    data = flawed(tmp_path)
+    for name in MODELS:
+        words = [*data, "labels=true", "folds=2", f"model.name={tiny_models[name]}", f"output={tmp_path / name}"]
+        assert run(["check", *words]) == 0
+        assert (tmp_path / name / "labels.csv").exists()
