@@ -14,13 +14,17 @@ from ftclf.config.extra import extra_problems
 from ftclf.config.settings import (
     CALIBRATIONS,
     CHOOSING_METRICS,
+    EDITS,
     LOSS_TASKS,
     LOSSES,
     PACKAGE,
     REQUIRED,
+    ROWS_TARGET,
     SCALINGS,
     SEPARATOR,
     SHA256,
+    TARGET,
+    EditsAugmentConfig,
     LoraConfig,
     TrainConfig,
     TrainingConfig,
@@ -31,6 +35,8 @@ from ftclf.system.errors import ConfigError, short
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.default_epochs"}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
+PATTERNS[TARGET] = "max, median, a number of rows as 500, or a share of the largest label's rows as 0.5"
+PATTERNS[ROWS_TARGET] = f"all, {PATTERNS[TARGET]}"
 PATTERNS[SEPARATOR] = r"one character, or \t"
 
 
@@ -123,6 +129,8 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
     if (task := LOSS_TASKS.get(config.loss.kind, data.task)) != data.task:
         others = ", ".join(name for name in LOSSES if LOSS_TASKS.get(name, data.task) == data.task)
         yield f"loss: got '{config.loss.kind}', which is for dataset.task={task}, allowed with {data.task}: {others}"
+    if isinstance(config.augment, EditsAugmentConfig) and not config.augment.edits:
+        yield "augment.edits: got [], allowed: one or more of " + ", ".join(EDITS)
     yield from _training_problems(config.training)
     yield from extra_problems(config.training.extra)
 

@@ -164,7 +164,7 @@ def _checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         base_origin=prepared.weights.origin,
         base_sha256=prepared.weights.sha256,
         base_settings=prepared.weights.settings,
-        trained_texts=sketch(data.splits["train"].texts),
+        trained_texts=sketch(prepared.trained.texts),
         started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,
@@ -221,7 +221,7 @@ def _evaluate(
     for name in SCORED:
         split = data.splits[name]
         if name == "validation":
-            settle(info, logits[name], split.labels, prepared.config.decision, prepared.prior)
+            settle(info, logits[name], split.labels, prepared.config.decision, prepared.trained_prior)
             write_info(folder, info)
         with phase(f"{name} scores and their intervals"):
             evaluations[name] = score(logits[name], split, info)

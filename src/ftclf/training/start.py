@@ -14,6 +14,7 @@ from ftclf.storage.run_folder import Run, clear, cut_history, read_json
 from ftclf.storage.run_paths import found_at, way
 from ftclf.system.console import say
 from ftclf.training import resume
+from ftclf.training.augment import write_rows
 from ftclf.training.checkpoints import newest_checkpoint, read_progress
 from ftclf.training.prepare import Prepared
 
@@ -37,6 +38,8 @@ def start(prepared: Prepared, trainer: ClassifierTrainer, *, begun: bool) -> tup
     else:
         clear(run)
         record = resume.begin(run, config, conditions)
+    if prepared.augmented:
+        write_rows(run.augmented, prepared.augmented.rows, prepared.data.label_names)
     for path in (run.failure, run.report):  # of a run that had diverged
         path.unlink(missing_ok=True)
     cut_history(run, history)
@@ -57,7 +60,8 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
         "dataset": data.name,
         "task": data.task,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "digests": {name: data.digest(name) for name in data.splits},
+        **prepared.rows_made,
+        "digests": prepared.digests,
         "label_names": data.label_names,
         "base": base_of(prepared.weights),
         "started_in": way(prepared.run.folder, prepared.home),
