@@ -143,6 +143,8 @@ def _training_problems(training: TrainingConfig) -> Iterator[str]:
         yield "training.precision: got 'fp16', allowed with training.device=cpu: auto, bf16, fp32"
     if training.compile and training.gradient_checkpointing:
         yield "training.compile: got true, allowed without training.gradient_checkpointing"
+    if training.compile and training.mixup:
+        yield f"training.compile: got true, allowed without training.mixup={training.mixup:g}"
     steps, between = training.max_steps, training.eval_steps
     if steps is not None and between is not None and between > steps:
         yield f"training.eval_steps: got {between}, allowed with training.max_steps={steps}: up to {steps}"

@@ -408,6 +408,9 @@ class TrainingConfig:
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
     weight_decay: float = setting(0.01, "decoupled weight decay", low=0, high=10)
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0, high=10**6)
+    mixup: float = setting(
+        0.0, "alpha of the shares by which pooled states and targets of two rows are mixed; 0: not", low=0, high=10
+    )
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
     seeds: int = setting(
         1, "number of runs, with seed, seed + 1, ...; their mean and deviation are shown", low=1, high=100

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ftclf.model.tokens import Tokens
     from ftclf.training.augment import Augmented
     from ftclf.training.losses import TrainingLoss
+    from ftclf.training.mixup import MixedLoss
     from ftclf.training.trainer import ClassifierTrainer
 
 SHOWN = 4  # of the most frequent labels, and of the rarest
@@ -213,9 +214,9 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
         say(f"  note: the head of {config.model.name} {classifier.head}")
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
-    loss = _loss(prepared)
+    of_rows = _loss(prepared)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        start_at(classifier, loss.start(prepared.trained_prior))
+        start_at(classifier, of_rows.start(prepared.trained_prior))
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:
@@ -223,6 +224,8 @@ def build_trainer(prepared: Prepared) -> tuple[ClassifierTrainer, Parameters]:
     _try(prepared, network)
     engine = choose_engine(network, prepared.compute, config.training, int(prepared.trained_tokens.lengths.max()))
     engine.place()
+    mixup = config.training.mixup
+    loss = _mixed(of_rows, prepared, network, classifier.network) if mixup else of_rows
     parameters = count_parameters(network)
     trained = f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})"
     say(f"{trained}, engine {engine.name}")
@@ -252,6 +255,16 @@ def _loss(prepared: Prepared) -> TrainingLoss:
     rows_per_step = batch if training.batching == "by_tokens" else None
     counts, task = train.rows_per_label(len(labels)), task_named(prepared.data.task)
     return training_loss(prepared.config.loss, task, counts, train_rows=len(train), rows_per_step=rows_per_step)
+
+
+def _mixed(loss: Any, prepared: Prepared, network: Any, bare: Any) -> MixedLoss:
+    from ftclf.model.batches import model_inputs
+    from ftclf.training.mixup import MixedLoss, output_of, refuse_unpooled
+
+    output = output_of(network, bare)
+    rows = np.arange(min(2, len(prepared.trained_tokens)))
+    refuse_unpooled(network, output, model_inputs(prepared.trained_tokens, rows, prepared.compute.device))
+    return MixedLoss(loss, output, prepared.config.training.mixup)
 
 
 def _start_from(run: Run, network: Any, prepared: Prepared) -> None:
