@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -155,6 +156,110 @@ def test_an_architecture_with_lora(tmp_path: Path) -> None:
     assert "engine cpu_blocks" in said
     adapter = (tmp_path / "run" / "checkpoint" / "adapter_config.json").read_text(encoding="utf-8")
     assert all(layer in adapter for layer in ("attention.self.query", "attention.output.dense"))
+
+
+FEW = """
+import sys
+from pathlib import Path
+from conftest import make_models, make_rows, tiny_words, write_csv
+from ftclf.cli.main import run
+
+make_models(Path("models"), ("bert",))
+rows = write_csv(Path("rows.csv"), [row for n, row in enumerate(make_rows(90)) if n % 3 or n < 30])
+few = ("training.max_steps=1", "training.device=cpu", "dataset.max_length=32", "baselines=[]")
+sys.exit(run(tiny_words(Path("models/bert"), rows, Path("run"), *sys.argv[1:], *few)))
+"""
+
+
+@pytest.mark.slow
+def test_a_loss(tmp_path: Path) -> None:
+    recipe = follow("A loss", tmp_path)
+    recipe.edit(
+        "src/ftclf/config/settings.py",
+        "LOSSES: dict[str, type[LossConfig]] = {\n",
+        "@dataclass(kw_only=True)\nclass PolyLossConfig(LossConfig):\n"
+        '    epsilon: float = setting(1.0, "weight of the first term", low=0, high=10)\n\n\n'
+        'LOSSES: dict[str, type[LossConfig]] = {\n    "poly": PolyLossConfig,\n',
+    )
+    recipe.add_behind("src/ftclf/config/settings.py", "LOSS_TASKS = {", '    "poly": "single_label",\n')
+    recipe.edit(
+        "src/ftclf/training/losses.py",
+        '        if kind == "focal":  # Lin et al. 2017, equation 4\n',
+        '        if kind == "poly":  # Leng et al. 2022, equation 6\n'
+        '            losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)\n'
+        "            return (losses + config.epsilon * (1 - torch.exp(-losses))).sum()\n"
+        '        if kind == "focal":  # Lin et al. 2017, equation 4\n',
+    )
+    recipe.write("configs/loss", "poly.yaml", "defaults:\n  - poly_schema\nkind: poly\nabout: one more term\n")
+    assert recipe.edited == named_in(recipe.name) - {
+        "tests/unit/training/test_losses.py",
+        "tests/fast/test_recorded.py",
+    }
+
+    assert re.search(r"^ *poly +one more term$", recipe.ftclf("ls", "loss"), re.MULTILINE)
+    cache = {"FTCLF_CACHE": str(tmp_path / "cache")}
+    recipe.python("-c", FEW, "loss=poly", "loss.epsilon=2", **cache)
+    stored = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["loss"]
+    assert (stored["kind"], stored["epsilon"]) == ("poly", 2.0)
+
+
+@pytest.mark.slow
+def test_an_augmentation_step(tmp_path: Path) -> None:
+    recipe = follow("An augmentation step", tmp_path)
+    recipe.edit(
+        "src/ftclf/config/settings.py",
+        "AUGMENTS: dict[str, type[AugmentConfig]] = {\n",
+        "@dataclass(kw_only=True)\nclass ShoutAugmentConfig(LevelledConfig):\n"
+        '    marks: int = setting(1, "exclamation marks", low=1, high=9)\n\n\n'
+        'AUGMENTS: dict[str, type[AugmentConfig]] = {\n    "shout": ShoutAugmentConfig,\n',
+    )
+    recipe.edit(
+        "src/ftclf/data/augment/steps.py",
+        "STEPS: dict[str, Step] = {\n",
+        "def shouted(rows, material, random):\n"
+        '    mark = "!" * material.config.marks\n'
+        '    texts = [f"oh {random.randrange(999)} {material.texts[row]}{mark}" for row in rows]\n'
+        '    return [Draft(text, (row,), "shouted") for row, text in zip(rows, texts, strict=True)]\n'
+        '\n\nSTEPS: dict[str, Step] = {\n    "shout": shouted,\n',
+    )
+    recipe.edit(
+        "src/ftclf/data/augment/steps.py",
+        "from ftclf.data.augment.draft import Step\n",
+        "from ftclf.data.augment.draft import Draft, Step\n",
+    )
+    recipe.write("configs/augment", "shout.yaml", "defaults:\n  - shout_schema\nkind: shout\nabout: louder rows\n")
+    beside = {"data/augment/level.py", "training/augment.py"}
+    beside = {f"src/ftclf/{name}" for name in beside} | {"tests/unit/data/test_augment.py"}
+    assert recipe.edited == named_in(recipe.name) - beside
+
+    assert re.search(r"^ *shout +louder rows$", recipe.ftclf("ls", "augment"), re.MULTILINE)
+    said = recipe.python("-c", FEW, "augment=shout", "augment.marks=3", FTCLF_CACHE=str(tmp_path / "cache"))
+    assert "augment=shout: " in said
+    lines = (tmp_path / "run" / "augmented.jsonl").read_text(encoding="utf-8").splitlines()
+    assert lines
+    assert all(json.loads(line)["text"].endswith("!!!") for line in lines)
+
+
+@pytest.mark.slow
+def test_a_metric(tmp_path: Path) -> None:
+    recipe = follow("A metric", tmp_path)
+    recipe.add_behind(
+        "src/ftclf/score/metrics.py",
+        '            "accuracy": exact,',
+        '            "macro_precision": ratio(self.hits, self.given).mean(axis=1),\n',
+    )
+    recipe.edit(
+        "src/ftclf/score/task.py",
+        '("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")\n',
+        '("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss", "macro_precision")\n',
+    )
+    beside = {"src/ftclf/config/settings.py", "tests/unit/score/test_metrics.py"}
+    assert recipe.edited == named_in(recipe.name) - beside
+
+    recipe.python("-c", FEW, FTCLF_CACHE=str(tmp_path / "cache"))
+    test = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["test"]
+    low, high = test["intervals"]["macro_precision"]
+    assert low <= test["macro_precision"] <= high
 
 
 def test_every_recipe_names_files_that_exist() -> None:

@@ -105,6 +105,8 @@ def test_every_packaged_option_composes_and_passes_the_checks(group: str, capsys
         words = [f"{group}={name}", *(["dataset.train=x.csv"] if name == "files" else [])]
         if LOSS_TASKS.get(name) == "multi_label" or name == "levelling_multi_label":
             words.append("dataset=go_emotions_multi_label")
+        if (group, name) == ("augment", "rows"):
+            words.append("augment.rows=x.jsonl")
         for swept in ([], ["-m"]):
             if (group == "sweep" or name == "dbpedia_14_distilbert_lora") and not swept:
                 continue

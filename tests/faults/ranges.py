@@ -157,6 +157,16 @@ TOGETHER = {
     "loss.gamma=1": "loss.gamma: loss=plain has no such setting",
     "sampler=capped sampler.cap=0": "sampler.cap: got 0, allowed: from 1 to 1000000000",
     "sampler=balanced sampler.cap=5": "sampler.cap: this sampler has no such setting; it is one of sampler=capped",
+    "augment=edits augment.target=0": "augment.target: got '0', allowed: max, median, a number of rows as 500",
+    "augment=edits augment.target=1.5": "augment.target: got '1.5', allowed: max, median, a number of rows as 500",
+    "augment=edits augment.edits=[]": "augment.edits: got [], allowed: one or more of delete, swap, insert, typos",
+    "augment=edits augment.edits=[shuffle]": "augment.edits: got 'shuffle', allowed: delete, swap, insert, typos",
+    "augment=edits augment.typos=0": "augment.typos: got 0.0, allowed: above 0 to 1",
+    "augment=synonyms augment.keep=0.5": "augment.keep: augment=synonyms has no such setting; it is",
+    "augment=rows": "augment.rows: not given",
+    "augment.target=max": "augment.target: augment=none has no such setting",
+    "training.mixup=11": "training.mixup: got 11.0, allowed: from 0 to 10",
+    "training.mixup=1 training.compile=true": "training.compile: got true, allowed without training.mixup=1",
     "dataset.task=multi_label training.metric=accuracy": "training.metric: got 'accuracy', allowed with dataset.task=",
     "dataset.task=multi_label decision.calibration=temperature": "decision.calibration: got 'temperature', allowed",
     "decision.calibration=platt": "decision.calibration: got 'platt', allowed with dataset.task=single_label",
@@ -198,6 +208,12 @@ loss=ldam loss.max_margin=20 loss.scale=100
 loss=ldam loss.max_margin=0 loss.scale=1e-300
 sampler=capped sampler.cap=1
 sampler=capped sampler.cap=1000000000
+augment=edits augment.target=1000 augment.most_per_row=1
+augment=edits augment.target=1.0 augment.delete=0.9 augment.swap=1 augment.insert=1 augment.typos=1
+augment=synonyms augment.target=1000 augment.similarity=0 augment.rate=1
+augment=sentences augment.target=1000 augment.keep=0.95 augment.long=1000
+training.mixup=10
+training.mixup=1e-300
 training.seed=4294967295
 training.average=0
 training.average=0.99999

@@ -107,6 +107,7 @@ ANSWERED = [
     ("train --validation_file a.csv", "write dataset.validation=a.csv"),
     ("train class_weights=true", "class_weights: no such setting; rare labels weigh more with loss=weighted"),
     ("train --class-weight balanced", "sampler=balanced"),
+    ("train augmentation=edits", "write augment=edits"),
     ("train label_smoothing=0.1", "write loss=label_smoothing loss.smoothing=0.1"),
     ("train training.label_smoothing=0.1", "write loss=label_smoothing loss.smoothing=0.1"),
     ("train device=gpu", "training.device: got 'gpu', allowed: auto, cpu, cuda, mps; write training.device=cuda"),

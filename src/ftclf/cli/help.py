@@ -38,7 +38,7 @@ USUAL = {
     "Run": ("run_dir", "resume"),
 }
 ALL, RUN = "all", "run"
-PARTS = (ALL, "dataset", "model", "method", "loss", "sampler", "training", "decision", RUN)
+PARTS = (ALL, "dataset", "model", "method", "loss", "sampler", "augment", "training", "decision", RUN)
 WIDEST, NARROWEST = 120, 60
 HELP = ("--help", "-h")
 

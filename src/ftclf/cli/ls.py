@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ftclf.config import config_folder
 
-GROUPS = ("dataset", "model", "method", "loss", "sampler", "training", "experiment", "sweep")
+GROUPS = ("dataset", "model", "method", "loss", "sampler", "augment", "training", "experiment", "sweep")
 GROUPS_OF: dict[str, tuple[str, ...]] = {
     "train": GROUPS,
     "eval": ("dataset",),

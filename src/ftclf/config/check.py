@@ -14,14 +14,18 @@ from ftclf.config.extra import extra_problems
 from ftclf.config.settings import (
     CALIBRATIONS,
     CHOOSING_METRICS,
+    EDITS,
     LOSS_TASKS,
     LOSSES,
     PACKAGE,
     REQUIRED,
+    ROWS_TARGET,
     SCALINGS,
     SEPARATOR,
     SHA256,
+    TARGET,
     CheckConfig,
+    EditsAugmentConfig,
     LoraConfig,
     TrainConfig,
     TrainingConfig,
@@ -32,6 +36,8 @@ from ftclf.system.errors import ConfigError, short
 FOLLOWERS = {"training.learning_rate": "method.learning_rate", "training.epochs": "dataset.default_epochs"}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 PATTERNS = {r"\w+": "letters, digits and _", PACKAGE: "the name of a package", SHA256: "64 hexadecimal digits"}
+PATTERNS[TARGET] = "max, median, a number of rows as 500, or a share of the largest label's rows as 0.5"
+PATTERNS[ROWS_TARGET] = f"all, {PATTERNS[TARGET]}"
 PATTERNS[SEPARATOR] = r"one character, or \t"
 
 
@@ -126,6 +132,8 @@ def _cross_checks(config: TrainConfig) -> Iterator[str]:
     if (task := LOSS_TASKS.get(config.loss.kind, data.task)) != data.task:
         others = ", ".join(name for name in LOSSES if LOSS_TASKS.get(name, data.task) == data.task)
         yield f"loss: got '{config.loss.kind}', which is for dataset.task={task}, allowed with {data.task}: {others}"
+    if isinstance(config.augment, EditsAugmentConfig) and not config.augment.edits:
+        yield "augment.edits: got [], allowed: one or more of " + ", ".join(EDITS)
     yield from _training_problems(config.training)
     yield from extra_problems(config.training.extra)
 
@@ -145,6 +153,8 @@ def _training_problems(training: TrainingConfig) -> Iterator[str]:
         yield "training.precision: got 'fp16', allowed with training.device=cpu: auto, bf16, fp32"
     if training.compile and training.gradient_checkpointing:
         yield "training.compile: got true, allowed without training.gradient_checkpointing"
+    if training.compile and training.mixup:
+        yield f"training.compile: got true, allowed without training.mixup={training.mixup:g}"
     steps, between = training.max_steps, training.eval_steps
     if steps is not None and between is not None and between > steps:
         yield f"training.eval_steps: got {between}, allowed with training.max_steps={steps}: up to {steps}"

@@ -26,6 +26,7 @@ TRAIN_NAMES = {
     "training.max_grad_norm": "grad_clip gradient_clip gradient_clip_val clip max_norm",
     "loss={}": "loss_function criterion loss_type",
     "loss.gamma": "focal_gamma",
+    "augment={}": "augmentation data_augmentation augmenter augmentations",
     "training.seed": "random_seed random_state rng_seed",
     "training.seeds": "n_seeds num_seeds repeats",
     "training.precision": "dtype torch_dtype mixed_precision amp",

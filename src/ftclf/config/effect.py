@@ -15,7 +15,7 @@ def is_for_network(name: str) -> bool:
     """Return whether a setting, or a whole group of them, has an effect on networks alone."""
     if name in OF_DATA or name == "start_from":
         return True
-    return name.partition(".")[0] in ("model", "loss", "sampler", "training") and name not in EFFECTIVE
+    return name.partition(".")[0] in ("model", "loss", "sampler", "augment", "training") and name not in EFFECTIVE
 
 
 def has_effect(name: str, settings: dict[str, Any]) -> bool:

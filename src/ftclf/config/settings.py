@@ -312,6 +312,85 @@ SAMPLERS: dict[str, type[SamplerConfig]] = {
     "capped": CappedSamplerConfig,
 }
 
+EDITS = ("delete", "swap", "insert", "typos")
+TARGET = r"max|median|[1-9][0-9]{0,9}|0?\.[0-9]*[1-9][0-9]*|1\.0+"  # a share has a point
+ROWS_TARGET = f"all|{TARGET}"
+TARGET_ABOUT = "training rows that a label is brought up to: max or median of the labels' rows, a number, or a share"
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """Training rows made from others; of several labels per row the rarest counts."""
+
+    kind: str = setting("none", "name of the augmentation")
+    about: str = setting("", "one line for `ftclf ls`")
+
+
+@dataclass(kw_only=True)
+class LevelledConfig(AugmentConfig):
+    """Settings of every augmentation that makes rows itself."""
+
+    target: str = setting("max", f"{TARGET_ABOUT} of the largest as 0.5", pattern=TARGET)
+    most_per_row: int = setting(10, "new rows made from one row at most", low=1, high=1000)
+
+
+@dataclass(kw_only=True)
+class EditsAugmentConfig(LevelledConfig):
+    edits: list[str] = setting(list(EDITS), "a new row has one kind of them", choices=EDITS)
+    delete: float = setting(0.1, "share of the words that are left out", above=0, high=0.9)
+    swap: float = setting(0.1, "share of the words that change places with the next", above=0, high=1)
+    insert: float = setting(0.1, "words of other rows of the label that are added, per word", above=0, high=1)
+    typos: float = setting(0.1, "share of the words that get a typing error", above=0, high=1)
+
+
+@dataclass(kw_only=True)
+class SynonymsAugmentConfig(LevelledConfig):
+    source: str = setting(
+        "auto",
+        "wordnet: through the package wn; neighbours: nearest words in the encoder's embeddings; auto: wordnet where "
+        "wn and its data are installed, else neighbours",
+        choices=("auto", "wordnet", "neighbours"),
+    )
+    rate: float = setting(0.2, "share of the words that are replaced", above=0, high=1)
+    similarity: float = setting(0.5, "neighbours: least cosine of two words", low=0, high=1)
+    language: str = setting("en", "wordnet: language of its lexicon", pattern=r"\w+")
+
+
+@dataclass(kw_only=True)
+class ContextualAugmentConfig(LevelledConfig):
+    model: str = setting("distilbert/distilbert-base-uncased", "masked language model: a hub id or a folder", path=True)
+    revision: str | None = setting(None, "commit on the hub; default: the pinned one")
+    rate: float = setting(0.15, "share of the words that are replaced", above=0, high=1)
+    candidates: int = setting(5, "most probable words that a replacement is drawn from", low=1, high=100)
+
+
+@dataclass(kw_only=True)
+class SentencesAugmentConfig(LevelledConfig):
+    keep: float = setting(0.6, "share of a long text's sentences that stay", above=0, high=0.95)
+    long: int = setting(
+        4, "sentences from which a text is cut; others are joined with one of the same labels", low=2, high=1000
+    )
+
+
+@dataclass(kw_only=True)
+class RowsAugmentConfig(AugmentConfig):
+    rows: str = setting(
+        REQUIRED, "file of rows, in the columns of the data: csv, tsv, json, jsonl or parquet", path=True
+    )
+    target: str = setting(
+        "all", f"all: every row of the file; else {TARGET_ABOUT} of the largest as 0.5", pattern=ROWS_TARGET
+    )
+
+
+AUGMENTS: dict[str, type[AugmentConfig]] = {
+    "none": AugmentConfig,
+    "edits": EditsAugmentConfig,
+    "synonyms": SynonymsAugmentConfig,
+    "contextual": ContextualAugmentConfig,
+    "sentences": SentencesAugmentConfig,
+    "rows": RowsAugmentConfig,
+}
+
 SCHEDULES = (
     "linear",
     "cosine",
@@ -348,6 +427,9 @@ class TrainingConfig:
     warmup: float = setting(0.06, "share of the steps in which the learning rate rises", low=0, high=0.9)
     weight_decay: float = setting(0.01, "decoupled weight decay", low=0, high=10)
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not", low=0, high=10**6)
+    mixup: float = setting(
+        0.0, "alpha of the shares by which pooled states and targets of two rows are mixed; 0: not", low=0, high=10
+    )
     seed: int = setting(0, "seed of everything but the splits", low=0, high=2**32 - 1)
     seeds: int = setting(
         1, "number of runs, with seed, seed + 1, ...; their mean and deviation are shown", low=1, high=100
@@ -447,6 +529,7 @@ class TrainConfig:
     method: MethodConfig = field(default_factory=MethodConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     name: str | None = setting(
@@ -565,4 +648,9 @@ METHODS: dict[str, type[MethodConfig]] = {
     "tfidf": TfidfConfig,
 }
 # Groups of TrainConfig whose options have settings of their own, by their `kind`.
-VARIANTS: dict[str, dict[str, type[Any]]] = {"method": METHODS, "loss": LOSSES, "sampler": SAMPLERS}
+VARIANTS: dict[str, dict[str, type[Any]]] = {
+    "method": METHODS,
+    "loss": LOSSES,
+    "sampler": SAMPLERS,
+    "augment": AUGMENTS,
+}

@@ -121,6 +121,20 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     return Data(config.name, label_names, {split: _to_split(rows, label_names, named)}, notes, config.task)
 
 
+def load_more(path: Path, config: DatasetConfig, label_names: list[str]) -> Split:
+    """Load rows of another file, in the columns of a data set that has these labels.
+
+    Raises DataError where a row's label is not among them.
+    """
+    layout = replace(config, slice_columns=[])
+    raw = RawRows.collect(str(path), read_rows(path, layout, names=label_names))
+    grouped, _ = _group_labels({"more": raw}, None, config)
+    rows = _one_label(grouped["more"], config, [], "more")
+    if not len(rows.labels):
+        raise DataError(f"{path}: it holds no rows")
+    return _to_split(rows, label_names, config)
+
+
 def load_texts(path: Path, config: DatasetConfig) -> Iterator[tuple[str, list[str]]]:
     """Read the texts of one file, and what its `slice_columns` hold, in their order, as they are asked for."""
     return ((row.text, row.cells) for row in read_rows(path, config, labels=False))

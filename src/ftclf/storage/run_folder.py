@@ -74,10 +74,15 @@ class Run:
         return self.folder / "resumable"
 
     @property
+    def augmented(self) -> Path:
+        """The training rows that `augment` made."""
+        return self.folder / "augmented.jsonl"
+
+    @property
     def own(self) -> tuple[Path, ...]:
         """All that a run writes in its folder."""
         files = (self.config, self.manifest, self.metrics, self.history, self.log, self.failure, self.report)
-        return (*files, self.predictions, self.plots, self.checkpoint, self.resumable)
+        return (*files, self.augmented, self.predictions, self.plots, self.checkpoint, self.resumable)
 
     @property
     def finished(self) -> bool:

@@ -87,7 +87,8 @@ def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[st
             name: split.rows_per_label(len(data.label_names)).tolist() for name, split in data.splits.items()
         },
         "sources": {name: split.places.source if split.places else None for name, split in data.splits.items()},
-        "digests": {name: data.digest(name) for name in data.splits},
+        **prepared.rows_made,
+        "digests": prepared.digests,
         "notes": data.notes,
         "base": prepared.base,
         "parameters": {**asdict(fitted.parameters), "share": fitted.parameters.share},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.config.settings import BASELINES_OF_TFIDF, NO_MODEL
-from ftclf.data import Data
+from ftclf.data import Data, Split
 from ftclf.model.base_weights import base_of
 from ftclf.model.samplers import Sampler
 from ftclf.score.calibration import NEUTRAL, USUAL
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from ftclf.model.compute import Compute
     from ftclf.model.method import Parameters
     from ftclf.model.tokens import Tokens
+    from ftclf.training.augment import Augmented, NewRow
     from ftclf.training.losses import TrainingLoss
+    from ftclf.training.mixup import MixedLoss
     from ftclf.training.trainer import ClassifierTrainer
 
 SCORED = ("validation", "test")  # in this order: validation settles how test is scored
@@ -54,9 +56,29 @@ class Prepared:
     compute: Compute
     home: Path  # the working folder that relative paths are of
 
+    @property
+    def trained(self) -> Split:
+        """The rows that are trained on; `data` has train as it was."""
+        return self.data.splits["train"]
+
+    @property
+    def new_rows(self) -> list[NewRow]:
+        """The rows that `augment` made."""
+        return []
+
+    @property
+    def rows_made(self) -> dict[str, Any]:
+        """What the manifest says of the rows that `augment` made."""
+        return {}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of each split, and of train with the rows that `augment` made."""
+        return {name: self.data.digest(name) for name in self.data.splits}
+
     @cached_property
     def sampler(self) -> Sampler:
-        return Sampler(self.config.sampler, self.data.splits["train"])
+        return Sampler(self.config.sampler, self.trained)
 
     @property
     def base(self) -> dict[str, str]:
@@ -85,9 +107,16 @@ class Prepared:
 
     @property
     def prior(self) -> NDArray[np.float64]:
-        """What train says of each label alone, shape (labels,), see `Task.prior`."""
-        train = self.data.splits["train"]
-        return task_named(self.data.task).prior(train.rows_per_label(len(self.data.label_names)), len(train))
+        """What train as it was says of each label alone, shape (labels,), see `Task.prior`."""
+        return self._prior_of(self.data.splits["train"])
+
+    @property
+    def trained_prior(self) -> NDArray[np.float64]:
+        """What the rows that are trained on say of each label alone."""
+        return self._prior_of(self.trained)
+
+    def _prior_of(self, rows: Split) -> NDArray[np.float64]:
+        return task_named(self.data.task).prior(rows.rows_per_label(len(self.data.label_names)), len(rows))
 
 
 @dataclass
@@ -98,6 +127,25 @@ class PreparedNetwork(Prepared):
     tokenizer: PreTrainedTokenizerBase
     tokens: dict[str, Tokens]  # by split
     known_tokens: bool
+    augmented: Augmented | None  # the training rows with those that were made, where there are any
+    trained_tokens: Tokens  # of the rows that are trained on
+
+    @property
+    def trained(self) -> Split:
+        return self.augmented.split if self.augmented else self.data.splits["train"]
+
+    @property
+    def new_rows(self) -> list[NewRow]:
+        return self.augmented.rows if self.augmented else []
+
+    @property
+    def rows_made(self) -> dict[str, Any]:
+        return {"augmented": self.augmented.record} if self.augmented else {}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        splits = {name: self.data.digest(name) for name in self.data.splits}
+        return {**splits, "augmented": self.augmented.record["digest"]} if self.augmented else splits
 
     @property
     def base(self) -> dict[str, str]:
@@ -126,6 +174,7 @@ def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Pr
     from ftclf.model.compute import check_compiler, choose_attention, choose_compute
     from ftclf.model.network import load_tokenizer, longest_text, outline
     from ftclf.model.tokens import cached_tokens
+    from ftclf.training.augment import Base, augmented
 
     # First: it needs no torch, and is where most mistakes are.
     weights = find_weights(config.model, standing.home, of_a_folder=standing.of_a_folder)
@@ -144,18 +193,21 @@ def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Pr
     tokenizer = load_tokenizer(weights.folder)
     cached = {name: cached_tokens(split, tokenizer, config.dataset.max_length) for name, split in data.splits.items()}
     tokens = {name: found for name, (found, _) in cached.items()}
+    introduce_data(config, data)
+    base = Base(weights, tokenizer, compute, standing.home)
+    rows = augmented(config, data, base, run if standing.begun else None)
+    trained = cached_tokens(rows.split, tokenizer, config.dataset.max_length)[0] if rows else tokens["train"]
     if config.model.attention == "auto":
-        attention = choose_attention(tokens["train"].lengths, compute.device) if network._supports_sdpa else "eager"
+        attention = choose_attention(trained.lengths, compute.device) if network._supports_sdpa else "eager"
         config = replace(config, model=replace(config.model, attention=attention))
     known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
-    prepared = PreparedNetwork(config, run, data, compute, home, weights, tokenizer, tokens, known)
+    prepared = PreparedNetwork(config, run, data, compute, home, weights, tokenizer, tokens, known, rows, trained)
     _introduce(prepared)
     return prepared
 
 
-def introduce_data(prepared: Prepared) -> None:
+def introduce_data(config: TrainConfig, data: Data) -> None:
     """Print what is trained on."""
-    config, data = prepared.config, prepared.data
     sizes = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
     name = data_name(data.name, config.dataset.train)
     say(f"{name}: {sizes} rows, {counted(len(data.label_names), 'label')}")
@@ -166,14 +218,13 @@ def introduce_data(prepared: Prepared) -> None:
 
 def _introduce(prepared: PreparedNetwork) -> None:
     config, data, compute = prepared.config, prepared.data, prepared.compute
-    introduce_data(prepared)
     for name, tokens in prepared.tokens.items():
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
             say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
     if not prepared.sampler.plain:
         say(f"  sampler={config.sampler.kind}: {prepared.sampler.rows:,} rows per epoch")
-    mean_tokens = float(prepared.tokens["train"].lengths.mean())
+    mean_tokens = float(prepared.trained_tokens.lengths.mean())
     training = _with_length(config.training, prepared.sampler.rows, mean_tokens, task_named(data.task))
     prepared.config = replace(config, training=training)
     say(
@@ -240,16 +291,18 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
         say(f"  note: the head of {config.model.name} {classifier.head}")
     refuse_other_tokenizer(prepared.tokenizer, classifier.network)
     settle_padding(classifier.network, prepared.tokenizer)
-    loss = _loss(prepared)
+    of_rows = _loss(prepared)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        start_at(classifier, loss.start(prepared.prior))
+        start_at(classifier, of_rows.start(prepared.trained_prior))
         faster = faster_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:
         _start_from(Run(found_at(config.start_from, prepared.home)), network, prepared)
     _try(prepared, network)
-    engine = choose_engine(network, prepared.compute, config.training, int(tokens["train"].lengths.max()))
+    engine = choose_engine(network, prepared.compute, config.training, int(prepared.trained_tokens.lengths.max()))
     engine.place()
+    mixup = config.training.mixup
+    loss = _mixed(of_rows, prepared, network, classifier.network) if mixup else of_rows
     parameters = count_parameters(network)
     trained = f"{parameters.trainable:,} of {parameters.total:,} weights are trained ({parameters.share:.1%})"
     say(f"{trained}, engine {engine.name}")
@@ -260,8 +313,8 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
         prepared.run,
         compute=prepared.compute,
         engine=engine,
-        prior=None if config.decision.calibration == "none" else prepared.prior,
-        train=TokenRows(tokens["train"], data.splits["train"], engine),
+        prior=None if config.decision.calibration == "none" else prepared.trained_prior,
+        train=TokenRows(prepared.trained_tokens, prepared.trained, engine),
         validation=(tokens["validation"], data.splits["validation"]),
         faster=faster,
         loss=loss,
@@ -274,11 +327,21 @@ def _loss(prepared: PreparedNetwork) -> TrainingLoss:
     from ftclf.model.batches import rows_per_batch
     from ftclf.training.losses import training_loss
 
-    training, train, labels = prepared.config.training, prepared.data.splits["train"], prepared.data.label_names
+    training, train, labels = prepared.config.training, prepared.trained, prepared.data.label_names
     batch = rows_per_batch(prepared.sampler.rows, training.batch_size) * training.accumulation
     rows_per_step = batch if training.batching == "by_tokens" else None
     counts, task = train.rows_per_label(len(labels)), task_named(prepared.data.task)
     return training_loss(prepared.config.loss, task, counts, train_rows=len(train), rows_per_step=rows_per_step)
+
+
+def _mixed(loss: Any, prepared: PreparedNetwork, network: Any, bare: Any) -> MixedLoss:
+    from ftclf.model.batches import model_inputs
+    from ftclf.training.mixup import MixedLoss, output_of, refuse_unpooled
+
+    output = output_of(network, bare)
+    rows = np.arange(min(2, len(prepared.trained_tokens)))
+    refuse_unpooled(network, output, model_inputs(prepared.trained_tokens, rows, prepared.compute.device))
+    return MixedLoss(loss, output, prepared.config.training.mixup)
 
 
 def _start_from(run: Run, network: Any, prepared: PreparedNetwork) -> None:
@@ -320,7 +383,7 @@ def _try(prepared: PreparedNetwork, network: Any) -> None:
         prepared.tokenizer,
         labels=len(prepared.data.label_names),
         max_length=config.dataset.max_length,
-        longest=max(int(tokens.lengths.max()) for tokens in prepared.tokens.values()),
+        longest=max(int(tokens.lengths.max()) for tokens in (*prepared.tokens.values(), prepared.trained_tokens)),
     )
     prepared.compute = able_compute(
         network, probe, compute, name=config.model.alias, may_change=config.training.precision == "auto"

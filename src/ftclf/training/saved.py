@@ -33,7 +33,7 @@ def checkpoint_info(prepared: Prepared) -> CheckpointInfo:
         base_origin=prepared.base["origin"],
         base_sha256=prepared.base["sha256"],
         base_settings=prepared.base["settings"],
-        trained_texts=sketch(data.splits["train"].texts),
+        trained_texts=sketch(prepared.trained.texts),
         started_in=way(prepared.run.checkpoint, prepared.home),
         device=compute.device,
         precision=compute.precision,

@@ -13,6 +13,7 @@ from ftclf.storage.run_folder import Run, clear, cut_history, read_json
 from ftclf.storage.run_paths import found_at, way
 from ftclf.system.console import say
 from ftclf.training import resume
+from ftclf.training.augment import write_rows
 from ftclf.training.checkpoints import newest_checkpoint, read_progress
 from ftclf.training.prepare import Prepared
 
@@ -42,6 +43,8 @@ def start(
     else:
         clear(run)
         record = resume.begin(run, config, conditions)
+    if prepared.new_rows:
+        write_rows(run.augmented, prepared.new_rows, prepared.data.label_names)
     for path in (run.failure, run.report):  # of a run that had diverged
         path.unlink(missing_ok=True)
     cut_history(run, history)
@@ -63,7 +66,8 @@ def _conditions(prepared: Prepared) -> dict[str, Any]:
         "dataset": data.name,
         "task": data.task,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "digests": {name: data.digest(name) for name in data.splits},
+        **prepared.rows_made,
+        "digests": prepared.digests,
         "label_names": data.label_names,
         "base": prepared.base,
         "started_in": way(prepared.run.folder, prepared.home),

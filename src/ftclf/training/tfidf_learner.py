@@ -49,7 +49,7 @@ class TfidfLearner:
         config = replace(config, model=ModelConfig.none())
         self.prepared = Prepared(config, run, data, compute, standing.home or Path.cwd())
         self.method = method
-        introduce_data(self.prepared)
+        introduce_data(config, data)
         train = data.splits["train"]
         self.rows = drawn_rows(len(train), self.method.max_rows, config.training.seed)
         self.features, self.matrix = self._read_texts()

@@ -34,6 +34,7 @@ from ftclf.system.progress_bar import TrainingPhase
 from ftclf.training.averaging import AverageWeights
 from ftclf.training.hf_arguments import training_arguments
 from ftclf.training.losses import TrainingLoss
+from ftclf.training.mixup import MixedLoss
 from ftclf.training.stoppable import ResumableTrainer
 
 
@@ -72,7 +73,7 @@ class ClassifierTrainer(ResumableTrainer):
         validation: tuple[Tokens, Split],
         prior: NDArray[np.float64] | None,
         faster: tuple[list[torch.nn.Parameter], float],
-        loss: TrainingLoss,
+        loss: TrainingLoss | MixedLoss,
         sampler: Sampler,
     ) -> None:
         self.sampler = sampler

@@ -26,7 +26,7 @@ SAME_STEPS = {"adam_beta1", "adam_beta2", "adam_epsilon"}  # other TrainingArgum
 def can_record(config: TrainingConfig, device: str, precision: str) -> bool:
     """Return whether training with these settings does the same in every step, and on a device that can record it."""
     same = config.accumulation == 1 and config.optimizer == "adamw_torch_fused" and precision != "fp16"
-    own = config.compile or config.gradient_checkpointing or set(config.extra) - SAME_STEPS
+    own = config.compile or config.gradient_checkpointing or config.mixup or set(config.extra) - SAME_STEPS
     return device == "cuda" and config.graphs and same and not own
 
 
