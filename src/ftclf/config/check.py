@@ -21,6 +21,7 @@ from ftclf.config.settings import (
     SCALINGS,
     SEPARATOR,
     SHA256,
+    DatasetConfig,
     LoraConfig,
     TrainConfig,
     TrainingConfig,
@@ -37,6 +38,8 @@ PATTERNS[SEPARATOR] = r"one character, or \t"
 def check(config: Any) -> None:
     """Raise one ConfigError that holds a line for every setting that is missing or out of its range."""
     problems = [*_problems(config, "")]
+    if isinstance(data := getattr(config, "dataset", None), DatasetConfig):
+        problems += _dataset_problems(data)
     if isinstance(config, TrainConfig):
         problems += _cross_checks(config)
     for follower, leader in FOLLOWERS.items():  # the same mistake, said once
@@ -44,6 +47,11 @@ def check(config: Any) -> None:
         problems = [line for line in problems if line not in said]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _dataset_problems(data: DatasetConfig) -> Iterator[str]:
+    if data.group_column and data.time_column:
+        yield f"dataset.time_column: got '{data.time_column}', allowed without dataset.group_column; drop one"
 
 
 def _problems(config: Any, prefix: str) -> Iterator[str]:

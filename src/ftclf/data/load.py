@@ -101,6 +101,7 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     """
     raw: dict[str, RawRows] = {}
     if split != "train" and has_own(config, split):
+        config = replace(config, group_column=None, time_column=None)  # nothing is cut; other files need not have them
         raw, names = read_source(config, only=split)
     if split not in raw:  # train is what is left when the others are cut
         data = load_data(config)
@@ -206,7 +207,14 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
             by_combination[number, places] = True
         else:
             by_combination[number] = places[0]
-    return Split(rows.texts, by_combination[rows.labels], rows.columns, places=rows.places())
+    return Split(
+        rows.texts,
+        by_combination[rows.labels],
+        {name: rows.columns[name] for name in config.slice_columns},
+        places=rows.places(),
+        groups=rows.columns[config.group_column] if config.group_column else None,
+        times=rows.columns[config.time_column] if config.time_column else None,
+    )
 
 
 def _refuse_unknown(rows: RawRows, ids: dict[str, int], names: list[str], config: DatasetConfig) -> None:
