@@ -100,9 +100,9 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     Raises DataError where a row's label is not among them.
     """
     raw: dict[str, RawRows] = {}
+    uncut = replace(config, group_column=None, time_column=None)  # a file that is not cut need not have the columns
     if split != "train" and has_own(config, split):
-        config = replace(config, group_column=None, time_column=None)  # nothing is cut; other files need not have them
-        raw, names = read_source(config, only=split)
+        raw, names = read_source(uncut, only=split)
     if split not in raw:  # train is what is left when the others are cut
         data = load_data(config)
         if data.label_names != label_names:
@@ -112,7 +112,7 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
                 f"({some(unknown or data.label_names)}); it knows {some(label_names)}"
             )
         return data
-    notes = list(raw[split].notes)
+    config, notes = uncut, list(raw[split].notes)
     raw, _ = _group_labels({split: raw[split]}, names, config)
     rows = _one_label(raw[split], config, notes, split)
     if names is not None and config.label_file and not config.label_groups:

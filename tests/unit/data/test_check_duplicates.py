@@ -15,7 +15,7 @@ import pytest
 
 from ftclf.cli.main import run
 from ftclf.config import CheckConfig, DatasetConfig
-from ftclf.data import Data, load_data
+from ftclf.data import Data, load_data, load_split
 from ftclf.data.check import near
 from ftclf.data.check.duplicates import duplicates
 from ftclf.data.check.finding import Finding, labels_of
@@ -241,6 +241,15 @@ def test_cut_splits_keep_groups_whole_and_the_labels_shares(tmp_path: Path, shar
     assert list(load_data(config).splits["test"].texts) == list(data.splits["test"].texts)
     other = splits_of(tmp_path, {"train": rows}, group_column="author", test_size=share, split_seed=5)
     assert list(load_data(other).splits["test"].texts) != list(data.splits["test"].texts)
+
+
+def test_a_test_file_need_not_have_the_columns_that_splits_are_cut_by(tmp_path: Path) -> None:
+    test = [{"text": row["text"], "label": row["label"]} for row in made(20, 3)]
+    config = splits_of(tmp_path, {"train": made(100), "test": test}, group_column="author")
+    assert len(load_split(config, "test", ["a", "b"]).splits["test"]) == 20
+    cut = load_data(splits_of(tmp_path, {"train": made(100)}, group_column="author"))
+    again = load_split(splits_of(tmp_path, {"train": made(100)}, group_column="author"), "test", ["a", "b"])
+    assert list(again.splits["test"].texts) == list(cut.splits["test"].texts)
 
 
 @pytest.mark.parametrize("cells", ["2024-{:02}-{:02}T10:00:00+02:00", "{}.{}"])
