@@ -96,17 +96,17 @@ def test_planted_labels_are_listed_corrected_and_trained_on(
         row["correct"] = row["suggested"] if f"{row['file']}:{row['row']}" in planted else ""
     edited = write_table(tmp_path / "edited.csv", listed, delimiter=";")
     assert check(*data, f"apply={edited}", f"fix={tmp_path / 'fixed'}") == 0
-    changed = table(tmp_path / "fixed" / "changed.csv")
+    changed = table(tmp_path / "fixed" / "changes.csv")
     assert len(changed) == len([row for row in listed if row["correct"]])
     copy = {
         row["text"]: row["label"]
         for split in ("train", "validation")
-        for row in lines_of(tmp_path / "fixed" / f"{split}.jsonl")
+        for row in table(tmp_path / "fixed" / f"{split}.csv")
     }
     truth = dict(topical_rows(240))
     assert all(copy[row["text"].removeprefix("'")] == truth[row["text"].removeprefix("'=")] for row in changed)
     given = table(tmp_path / "test.csv")
-    assert lines_of(tmp_path / "fixed" / "test.jsonl") == given
+    assert table(tmp_path / "fixed" / "test.csv") == given
     commands = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ftclf")]
     few = ["training.max_steps=2", "training.precision=fp32", "baselines=[]"]
     assert all(f"model.name={tiny_models['bert']}" in command for command in commands[:2])

@@ -25,6 +25,7 @@ from ftclf.config.settings import (
     SHA256,
     TARGET,
     CheckConfig,
+    DatasetConfig,
     EditsAugmentConfig,
     LoraConfig,
     TrainConfig,
@@ -44,6 +45,8 @@ PATTERNS[SEPARATOR] = r"one character, or \t"
 def check(config: Any) -> None:
     """Raise one ConfigError that holds a line for every setting that is missing or out of its range."""
     problems = [*_problems(config, "")]
+    if isinstance(data := getattr(config, "dataset", None), DatasetConfig):
+        problems += _dataset_problems(data)
     if isinstance(config, TrainConfig):
         problems += _cross_checks(config)
     if isinstance(config, CheckConfig):
@@ -53,6 +56,11 @@ def check(config: Any) -> None:
         problems = [line for line in problems if line not in said]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _dataset_problems(data: DatasetConfig) -> Iterator[str]:
+    if data.group_column and data.time_column:
+        yield f"dataset.time_column: got '{data.time_column}', allowed without dataset.group_column; drop one"
 
 
 def _problems(config: Any, prefix: str) -> Iterator[str]:

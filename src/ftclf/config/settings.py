@@ -80,6 +80,12 @@ class DatasetConfig:
     label_delimiter: str | None = setting(None, "what separates several labels in one cell")
     label_columns: list[str] = setting([], "multi-label: one column of 0 and 1 a label, instead of label_column")
     slice_columns: list[str] = setting([], "columns of the data whose values the report scores one by one")
+    group_column: str | None = setting(
+        None, "column whose rows stay on one side of each split that is cut, as an author or a thread"
+    )
+    time_column: str | None = setting(
+        None, "column of a date or number; the newest rows become test, those before them validation, if these are cut"
+    )
     label_groups: dict[str, list[str]] = setting({}, "labels merged under a new name, as in joy: [love, amusement]")
     task: str = setting("single_label", "one label per row, or any number of them", choices=TASKS)
     protocol: str = setting(
@@ -102,6 +108,11 @@ class DatasetConfig:
     default_epochs: float | None = setting(
         None, "epochs that suit this data set, where training.epochs is not given", above=0, high=100_000
     )
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """The columns that are read beside the text and the labels."""
+        return list(dict.fromkeys([*self.slice_columns, *filter(None, (self.group_column, self.time_column))]))
 
 
 @dataclass(kw_only=True)

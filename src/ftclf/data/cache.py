@@ -28,7 +28,8 @@ def find_kept(key: str) -> Data | None:
         columns = {column: _load(folder / f"{name}-{number}") for number, column in enumerate(about["columns"])}
         labels = np.load(folder / f"{name}-labels.npy")
         places = _load_places(folder / f"{name}-places", about["source"], of_folder=about["of_folder"])
-        splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"], places)
+        groups = _load(folder / f"{name}-groups") if about["groups"] else None
+        splits[name] = Split(_load(folder / f"{name}-texts"), labels, columns, about["digest"], places, groups)
     return Data(splits=splits, **info)
 
 
@@ -45,10 +46,13 @@ def keep(data: Data, key: str) -> Data:
             _save(split.texts, folder / f"{name}-texts")
             for number, cells in enumerate(split.columns.values()):
                 _save(cells, folder / f"{name}-{number}")
+            if split.groups is not None:
+                _save(split.groups, folder / f"{name}-groups")
             np.save(folder / f"{name}-labels.npy", split.labels)
             splits[name] = {
                 "columns": list(split.columns),
                 "digest": split.text_digest(),
+                "groups": split.groups is not None,
                 **_keep_places(split, folder / f"{name}-places"),
             }
         info = {"name": data.name, "label_names": data.label_names, "notes": data.notes, "task": data.task}

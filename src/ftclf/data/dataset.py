@@ -100,6 +100,8 @@ class Split:
     columns: dict[str, Texts] = field(default_factory=dict)  # what the report slices by
     known_digest: str = ""
     places: Places | None = None  # in their source, where it is known
+    groups: Texts | None = None  # cells of dataset.group_column
+    times: Texts | None = None  # cells of dataset.time_column; not kept, since splits are cut once
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -107,7 +109,8 @@ class Split:
     def take(self, rows: NDArray[np.int64]) -> Split:
         columns = {name: cells.take(rows) for name, cells in self.columns.items()}
         places = self.places.take(rows) if self.places else None
-        return Split(self.texts.take(rows), self.labels[rows], columns, places=places)
+        groups, times = (cells if cells is None else cells.take(rows) for cells in (self.groups, self.times))
+        return Split(self.texts.take(rows), self.labels[rows], columns, places=places, groups=groups, times=times)
 
     def rows_per_label(self, labels: int) -> NDArray[np.int64]:
         """Return how many rows have each label."""

@@ -100,8 +100,9 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
     Raises DataError where a row's label is not among them.
     """
     raw: dict[str, RawRows] = {}
+    uncut = replace(config, group_column=None, time_column=None)  # a file that is not cut need not have the columns
     if split != "train" and has_own(config, split):
-        raw, names = read_source(config, only=split)
+        raw, names = read_source(uncut, only=split)
     if split not in raw:  # train is what is left when the others are cut
         data = load_data(config)
         if data.label_names != label_names:
@@ -111,7 +112,7 @@ def load_split(config: DatasetConfig, split: str, label_names: list[str]) -> Dat
                 f"({some(unknown or data.label_names)}); it knows {some(label_names)}"
             )
         return data
-    notes = list(raw[split].notes)
+    config, notes = uncut, list(raw[split].notes)
     raw, _ = _group_labels({split: raw[split]}, names, config)
     rows = _one_label(raw[split], config, notes, split)
     if names is not None and config.label_file and not config.label_groups:
@@ -220,7 +221,14 @@ def _to_split(rows: RawRows, names: list[str], config: DatasetConfig) -> Split:
             by_combination[number, places] = True
         else:
             by_combination[number] = places[0]
-    return Split(rows.texts, by_combination[rows.labels], rows.columns, places=rows.places())
+    return Split(
+        rows.texts,
+        by_combination[rows.labels],
+        {name: rows.columns[name] for name in config.slice_columns},
+        places=rows.places(),
+        groups=rows.columns[config.group_column] if config.group_column else None,
+        times=rows.columns[config.time_column] if config.time_column else None,
+    )
 
 
 def _refuse_unknown(rows: RawRows, ids: dict[str, int], names: list[str], config: DatasetConfig) -> None:

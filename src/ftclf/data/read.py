@@ -40,6 +40,8 @@ def read_rows(
         several = [(column, "label_columns") for column in config.label_columns]
         wanted += several or [(config.label_column, "label_column")]
     wanted += [(column, "slice_columns") for column in config.slice_columns]
+    keys = ("group_column", "time_column") if labels else ()
+    wanted += [(column, key) for key in keys if (column := getattr(config, key)) is not None]
     for column, key in wanted:
         if column not in table.columns:
             raise _no_column(column, key, path, table)
@@ -83,7 +85,8 @@ class _Reading:
                 continue
             where, count = f"{self.path}: row {line}, column", count + 1
             text = checked_text(row[config.text_column], f"{where} '{config.text_column}'")
-            cells = [checked_slice(row[column], f"{where} '{column}'") for column in config.slice_columns]
+            extra = config.extra_columns if labels else config.slice_columns
+            cells = [checked_slice(row[column], f"{where} '{column}'") for column in extra]
             yield Row(line, text, self._labels(row, where) if labels else [], cells)
         if line is None:
             raise DataError(f"{self.path}: no rows; it needs a header and at least one row")

@@ -37,8 +37,7 @@ def read_source(config: DatasetConfig, only: str | None = None) -> tuple[dict[st
         case "local":
             return _read_files(config, local_folder(config), only)
         case "package":
-            if config.slice_columns:
-                raise DataError(f"dataset.slice_columns: {config.name} is a package of texts and has no columns")
+            _refuse_columns(config, f"{config.name} is a package of texts and has no columns")
             folder = _package_folder(config)
             return {"train": RawRows.collect(str(folder), read_folders(folder))}, None
         case "hub":
@@ -117,10 +116,16 @@ def _read_split(path: Path, config: DatasetConfig, names: list[str] | None) -> R
     notes: list[str] = []
     if not path.is_dir():
         rows = read_rows(path, config, names=names, notes=notes)
-        return RawRows.collect(str(path), rows, config.slice_columns, notes)
-    if config.slice_columns:
-        raise DataError(f"dataset.slice_columns: {path} is a folder of texts and has no columns; leave them out")
+        return RawRows.collect(str(path), rows, config.extra_columns, notes)
+    _refuse_columns(config, f"{path} is a folder of texts and has no columns; leave them out")
     return RawRows.collect(str(path), read_label_folders(path, config, notes), notes=notes)
+
+
+def _refuse_columns(config: DatasetConfig, why: str) -> None:
+    """Refuse the settings that name columns, where the source has none."""
+    for name in ("slice_columns", "group_column", "time_column"):
+        if getattr(config, name):
+            raise DataError(f"dataset.{name}: {why}")
 
 
 def _refuse_ambiguous_ids(names: list[str] | None, config: DatasetConfig) -> None:
@@ -214,13 +219,13 @@ def from_hub_splits(loaded: dict[str, Any], config: DatasetConfig) -> tuple[dict
         if split not in loaded:
             continue
         rows = loaded[split]
-        for column in (config.text_column, config.label_column, *config.slice_columns):
+        for column in (config.text_column, config.label_column, *config.extra_columns):
             if column not in rows.column_names:
                 raise DataError(f"dataset.hub: no column '{column}' in {config.hub}; it has {rows.column_names}")
         feature = rows.features[config.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
         where = f"{config.hub}/{split}"
-        splits[split] = RawRows.collect(where, _hub_rows(rows, where, names, config), config.slice_columns)
+        splits[split] = RawRows.collect(where, _hub_rows(rows, where, names, config), config.extra_columns)
     if "train" not in splits:
         raise DataError(f"dataset.hub: {config.hub} has no train split; it has {', '.join(loaded)}")
     return splits, names
@@ -232,7 +237,7 @@ def _hub_rows(rows: Any, where: str, names: list[str] | None, config: DatasetCon
     # A column of ClassLabel says itself that its numbers are ids.
     layout = PLAIN if names else find_layout(cell for batch in batches for cell in batch[config.label_column])
     for batch in rows.iter(batch_size=10_000):
-        slices = [batch[column] for column in config.slice_columns]
+        slices = [batch[column] for column in config.extra_columns]
         for text, label, *cells in zip(batch[config.text_column], batch[config.label_column], *slices, strict=True):
             number += 1
             place = f"{where}: row {number}, column"
@@ -246,7 +251,7 @@ def _hub_rows(rows: Any, where: str, names: list[str] | None, config: DatasetCon
                 checked_labels(named, f"{place} '{config.label_column}'", config, layout=layout),
                 [
                     checked_slice(cell, f"{place} '{name}'")
-                    for name, cell in zip(config.slice_columns, cells, strict=True)
+                    for name, cell in zip(config.extra_columns, cells, strict=True)
                 ],
             )
 

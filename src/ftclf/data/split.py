@@ -1,8 +1,9 @@
-"""Cut splits: stratified, seeded, and never the same text on two sides."""
+"""Cut splits: stratified, seeded, and never the same text on two sides; or by groups, or by time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from hashlib import blake2b
 
 import numpy as np
@@ -24,7 +25,10 @@ def cut_missing(splits: dict[str, Split], config: DatasetConfig, notes: list[str
     `notes` gets a line where a text has so many copies that they stay in train.
     """
     found = dict(splits)
-    if not {"validation", "test"} <= found.keys():
+    absent = [name for name in ("test", "validation") if name not in found]
+    if absent and (config.group_column or config.time_column):
+        return _cut_by_column(found, absent, config, notes)
+    if absent:
         share = config.validation_size if "test" in found else config.test_size
         notes += _many_copies(found["train"], share)
     for name, share, seed in (
@@ -53,6 +57,107 @@ def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, S
             f"give a {name} file or more rows"
         )
     return rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
+
+
+def _cut_by_column(
+    splits: dict[str, Split], absent: list[str], config: DatasetConfig, notes: list[str]
+) -> dict[str, Split]:
+    """Cut the missing splits by groups or by time. Equal texts are not kept together: a note counts them."""
+    found = dict(splits)
+    if config.group_column:
+        _refuse_few_groups(found["train"], absent, config.group_column)
+    for name in absent:
+        share, seed = getattr(config, f"{name}_size"), config.split_seed + (name == "validation")
+        rows = found["train"]
+        cut = _newest(rows, share, str(config.time_column)) if config.time_column else _whole_groups(rows, share, seed)
+        if not cut.any() or cut.all():
+            raise DataError(f"dataset.{name}_size: {share} of {len(rows)} rows gives {name} none, or train; change it")
+        found["train"], found[name] = rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
+    for name in absent:
+        if shared := shared_texts(found["train"], found[name]):
+            notes.append(f"{shared} of the {len(found[name])} {name} rows have a text that also stands in train")
+    return {name: found[name] for name in ("train", "validation", "test")}
+
+
+def _refuse_few_groups(rows: Split, absent: list[str], column: str) -> None:
+    groups = len(np.unique(_group_numbers(rows)))
+    if groups <= len(absent):
+        raise DataError(
+            f"dataset.group_column: '{column}' has {groups} groups for {len(absent) + 1} splits; "
+            f"give a {absent[-1]} file, or name a column of more values"
+        )
+
+
+def _group_numbers(rows: Split) -> NDArray[np.int64]:
+    """Return a number for each row, equal where its group is; a row with an empty cell is a group of its own."""
+    assert rows.groups is not None
+    known: dict[str, int] = {}
+    cells = ((number, " ".join(cell.split())) for number, cell in enumerate(rows.groups))
+    return np.fromiter((known.setdefault(cell or f"\0{number}", len(known)) for number, cell in cells), np.int64)
+
+
+def _whole_groups(rows: Split, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which rows are cut off: whole groups, in an order by chance, each if it brings the labels nearer to share.
+
+    A group that holds all rows of a label stays. Where no group is small enough, the smallest is cut off.
+    """
+    group = _group_numbers(rows)
+    labels = rows.labels if rows.labels.ndim == 1 else strata(rows.labels)
+    _, label = np.unique(labels, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    parts = np.split(label[order], np.flatnonzero(np.diff(group[order])) + 1)
+    total = np.bincount(label)
+    wanted, taken, cut = share * total, np.zeros(len(total)), np.zeros(len(parts), bool)
+    for number in np.random.default_rng(seed).permutation(len(parts)).tolist():
+        kinds, counts = np.unique(parts[number], return_counts=True)
+        before, after = wanted[kinds] - taken[kinds], wanted[kinds] - taken[kinds] - counts
+        nearer = float(((before**2 - after**2) / wanted[kinds]).sum()) > 0
+        if nearer and (taken[kinds] + counts < total[kinds]).all():
+            taken[kinds] += counts
+            cut[number] = True
+    if not cut.any():
+        spare = [number for number, part in enumerate(parts) if (np.bincount(part, minlength=len(total)) < total).all()]
+        cut[min(spare, key=lambda number: len(parts[number]), default=0)] = True
+    return cut[group]
+
+
+def _newest(rows: Split, share: float, column: str) -> NDArray[np.bool_]:
+    """Return which rows are the newest, at least one; of equal times the later ones in the file."""
+    cut = np.zeros(len(rows), bool)
+    cut[np.argsort(_times(rows, column), kind="stable")[-max(1, round(share * len(rows))) :]] = True
+    return cut
+
+
+def _times(rows: Split, column: str) -> NDArray[np.float64]:
+    """Return the times of rows: numbers where all cells are, else ISO dates, without a zone in UTC."""
+    assert rows.times is not None
+    found = [_number(cell) for cell in rows.times]
+    if None in found:
+        found = [_date(cell) for cell in rows.times]
+    if None in found:
+        bad = found.index(None)
+        where = rows.places.named(slice(bad, bad + 1))[0] if rows.places else f"row {bad + 1}"
+        raise DataError(
+            f"dataset.time_column: {where}, column '{column}': got {excerpt(rows.times[bad])}, allowed: ISO dates as "
+            "2024-05-31 or 2024-05-31T12:30:00, or numbers, the same in every row"
+        )
+    return np.array(found, np.float64)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _date(cell: str) -> float | None:
+    try:
+        time = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _are_many(group: NDArray[np.int64], share: float) -> NDArray[np.bool_]:

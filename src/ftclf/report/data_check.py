@@ -14,7 +14,11 @@ from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data, load_data
 from ftclf.data.check.duplicates import duplicates
 from ftclf.data.check.finding import Finding, worst
+from ftclf.data.check.fix import CHANGES, dropped_rows, refuse_used_folder, write_fixed
+from ftclf.data.check.groups import shared_groups
+from ftclf.data.check.labels import labels
 from ftclf.data.check.lengths import UNCUT, lengths
+from ftclf.data.check.raw_rows import raw_rows
 from ftclf.data.check.shortcuts import shortcuts
 from ftclf.data.check.texts import texts
 from ftclf.model.base_weights import Weights, find_weights
@@ -46,6 +50,8 @@ def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: 
     output = Path(config.output).expanduser().absolute() if config.output else None
     if output is not None:
         refuse_used(output)
+    if config.fix:
+        refuse_used_folder(Path(config.fix).expanduser())
     if config.apply:
         as_given = [word for word in words or [] if not _of_check(word)]
         return apply_corrections(load_data(config.dataset), config, as_given)
@@ -66,12 +72,18 @@ def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: 
     page = folder / "check.html"
     shown = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
     say(f"{tally_words(tally(findings))}; {shown}; next: {_next(findings, words or [])}")
+    if config.fix:
+        _fix(data, findings, config)
     return int(config.strict and worst(findings) in ("warning", "error"))
 
 
 def run_checks(data: Data, config: CheckConfig, weights: Weights) -> Iterator[Finding]:
     """Yield what each check finds, in the order of the table."""
     yield from duplicates(data, config.near)
+    if config.semantic:
+        yield from _semantic(data, config)
+    yield from shared_groups(data, config.dataset.group_column)
+    yield from labels(data)
     yield from texts(data)
     yield from _lengths(data, config, weights)
     yield from shortcuts(data)
@@ -87,6 +99,24 @@ def _lengths(data: Data, config: CheckConfig, weights: Weights) -> Iterator[Find
     tokens = {name: cached_tokens(split, tokenizer, UNCUT)[0] for name, split in data.splits.items()}
     longest = longest_text(outline(weights.folder))
     yield from lengths(data, tokens, tokenizer, config.dataset.max_length, longest)
+
+
+def _semantic(data: Data, config: CheckConfig) -> Iterator[Finding]:
+    from ftclf.score.frozen_vectors import FrozenEncoder
+    from ftclf.score.semantic_duplicates import semantic_duplicates
+
+    encoder = FrozenEncoder.of(config.model, config.dataset)
+    vectors = {split: encoder.vectors(rows) for split, rows in data.splits.items()}
+    yield from semantic_duplicates(data, vectors, config.similarity)
+
+
+def _fix(data: Data, findings: list[Finding], config: CheckConfig) -> None:
+    """Write the clean copy and say how to train on it."""
+    folder = Path(str(config.fix)).expanduser()
+    dropped = dropped_rows(data, findings)
+    command = write_fixed(data, raw_rows(data, config.dataset), dropped, {}, folder)
+    counts = ", ".join(f"{len(rows)} {split}" for split, rows in dropped.items() if split != "test")
+    say(f"{folder}: without {counts} rows, test as it was; {CHANGES} lists what went; train on it by\n  {command}")
 
 
 def _timed(findings: Iterator[Finding], what: str) -> tuple[list[Finding], dict[str, float]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ftclf.config import CheckConfig
+from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data
 from ftclf.data.check.corrections import read_corrections
-from ftclf.data.check.relabelled_copy import settings_of_copy, write_relabelled
+from ftclf.data.check.fix import write_fixed
+from ftclf.data.check.raw_rows import raw_rows
 from ftclf.system.console import say
 from ftclf.system.text import counted
+
+WHY = "label corrected by hand"
 
 
 def apply_corrections(data: Data, config: CheckConfig, as_given: Sequence[str]) -> int:
@@ -23,14 +26,14 @@ def apply_corrections(data: Data, config: CheckConfig, as_given: Sequence[str]) 
     assert config.fix is not None
     folder = Path(config.fix).expanduser()
     relabelled = read_corrections(Path(config.apply).expanduser(), data)
-    write_relabelled(data, relabelled, folder)
+    changes = {split: {row: (names, WHY) for row, names in rows.items()} for split, rows in relabelled.items()}
+    command = write_fixed(data, raw_rows(data, config.dataset), {}, changes, folder)
     counts = [counted(len(rows), f"{split} row") for split, rows in relabelled.items()]
     say(f"{folder}: a copy of {data.name}, {' and '.join(counts) or 'no row'} relabelled, test as it was")
     say("next, to see whether it helps:")
-    of_model = [word for word in as_given if word.lstrip("+").startswith("model") and "=" in word]
-    of_copy = [*settings_of_copy(data, config.dataset, folder), *of_model]
-    runs = [f"runs/{data.name}-{name}" for name in ("as_given", "relabelled")]
-    for words, run in ((as_given, runs[0]), (of_copy, runs[1])):
-        say(f"  {shlex.join(['ftclf', 'train', *words, f'run_dir={run}'])}")
-    say(f"  {shlex.join(['ftclf', 'compare', *runs])}")
+    of_model = [pasteable(word) for word in as_given if word.lstrip("+").startswith("model") and "=" in word]
+    given, fixed = (f"runs/{data.name}-{name}" for name in ("as_given", "relabelled"))
+    say(f"  {' '.join(map(pasteable, ['ftclf', 'train', *as_given, f'run_dir={given}']))}")
+    say(f"  {' '.join([command, *of_model, pasteable(f'run_dir={fixed}')])}")
+    say(f"  {' '.join(map(pasteable, ['ftclf', 'compare', given, fixed]))}")
     return 0

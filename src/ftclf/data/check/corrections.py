@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ftclf.config.did_you_mean import did_you_mean
 from ftclf.data.cells import excerpt, some
 from ftclf.data.check.finding import labels_of
@@ -185,16 +183,3 @@ def _new_labels(cells: dict[str, str], data: Data, split: str, row: int, where: 
             f"{did_you_mean(unknown[0], data.label_names)}"
         )
     return labels
-
-
-def relabel(data: Data, relabelled: Relabelled) -> None:
-    """Give rows their new labels, in place of those of the data."""
-    ids = {name: label for label, name in enumerate(data.label_names)}
-    for split, rows in relabelled.items():
-        labels = data.splits[split].labels.copy()
-        for row, names in rows.items():
-            if labels.ndim == 2:
-                labels[row] = np.isin(np.arange(labels.shape[1]), [ids[name] for name in names])
-            else:
-                labels[row] = ids[names[0]]
-        data.splits[split].labels = labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,10 +41,11 @@ class Finding:
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     drop: bool = False  # fix leaves `rows` out
     figures: dict[str, Any] = field(default_factory=dict)  # more numbers, for the page and check.json
+    why: Callable[[str, int], str] | None = None  # of a row of `rows`: the reason that fix writes beside it
 
     def as_json(self) -> dict[str, Any]:
         """Return all but the rows."""
-        kept = {name: value for name, value in vars(self).items() if name not in ("examples", "rows", "drop")}
+        kept = {name: value for name, value in vars(self).items() if name not in ("examples", "rows", "drop", "why")}
         return {**kept, "examples": [asdict(example) for example in self.examples]}
 
 

@@ -1,0 +1,230 @@
+"""A clean copy of a data set: its rows with all columns, without those that a check found, and a csv of the changes.
+
+Test rows and their labels are copied as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftclf.config import DatasetConfig
+from ftclf.config.did_you_mean import pasteable
+from ftclf.data import Data
+from ftclf.data.cells import some
+from ftclf.data.check.finding import Finding, labels_of
+from ftclf.data.check.raw_rows import Raw, RawRows
+from ftclf.data.label_lists import as_bit, parse_list
+from ftclf.data.read import read_names
+from ftclf.data.row_files import Cells
+from ftclf.data.sources import choose_source, local_folder
+from ftclf.storage.csv_safety import write_lines
+from ftclf.storage.durable import whole_folder
+from ftclf.system.errors import ConfigError, DataError
+
+CHANGES, LABELS = "changes.csv", "labels.txt"
+HEADER = ("change", "split", "file", "row", "text", "label", "new_label", "why")
+# Settings that the copy needs too, where they are not the usual ones.
+KEPT: tuple[str, ...] = (
+    "text_column",
+    "label_column",
+    "label_delimiter",
+    "label_columns",
+    "slice_columns",
+    "group_column",
+)
+KEPT += ("label_groups", "task", "protocol", "first_label_id", "max_length", "default_epochs")
+OF_FILES = ("label_delimiter", "label_columns", "label_groups", "first_label_id")  # of no use where labels are names
+
+Dropped = dict[str, dict[int, str]]  # by split and row: why
+Relabelled = dict[str, dict[int, tuple[list[str], str]]]  # by split and row: the new labels, and why
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Raise ConfigError where a clean copy would stand beside other files."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"fix: {folder} is there already, allowed: a new or an empty folder")
+
+
+def dropped_rows(data: Data, findings: Iterable[Finding]) -> Dropped:
+    """Return the rows that findings drop, each with the first reason. Raises DataError where too few are left."""
+    dropped: Dropped = {split: {} for split in data.splits}
+    for finding in findings:
+        for split, rows in finding.rows.items() if finding.drop else ():
+            if split == "test":  # no finding may ask for it
+                continue
+            for row in rows.tolist():
+                if row not in dropped[split]:
+                    dropped[split][row] = finding.why(split, row) if finding.why else finding.title
+    for split, rows_of_split in dropped.items():
+        _refuse_nothing_left(data, split, rows_of_split)
+    return dropped
+
+
+def _refuse_nothing_left(data: Data, split: str, dropped: dict[int, str]) -> None:
+    rows = data.splits[split]
+    kept = np.setdiff1d(np.arange(len(rows)), np.fromiter(dropped, np.int64, len(dropped)))
+    if not len(kept):
+        raise DataError(f"fix: no row of {split} would be left; give another {split} file")
+    if split == "train":
+        counts = rows.take(kept).rows_per_label(len(data.label_names))
+        if absent := [data.label_names[label] for label in np.flatnonzero(counts == 0)]:
+            raise DataError(
+                f"fix: no train row of {some(absent)} would be left: all of them stand in validation or test too; "
+                "add rows of it, or take it out"
+            )
+
+
+def write_fixed(data: Data, raw: Raw, dropped: Dropped, relabelled: Relabelled, folder: Path) -> str:
+    """Write a file per split, the changes, and the label names where there is a list; return the command that trains.
+
+    Raises DataError for a new label of test, and ResourceError where the disk does not take it.
+    """
+    if dropped.get("test") or relabelled.get("test"):
+        raise DataError("fix: test rows and their labels are never changed; leave them out of the file of labels")
+    folder = folder.absolute()
+    refuse_used_folder(folder)
+    with whole_folder(folder) as beside:
+        for split, rows in raw.splits.items():
+            changed = _changed(data, raw, rows, dropped.get(split, {}), relabelled.get(split, {}))
+            _write(beside / f"{split}.{rows.ending}", rows, changed, raw.config, relabels=bool(relabelled.get(split)))
+        with (beside / CHANGES).open("w", encoding="utf-8", newline="") as file:
+            write_lines(file, [HEADER, *_changes(data, dropped, relabelled)])
+        if raw.of_files and raw.config.label_file:
+            (beside / LABELS).write_text("\n".join(_label_file(raw.config)) + "\n", encoding="utf-8")
+    return command_of(data, raw, folder)
+
+
+def _label_file(config: DatasetConfig) -> list[str]:
+    folder = local_folder(config) if choose_source(config) == "local" else Path()
+    return read_names(folder / str(config.label_file), config.encoding)
+
+
+def _changed(
+    data: Data, raw: Raw, rows: RawRows, dropped: dict[int, str], relabelled: dict[int, tuple[list[str], str]]
+) -> Iterator[Cells]:
+    """Yield the cells of the rows that stay, with their new labels."""
+    for row, cells in enumerate(rows.rows()):
+        if row in dropped:
+            continue
+        if row in relabelled:
+            cells = {**cells, **_label_cells(cells, relabelled[row][0], data, raw)}
+        yield cells
+
+
+def _label_cells(cells: Cells, names: list[str], data: Data, raw: Raw) -> Cells:
+    """Return the cells that say that a row has these labels, written as the row writes its old ones."""
+    config, column = raw.config, raw.config.label_column
+    if config.label_columns:
+        return {name: type(cells[name])(int(name in names)) for name in config.label_columns}
+    old = cells[column]
+    values = old if isinstance(old, list) else parse_list(old) if isinstance(old, str) else None
+    if values is not None and not config.label_delimiter:
+        is_vector = len(values) == len(data.label_names) and all(as_bit(value) is not None for value in values)
+        new: list[Any] = [int(name in names) for name in data.label_names] if is_vector else list(names)
+        return {column: new if isinstance(old, list) else json.dumps(new, ensure_ascii=False)}
+    if len(names) > 1 and not config.label_delimiter:
+        raise DataError(f"fix: {some(names)} are several labels in a cell of '{column}'; set dataset.label_delimiter")
+    return {column: (config.label_delimiter or "").join(names)}
+
+
+def _changes(data: Data, dropped: Dropped, relabelled: Relabelled) -> Iterator[list[Any]]:
+    """Yield a line for each row that went or has new labels."""
+    for split, rows in data.splits.items():
+        gone, renamed = dropped.get(split, {}), relabelled.get(split, {})
+        for row in sorted({*gone, *renamed}):
+            new, why = renamed.get(row, ([], ""))
+            change = "dropped" if row in gone else "relabelled"
+            shown_new = "" if row in gone else "|".join(new)
+            labels = "|".join(labels_of(data, split, row))
+            yield [change, split, *_place(data, split, row), rows.texts[row], labels, shown_new, gone.get(row, why)]
+
+
+def _place(data: Data, split: str, row: int) -> tuple[str, int]:
+    """Return the file of a row, and its number in that."""
+    places = data.splits[split].places
+    if places is None:
+        return split, row + 1
+    return (places.files[row] if places.files is not None else places.source), int(places.numbers[row])
+
+
+# ---- files
+
+
+def _write(path: Path, rows: RawRows, cells: Iterator[Cells], config: DatasetConfig, *, relabels: bool) -> None:
+    match rows.ending:
+        case "csv":
+            with path.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+                writer.writerow(rows.columns)
+                writer.writerows([row[column] for column in rows.columns] for row in cells)
+        case "jsonl":
+            with path.open("w", encoding="utf-8") as file:
+                for row in cells:
+                    filled = {column: cell for column, cell in row.items() if cell is not None}
+                    file.write(json.dumps(filled, ensure_ascii=False) + "\n")
+        case _:
+            _write_parquet(path, rows, cells, config.label_column if relabels and not config.label_columns else "")
+
+
+def _write_parquet(path: Path, rows: RawRows, cells: Iterator[Cells], label_column: str) -> None:
+    """Write rows by the schema of their file; with new labels, ids become texts, since names are written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = rows.schema.remove_metadata()
+    place = schema.get_field_index(label_column) if label_column else -1
+    as_text = place >= 0 and pa.types.is_integer(schema.field(place).type)
+    if as_text:
+        schema = schema.set(place, pa.field(label_column, pa.string()))
+    with pq.ParquetWriter(path, schema) as writer:
+        while some_rows := tuple(islice(cells, 10_000)):
+            if as_text:
+                some_rows = tuple({**row, label_column: str(row[label_column])} for row in some_rows)
+            writer.write_table(pa.Table.from_pylist(list(some_rows), schema=schema))
+
+
+# ---- the command
+
+
+def command_of(data: Data, raw: Raw, folder: Path) -> str:
+    """Return the command line that trains on a clean copy."""
+    usual = DatasetConfig()
+    settings: dict[str, Any] = {"name": f"{data.name}_fixed"}
+    settings |= {split: str(folder / f"{split}.{rows.ending}") for split, rows in raw.splits.items()}
+    if raw.of_files and raw.config.label_file:
+        settings["label_file"] = str(folder / LABELS)
+    for name in KEPT:
+        value = getattr(raw.config, name)
+        if value != getattr(usual, name) and (raw.of_files or name not in OF_FILES):
+            settings[name] = value
+    words = (_quoted(f"dataset.{name}={_hydra(value)}") for name, value in settings.items())
+    return " ".join(["ftclf train dataset=files", *words])
+
+
+def _quoted(word: str) -> str:
+    """Return a word for the shell, in double quotes where it holds single ones and nothing that these leave alive."""
+    return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else pasteable(word)
+
+
+def _hydra(value: Any) -> str:
+    """Return a value as Hydra reads it."""
+    match value:
+        case list():
+            return f"[{','.join(map(_hydra, value))}]"
+        case dict():
+            return "{" + ",".join(f"{_hydra(key)}:{_hydra(item)}" for key, item in value.items()) + "}"
+        case str():
+            plain = value.replace("/", "").replace("-", "").replace(".", "").replace("_", "")
+            if plain.isalnum() and not plain[0].isdigit():
+                return value
+            return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        case _:
+            return str(value)
