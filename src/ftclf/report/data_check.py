@@ -158,10 +158,9 @@ def _short(finding: dict[str, Any]) -> dict[str, Any]:
 
 
 def _next(findings: list[Finding], words: list[str]) -> str:
-    """Return what to type next: a clean copy where rows can be dropped, else training."""
-    if any(finding.drop and finding.count for finding in findings) and not any(
-        word.startswith("fix=") for word in words
-    ):
+    """Return what to type next: a clean copy where rows should be dropped, else training."""
+    grave = [finding for finding in findings if finding.verdict in ("warning", "error")]
+    if any(finding.drop and finding.count for finding in grave) and not any(word.startswith("fix=") for word in words):
         return f"{_typed('check', words)} fix=clean"
     return _typed("train", [word for word in words if not _of_check(word)])
 
