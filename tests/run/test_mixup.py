@@ -48,7 +48,7 @@ def test_states_and_targets_are_mixed_by_the_same_share(several: bool) -> None:
     assert torch.equal(output.eval()(states), functional.linear(states, output.weight, output.bias))
 
 
-@pytest.mark.parametrize(("model", "method"), [("bert", "full"), ("roberta", "lora"), ("distilbert", "head")])
+@pytest.mark.parametrize(("model", "method"), [("bert", "full"), ("roberta", "lora"), ("bert", "head")])
 def test_both_engines_mix_alike(
     model: str, method: str, train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

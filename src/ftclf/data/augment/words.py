@@ -15,9 +15,9 @@ def pieces_of(text: str) -> list[str]:
 
 
 def core_of(piece: str) -> str:
-    """Return the word of a piece without punctuation; '' where it is a number, a link, or several words."""
+    """Return the word of a piece without punctuation; '' where it is a number, a link, a mark as [NAME], or several."""
     cores = CORE.findall(piece)
-    return cores[0] if len(cores) == 1 and not re.search(r"[\d@#/_]", piece) else ""
+    return cores[0] if len(cores) == 1 and not re.search(r"[\d@#/_<>{}[\]]", piece) else ""
 
 
 def with_core(piece: str, word: str) -> str:
