@@ -250,8 +250,8 @@ def test_a_metric(tmp_path: Path) -> None:
     )
     recipe.edit(
         "src/ftclf/score/task.py",
-        '("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss")\n',
-        '("accuracy", "macro_f1", "micro_f1", "weighted_f1", "log_loss", "macro_precision")\n',
+        '("accuracy", "macro_f1", "rare_f1", "micro_f1", "weighted_f1", "log_loss")\n',
+        '("accuracy", "macro_f1", "rare_f1", "micro_f1", "weighted_f1", "log_loss", "macro_precision")\n',
     )
     beside = {"src/ftclf/config/settings.py", "tests/unit/score/test_metrics.py"}
     assert recipe.edited == named_in(recipe.name) - beside

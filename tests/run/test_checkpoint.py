@@ -70,7 +70,7 @@ def test_a_checkpoint_loads_to_the_same_logits(
         differences.append(prove_reload(*given, **named)[1])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ftclf.training.run.prove_reload", prove)
+    monkeypatch.setattr("ftclf.training.network_learner.prove_reload", prove)
     words = [f"method={method[0]}", *method[1:], *FEW]
     assert run(tiny_words(tiny_models[model], reviews, tmp_path / "run", *words)) == 130
     assert differences[0] < most(method)
