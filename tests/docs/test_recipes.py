@@ -229,7 +229,7 @@ def test_an_augmentation_step(tmp_path: Path) -> None:
     )
     recipe.write("configs/augment", "shout.yaml", "defaults:\n  - shout_schema\nkind: shout\nabout: louder rows\n")
     beside = {"data/augment/level.py", "training/augment.py"}
-    beside = {f"src/ftclf/{name}" for name in beside} | {"tests/unit/data/test_augment.py"}
+    beside = {f"src/ftclf/{name}" for name in beside} | {"tests/unit/data/test_augment_steps.py"}
     assert recipe.edited == named_in(recipe.name) - beside
 
     assert re.search(r"^ *shout +louder rows$", recipe.ftclf("ls", "augment"), re.MULTILINE)

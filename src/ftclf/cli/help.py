@@ -93,7 +93,7 @@ def help_lines(command: str, cfg: DictConfig, part: str | None = None) -> Iterat
             yield from _table([settings[name] for name in names if name in settings], width)
         shown = {name for names in usual.values() for name in names}
         yield f"\n--help all: the other {len(set(settings) - shown)} settings too"
-        yield f"--help GROUP: {', '.join(PARTS[1:] if command == 'train' else ('dataset', 'model'))}"
+        yield f"--help {'|'.join(PARTS[1:] if command == 'train' else ('dataset', 'model'))}"
     elif part is None:
         yield ""
         yield from _table(list(settings.values()), width)
