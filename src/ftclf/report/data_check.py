@@ -37,7 +37,7 @@ from ftclf.system.versions import versions
 
 # Settings of check that train does not have.
 OF_CHECK = {"near", "semantic", "similarity", "labels", "folds", "judge", "apply", "fix", "strict", "output"}
-PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "datasketch", "rapidfuzz", "cleanlab", "numpy")
+PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "rapidfuzz", "cleanlab", "numpy")
 
 
 def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: FineTuned | None = None) -> int:
