@@ -10,7 +10,8 @@ import pytest
 
 from conftest import TrainTiny, make_rows, tiny_words, word_tokenizer, write_csv
 from ftclf.cli.main import run
-from ftclf.data.augment.held_out import HeldOut, normalised
+from ftclf.data.augment.held_out import HeldOut
+from ftclf.data.check.near import normalised
 from ftclf.data.load import load_data
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.resume import stored_config

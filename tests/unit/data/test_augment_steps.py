@@ -21,12 +21,13 @@ from ftclf.config import (
 from ftclf.data import Split
 from ftclf.data.augment.draft import Chosen, Material
 from ftclf.data.augment.edits import EDITS, edited, misspelt
-from ftclf.data.augment.held_out import HeldOut, grams, normalised
+from ftclf.data.augment.held_out import HeldOut, grams
 from ftclf.data.augment.level import level
 from ftclf.data.augment.sentences import of_sentences, sentences_of
 from ftclf.data.augment.steps import STEPS
 from ftclf.data.augment.targets import needs, target_rows
 from ftclf.data.augment.words import core_of, pieces_of, replaceable, with_core
+from ftclf.data.check.near import normalised
 from ftclf.data.text_store import write_texts
 from ftclf.system.errors import ConfigError
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftclf.data.check.near import normalised
 from ftclf.data.dataset import Split
 
 GRAM = 5  # characters that are compared together
@@ -18,12 +17,6 @@ NEAR = 0.8  # share of them (Jaccard) from which two texts are nearly the same
 BUCKETS = 2**20  # counts of pieces, which share a count where their hashes do: rare pieces come first, nearly
 Hashes = NDArray[np.uint64]
 MULTIPLIERS = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, GRAM + 1)], dtype=np.uint64)
-
-
-def normalised(text: str) -> str:
-    """Return a text without case, punctuation, and forms of spaces and of characters; of symbols alone as it is."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"\w+", folded)) or " ".join(folded.split())
 
 
 def grams(text: str) -> Hashes:

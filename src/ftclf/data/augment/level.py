@@ -9,8 +9,9 @@ from typing import cast
 
 from ftclf.config import LevelledConfig
 from ftclf.data.augment.draft import Draft, Material, Step
-from ftclf.data.augment.held_out import HeldOut, normalised
+from ftclf.data.augment.held_out import HeldOut
 from ftclf.data.augment.targets import Need
+from ftclf.data.check.near import normalised
 from ftclf.system.progress_bar import advance
 
 AT_ONCE = 64  # rows that a step is given together

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.config import DatasetConfig
-from ftclf.data.augment.held_out import HeldOut, normalised, place_of
+from ftclf.data.augment.held_out import HeldOut, place_of
 from ftclf.data.augment.targets import label_of_row, needs
+from ftclf.data.check.near import normalised
 from ftclf.data.dataset import Split
 from ftclf.data.layout import fitted_layout
 from ftclf.data.load import load_more
