@@ -172,7 +172,7 @@ def platt(slopes: list[float], offsets: list[float]) -> dict[str, Any]:
         ({"calibration": {"method": "temperature", "temperature": 1e-320}}, "temperature: got 1e-320, allowed: from "),
         ({"calibration": {"method": "temperature", "temperature": 1e300}}, "temperature: got 1e+300, allowed: from "),
         ({"calibration": {"guarded": ["x"]}}, "calibration.guarded names 'x', which is no label"),
-        ({"decision": {"rule": "top_k"}}, "decision.rule is top_k, allowed with one label per row: argmax"),
+        ({"decision": {"rule": "top_k"}}, "decision.rule is top_k, allowed with single_label: argmax"),
         ({"decision": {"abstain_below": -1}}, "abstain_below: got -1, allowed: from 0 to 2"),
         ({"decision": {"wanted_precision": 2}}, "wanted_precision: got 2, allowed: from 0 to 1"),
         ({"other_decisions": {"macro_f1": {}}}, "other_decisions are for several labels per row"),
