@@ -219,9 +219,14 @@ class TfidfConfig(MethodConfig):
 
     learning_rate: float = setting(1e-3, "no effect: the fit has none", above=0, high=10)
     max_features: int | None = setting(
-        None, "most frequent words and word pairs that count, and as many pieces of words; default: all", low=1
+        None,
+        "most frequent words and word pairs that count, and as many pieces of words; default: all",
+        low=1,
+        high=10**9,
     )
-    max_rows: int = setting(50_000, "training rows that are fitted; of more rows, as many drawn ones", low=1)
+    max_rows: int = setting(
+        50_000, "training rows that are fitted; of more rows, as many drawn ones", low=1, high=10**9
+    )
 
 
 @dataclass(kw_only=True)
