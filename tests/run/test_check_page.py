@@ -46,6 +46,23 @@ def report_of(folder: Path) -> dict[str, dict[str, object]]:
     return {finding["title"]: finding for finding in found}
 
 
+def test_options_count_as_settings_and_the_next_step_is_one_that_can_be_pasted(
+    project: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(project / "twice.csv", make_rows(300) + make_rows(30))
+    assert run(["check", "twice.csv", *words[1:], "--strict"]) == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    command = last.partition("next: ")[2]
+    assert command == f"ftclf check twice.csv {words[1]} strict=true fix=clean"
+    assert run(["check", "twice.csv", *words[1:], "--fix", "clean", "--strict"]) == 1
+    *_, tally, sentence, command = capsys.readouterr().out.splitlines()
+    assert "next:" not in tally  # the clean copy is there, and the next line is about it
+    assert sentence.startswith("clean: without ")
+    assert command.startswith(f"  ftclf train dataset=files dataset.train={project}/clean/train.csv")
+    assert run(["check", "twice.csv", *words[1:], "--fix", "clean"]) == 2  # nothing is written over
+    assert "clean is there already" in capsys.readouterr().err
+
+
 def test_a_clean_set_passes_and_strict_ends_with_0(
     project: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,7 +42,7 @@ from ftclf.cli.renamed_yaml import renamed_notes
 from ftclf.cli.sweep_jobs import Job, Pool
 from ftclf.cli.sweep_plan import Plan, planned
 from ftclf.cli.text_settings import shown
-from ftclf.cli.typed_words import settled, with_files
+from ftclf.cli.typed_words import as_settings, settled, with_files
 from ftclf.config import HEADLINES, TrainConfig, check, choosing_metric, config_folder
 from ftclf.config.did_you_mean import pasteable
 from ftclf.storage.lock import is_taken
@@ -181,7 +181,7 @@ def run_check(words: list[str]) -> int:
         from ftclf.cli.fold_training import fine_tuned_judge
         from ftclf.report.data_check import check_data
 
-        return check_data(checked[0], words, fine_tuned_judge)
+        return check_data(checked[0], as_settings("check", words), fine_tuned_judge)
     return 0
 
 

@@ -16,17 +16,17 @@ import ftclf
 from ftclf.config import CheckConfig, DatasetConfig
 from ftclf.data import Data
 from ftclf.data.check.finding import labels_of
-from ftclf.score.label_errors import AllRows, Judge
+from ftclf.score.label_errors import Judge, LabelledRows
 from ftclf.score.probabilities import Dense
 
 KEPT = ("name", "task", "max_length", "default_epochs")  # settings of the data set that its rows still need
 
 
-def fine_tuned_judge(data: Data, config: CheckConfig, rows: AllRows) -> Judge:
+def fine_tuned_judge(data: Data, config: CheckConfig, rows: LabelledRows) -> Judge:
     """Return a judge that trains the model of the config on some rows, and judges others."""
 
     def text_and_labels(row: int) -> tuple[str, list[str]]:
-        split, number = rows.place(row)
+        split, number = rows.split_of(row)
         return data.splits[split].texts[number], labels_of(data, split, number)
 
     def judge(known: NDArray[np.int64], asked: NDArray[np.int64]) -> Dense:

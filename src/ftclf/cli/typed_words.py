@@ -42,6 +42,12 @@ def settled(command: str, words: list[str]) -> tuple[list[str], list[str]]:
     return [*options, *place(nameless, settings), *settings], notes
 
 
+def as_settings(command: str, words: list[str]) -> list[str]:
+    """Return the words of a command line as they were typed, but `--fix clean` as fix=clean; Hydra's options go."""
+    _, settings, nameless = _sorted(command, words)
+    return [*nameless, *settings]
+
+
 def with_files(command: str, words: list[str]) -> list[str]:
     """Return the words of a command line with the data set that files of `eval` are of, unless it is given."""
     given = any(word.startswith("dataset=") for word in words)

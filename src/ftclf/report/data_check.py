@@ -40,11 +40,11 @@ OF_CHECK = {"near", "semantic", "similarity", "labels", "folds", "judge", "apply
 PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "rapidfuzz", "cleanlab", "numpy")
 
 
-def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: FineTuned | None = None) -> int:
+def check_data(config: CheckConfig, words: list[str], fine_tuned: FineTuned) -> int:
     """Run every check and write what it found; return 1 with `strict` where one warns.
 
-    `words` are those of the command line, for the page and for what to type next. `fine_tuned` makes the judge of
-    labels that is trained.
+    `words` are the settings of the command line, for the page and for what to type next. `fine_tuned` makes the judge
+    of labels that is trained.
     """
     start = time.perf_counter()
     output = Path(config.output).expanduser().absolute() if config.output else None
@@ -53,7 +53,7 @@ def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: 
     if config.fix:
         refuse_used_folder(Path(config.fix).expanduser())
     if config.apply:
-        as_given = [word for word in words or [] if not _of_check(word)]
+        as_given = [word for word in words if not _of_check(word)]
         return apply_corrections(load_data(config.dataset), config, as_given)
     weights = find_weights(config.model)
     data = load_data(config.dataset)
@@ -66,12 +66,12 @@ def check_data(config: CheckConfig, words: list[str] | None = None, fine_tuned: 
         seconds["in all"] = round(time.perf_counter() - start, 1)
         rows = ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items())
         show(findings_table(findings, f"{name}: {rows} rows, {counted(len(data.label_names), 'label')}"))
-        about = [_typed("check", words or []), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']} seconds"]
+        about = [_typed("check", words), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']} seconds"]
         write_json(folder / "check.json", _as_json(data, name, findings, seconds, about[0]))
         write_text(folder / "check.html", check_page(data, name, findings, about=about))
     page = folder / "check.html"
     shown = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
-    say(f"{tally_words(tally(findings))}; {shown}; next: {_next(findings, words or [])}")
+    say(f"{tally_words(tally(findings))}; {shown}{'' if config.fix else f'; next: {_next(findings, words)}'}")
     if config.fix:
         _fix(data, findings, config)
     return int(config.strict and worst(findings) in ("warning", "error"))
@@ -160,7 +160,7 @@ def _short(finding: dict[str, Any]) -> dict[str, Any]:
 def _next(findings: list[Finding], words: list[str]) -> str:
     """Return what to type next: a clean copy where rows should be dropped, else training."""
     grave = [finding for finding in findings if finding.verdict in ("warning", "error")]
-    if any(finding.drop and finding.count for finding in grave) and not any(word.startswith("fix=") for word in words):
+    if any(finding.drop and finding.count for finding in grave):
         return f"{_typed('check', words)} fix=clean"
     return _typed("train", [word for word in words if not _of_check(word)])
 

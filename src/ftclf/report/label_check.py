@@ -16,8 +16,8 @@ from ftclf.score.frozen_vectors import FrozenEncoder
 from ftclf.score.label_errors import (
     PAIR,
     SURE,
-    AllRows,
     Judge,
+    LabelledRows,
     WrongLabels,
     find_wrong_labels,
     judged_probabilities,
@@ -33,32 +33,30 @@ HOW = {
     "multi_label": "rows that confident learning lists, label by label, by out-of-fold probabilities",
 }
 
-FineTuned = Callable[[Data, CheckConfig, AllRows], Judge]  # the judge that is trained per fold
+FineTuned = Callable[[Data, CheckConfig, LabelledRows], Judge]  # the judge that is trained per fold
 
 
-def check_labels(
-    data: Data, config: CheckConfig, folder: Path, fine_tuned: FineTuned | None = None
-) -> Iterator[Finding]:
+def check_labels(data: Data, config: CheckConfig, folder: Path, fine_tuned: FineTuned) -> Iterator[Finding]:
     """Judge every label, write labels.csv of train and validation and labels_test.csv, and yield what was found."""
-    rows = AllRows.of(data)
-    judge = fine_tuned(data, config, rows) if config.judge != "head" and fine_tuned else _head_judge(data, config, rows)
+    rows = LabelledRows.of(data)
+    judge = (_head_judge if config.judge == "head" else fine_tuned)(data, config, rows)
     probabilities = judged_probabilities(rows, judge, config.folds)
     learned = slice(0, rows.learned)
     yield _finding(data, config, rows, find_wrong_labels(rows.labels[learned], probabilities[learned]), folder)
-    if "test" in rows.splits:
+    if "test" in rows.parts:
         tests = slice(rows.learned, len(rows))
         wrong = find_wrong_labels(rows.labels[tests], probabilities[tests])
         wrong.rows = wrong.rows + rows.learned
         yield _finding_of_test(data, rows, wrong, folder)
 
 
-def _head_judge(data: Data, config: CheckConfig, rows: AllRows) -> Judge:
+def _head_judge(data: Data, config: CheckConfig, rows: LabelledRows) -> Judge:
     encoder = FrozenEncoder.of(config.model, config.dataset)
-    vectors = np.concatenate([encoder.vectors(data.splits[split]) for split in rows.splits])
+    vectors = np.concatenate([encoder.vectors(data.splits[split]) for split in rows.parts])
     return linear_judge(vectors, rows.labels, len(data.label_names))
 
 
-def _finding(data: Data, config: CheckConfig, rows: AllRows, wrong: WrongLabels, folder: Path) -> Finding:
+def _finding(data: Data, config: CheckConfig, rows: LabelledRows, wrong: WrongLabels, folder: Path) -> Finding:
     candidates = list(_candidates(data, rows, wrong))
     write_candidates(folder / CSV, data, candidates)
     share = wrong.estimated / max(1, rows.learned)
@@ -87,7 +85,7 @@ def _finding(data: Data, config: CheckConfig, rows: AllRows, wrong: WrongLabels,
     )
 
 
-def _finding_of_test(data: Data, rows: AllRows, wrong: WrongLabels, folder: Path) -> Finding:
+def _finding_of_test(data: Data, rows: LabelledRows, wrong: WrongLabels, folder: Path) -> Finding:
     candidates = list(_candidates(data, rows, wrong))
     write_candidates(folder / TEST_CSV, data, candidates, editable=False)
     return Finding(
@@ -110,11 +108,11 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _candidates(data: Data, rows: AllRows, wrong: WrongLabels) -> Iterator[Candidate]:
+def _candidates(data: Data, rows: LabelledRows, wrong: WrongLabels) -> Iterator[Candidate]:
     for row, suggested, confidence, reason in zip(
         wrong.rows.tolist(), wrong.suggested, wrong.confidence.tolist(), wrong.reasons.tolist(), strict=True
     ):
-        split, number = rows.place(row)
+        split, number = rows.split_of(row)
         given = rows.labels[row]
         names = _names(data, np.flatnonzero(suggested) if suggested.ndim else suggested[None])
         before = _names(data, np.flatnonzero(given) if given.ndim else given[None])
@@ -149,8 +147,8 @@ def _examples(data: Data, candidates: list[Candidate]) -> list[Example]:
     ]
 
 
-def _by_split(rows: AllRows, wrong: WrongLabels) -> dict[str, NDArray[np.int64]]:
-    places = [rows.place(row) for row in wrong.rows.tolist()]
+def _by_split(rows: LabelledRows, wrong: WrongLabels) -> dict[str, NDArray[np.int64]]:
+    places = [rows.split_of(row) for row in wrong.rows.tolist()]
     return {
         split: np.array([row for other, row in places if other == split], dtype=np.int64)
         for split in dict.fromkeys(split for split, _ in places)

@@ -9,19 +9,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftclf.data import Data
+from ftclf.data.check.all_rows import AllRows
 from ftclf.data.label_sets import LabelSets
 from ftclf.data.split import group_by_text
 from ftclf.score.probabilities import Dense
 from ftclf.system.progress_bar import advance, phase
 
-JUDGED = ("train", "validation", "test")  # in the order of `AllRows`
 C, C_PER_LABEL = 1.0, 4.0  # of the logistic regressions; weaker regularisation learns wrong labels by heart
 ROUNDING = 1e-6  # of a mean, as in cleanlab: probabilities near 1 are all alike
 MOST_ROWS = 50_000  # that a linear judge learns from
@@ -32,34 +31,22 @@ Judge = Callable[[NDArray[np.int64], NDArray[np.int64]], Dense]
 
 
 @dataclass
-class AllRows:
-    """The rows of all splits end to end: train, validation, test."""
+class LabelledRows(AllRows):
+    """The rows of all splits with their labels."""
 
-    splits: list[str]
-    starts: NDArray[np.int64]  # of each split, and the end
     labels: NDArray[Any]  # ids (rows,), or truth values (rows, labels)
     group: NDArray[np.int64]  # equal for equal texts
 
     @classmethod
-    def of(cls, data: Data) -> AllRows:
-        splits = [split for split in JUDGED if split in data.splits]
-        rows = [data.splits[split] for split in splits]
-        starts = np.concatenate([[0], np.cumsum([len(split) for split in rows])])
-        group = group_by_text(chain.from_iterable(split.texts for split in rows))
-        return cls(splits, starts, np.concatenate([split.labels for split in rows]), group)
-
-    def __len__(self) -> int:
-        return len(self.group)
+    def of(cls, data: Data) -> LabelledRows:
+        rows = AllRows.of(data)
+        labels = np.concatenate([data.splits[split].labels for split in rows.parts])
+        return cls(rows.parts, labels, group_by_text(rows.texts(data)))
 
     @property
     def learned(self) -> int:
         """How many rows a judge may learn from: the first ones, those of train and validation."""
-        return int(self.starts[self.splits.index("test")]) if "test" in self.splits else len(self)
-
-    def place(self, row: int) -> tuple[str, int]:
-        """Return the split of a row, and its number in the split."""
-        split = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return self.splits[split], row - int(self.starts[split])
+        return self.parts["test"].start if "test" in self.parts else len(self)
 
 
 @dataclass
@@ -77,7 +64,7 @@ class WrongLabels:
 # ---- out-of-fold probabilities
 
 
-def fold_of_rows(rows: AllRows, folds: int, seed: int = 0) -> NDArray[np.int64]:
+def fold_of_rows(rows: LabelledRows, folds: int, seed: int = 0) -> NDArray[np.int64]:
     """Return the fold of each row that a judge learns from: stratified, copies of a text in one fold."""
     labels, group = rows.labels[: rows.learned], rows.group[: rows.learned]
     label = labels if labels.ndim == 1 else LabelSets.of(labels).rarest()
@@ -89,7 +76,7 @@ def fold_of_rows(rows: AllRows, folds: int, seed: int = 0) -> NDArray[np.int64]:
     return fold_of_group[group]
 
 
-def judged_probabilities(rows: AllRows, judge: Judge, folds: int, seed: int = 0) -> Dense:
+def judged_probabilities(rows: LabelledRows, judge: Judge, folds: int, seed: int = 0) -> Dense:
     """Return the probabilities of every row by models that never saw its text, shape (rows, labels).
 
     A test row gets the mean of all folds' models, or that of the fold which holds its text.

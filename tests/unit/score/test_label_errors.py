@@ -13,7 +13,7 @@ from ftclf.data import Data, Split
 from ftclf.data.label_sets import LabelSets
 from ftclf.data.text_store import write_texts
 from ftclf.score.label_errors import (
-    AllRows,
+    LabelledRows,
     WrongLabels,
     doubtful_labels,
     find_wrong_labels,
@@ -42,10 +42,11 @@ def planted(labels: NDArray[np.int64], share: float, seed: int = 0) -> tuple[NDA
     return noisy, np.sort(rows)
 
 
-def as_rows(labels: NDArray[np.int64], tests: int = 0, group: NDArray[np.int64] | None = None) -> AllRows:
-    starts = np.array([0, len(labels) - tests, len(labels) - tests, len(labels)])
+def as_rows(labels: NDArray[np.int64], tests: int = 0, group: NDArray[np.int64] | None = None) -> LabelledRows:
+    learned, every = len(labels) - tests, len(labels)
+    parts = {"train": slice(0, learned), "validation": slice(learned, learned), "test": slice(learned, every)}
     group = np.arange(len(labels)) if group is None else group
-    return AllRows(["train", "validation", "test"], starts, labels, group)
+    return LabelledRows(parts, labels, group)
 
 
 def judged(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> WrongLabels:
@@ -121,9 +122,9 @@ def test_rows_of_all_splits_are_numbered_end_to_end() -> None:
         return Split(write_texts(texts), np.zeros(len(texts), dtype=np.int64))
 
     data = Data("d", ["a"], {"train": split("x", "y"), "validation": split("X"), "test": split("z", "y")})
-    rows = AllRows.of(data)
+    rows = LabelledRows.of(data)
     assert (len(rows), rows.learned) == (5, 3)
-    assert [rows.place(row) for row in range(5)] == [
+    assert [rows.split_of(row) for row in range(5)] == [
         ("train", 0),
         ("train", 1),
         ("validation", 0),

@@ -30,6 +30,7 @@ from ftclf.storage.durable import whole_folder
 from ftclf.system.errors import ConfigError, DataError
 
 CHANGES, LABELS = "changes.csv", "labels.txt"
+UNNAMED = "files"  # the name of `dataset=files`
 HEADER = ("change", "split", "file", "row", "text", "label", "new_label", "why")
 # Settings that the copy needs too, where they are not the usual ones.
 KEPT: tuple[str, ...] = (
@@ -197,7 +198,8 @@ def _write_parquet(path: Path, rows: RawRows, cells: Iterator[Cells], label_colu
 def command_of(data: Data, raw: Raw, folder: Path) -> str:
     """Return the command line that trains on a clean copy."""
     usual = DatasetConfig()
-    settings: dict[str, Any] = {"name": f"{data.name}_fixed"}
+    # Files without a name of their own are named by their paths.
+    settings: dict[str, Any] = {} if data.name == UNNAMED else {"name": f"{data.name}_fixed"}
     settings |= {split: str(folder / f"{split}.{rows.ending}") for split, rows in raw.splits.items()}
     if raw.of_files and raw.config.label_file:
         settings["label_file"] = str(folder / LABELS)
