@@ -50,7 +50,7 @@ def test_options_count_as_settings_and_the_next_step_is_one_that_can_be_pasted(
     project: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_csv(project / "twice.csv", make_rows(300) + make_rows(30))
-    assert run(["check", "twice.csv", *words[1:], "--strict"]) == 1
+    assert run(["check", "twice.csv", *words[1:], "--strict", "output=first"]) == 1
     *_, last = capsys.readouterr().out.splitlines()
     command = last.partition("next: ")[2]
     assert command == f"ftclf check twice.csv {words[1]} strict=true fix=clean"

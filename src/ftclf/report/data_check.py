@@ -161,7 +161,8 @@ def _next(findings: list[Finding], words: list[str]) -> str:
     """Return what to type next: a clean copy where rows should be dropped, else training."""
     grave = [finding for finding in findings if finding.verdict in ("warning", "error")]
     if any(finding.drop and finding.count for finding in grave):
-        return f"{_typed('check', words)} fix=clean"
+        again = [word for word in words if not word.lstrip("+").startswith("output=")]  # which holds this check
+        return f"{_typed('check', again)} fix=clean"
     return _typed("train", [word for word in words if not _of_check(word)])
 
 
