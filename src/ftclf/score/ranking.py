@@ -18,6 +18,7 @@ from ftclf.score.probabilities import Probabilities
 # to 4,000,000 rows x labels all rows above the last positive are weighed, and those below it change no score.
 FIRST_PLACES = 4_000_000  # of all labels together
 FIRST_PLACES_PER_POSITIVE = 8  # at least
+ROUNDING = 1e-12  # of a sum of weights, per row
 MOST_SUMS = 2**20  # of draws x positives at a time
 
 
@@ -87,6 +88,7 @@ class LabelRanks:
         others = self.parts - np.bincount(self.first_part, minlength=parts)
         if others.any():  # they share what is left of the weight
             left = self.rows - sums.sum(axis=0)
+            left[left < ROUNDING * self.rows] = 0.0  # else a draw without any of them would rank what is not there
             negatives += others[:, None] * (left / others.sum())
         return _scores(positives, negatives)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
@@ -159,6 +159,7 @@ def test_draws_and_intervals_are_those_of_plain_tables(size: tuple[int, int, int
 
 @WILD
 @pytest.mark.usefixtures("parts")
+@example((204, 6, 6, "multi_label"))  # a draw without a negative row
 @given(CASES)
 def test_ranking_draws_are_those_of_plain_loops(size: tuple[int, int, int, str]) -> None:
     _, probabilities, targets, _ = case(*size)
