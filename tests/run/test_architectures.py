@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import tiny_words
 from ftclf.checkpoint.format import load_checkpoint
@@ -208,6 +209,15 @@ def test_scores_that_depend_on_the_padding_are_said_and_a_wrong_padding_is_refus
     capsys.readouterr()
     tried(again, many["gpt2"])
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", *MANY])
+def test_a_dropout_of_zero_leaves_none_in_the_network(
+    name: str, many: dict[str, Path], tiny_models: dict[str, Path]
+) -> None:
+    folder = {**tiny_models, **many}[name]
+    network = build_classifier(folder, LABELS, ModelConfig(name=name, dropout=0.0, attention_dropout=0.0)).network
+    assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout) and m.p] == []
 
 
 def test_the_linear_layers_of_gpt2_get_adapters_that_merge_into_the_same_logits(many: dict[str, Path]) -> None:

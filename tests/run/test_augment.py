@@ -16,6 +16,8 @@ from ftclf.data.load import load_data
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.resume import stored_config
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 UNEVEN = {"food": 20, "space": 50, "sport": 80}
 KINDS = {
     "edits": [],

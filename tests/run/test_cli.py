@@ -22,6 +22,8 @@ from ftclf.cli.ls import GROUPS
 from ftclf.cli.main import COMMANDS, run
 from ftclf.storage.run_folder import Run
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()

@@ -23,6 +23,8 @@ from ftclf.model.tokens import tokenise
 from ftclf.score.logits import compute_logits, scoring_network
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_eval_gives_the_very_numbers_of_training(trained: Run, tmp_path: Path) -> None:
     for split in ("validation", "test"):

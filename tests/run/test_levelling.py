@@ -10,6 +10,8 @@ from conftest import TrainTiny
 from ftclf.config.settings import LOSS_TASKS, LOSSES
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 FIELDS = {"sampler=capped": ["sampler.cap=20"]}
 
 

@@ -25,6 +25,8 @@ from ftclf.data.streams import LineSource, read_stream
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 LABELS = {"grün": "food", "süß": "space", "heiß": "sport"}
 
 

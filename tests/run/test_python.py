@@ -29,6 +29,8 @@ from ftclf.cli.main import run
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.library import process_kept
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [text for text, _ in make_rows(60, seed=7)]
 

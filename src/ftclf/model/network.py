@@ -185,9 +185,11 @@ def raise_if_of_memory(error: Exception) -> None:
 def _set_dropout(settings: Any, config: ModelConfig) -> None:
     """Set dropout under each architecture's own names; a name that the architecture lacks is an error."""
     hidden = ("hidden_dropout_prob", "dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout")
-    attention = ("attention_probs_dropout_prob", "attention_dropout")
+    hidden = (*hidden, "embd_pdrop", "resid_pdrop")  # GPT-2's words
+    head = ("seq_classif_dropout", "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "pooler_dropout")
+    attention = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
     for key, value, names in (
-        ("dropout", config.dropout, hidden),
+        ("dropout", config.dropout, (*hidden, *head)),
         ("attention_dropout", config.attention_dropout, attention),
     ):
         if value is None:
@@ -196,4 +198,5 @@ def _set_dropout(settings: Any, config: ModelConfig) -> None:
         if not present and value > 0:
             raise WeightsError(f"model.{key}: {settings.model_type} has no such dropout; leave the setting out")
         for name in present:
-            setattr(settings, name, value)
+            if getattr(settings, name) is not None:  # a head's that is null is the hidden states' dropout
+                setattr(settings, name, value)
