@@ -114,8 +114,7 @@ def described(command: str) -> dict[str, Any]:
     """Return what the figures depend on, asked for in another process: torch would make this one large."""
     probe = "import json; from ftclf.model.compute import describe_machine as d; print(json.dumps(d()))"
     from ftclf import __version__
-    from ftclf.system.versions import versions
-    from ftclf.training.manifest import git_commit
+    from ftclf.system.versions import git_commit, versions
 
     return {
         "command": command,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import TrainTiny
-from ftclf.fast.cpu.module_walks import spare_walks
+from ftclf.fast.module_walks import spare_walks
 from ftclf.training.trainer import ClassifierTrainer
 
 

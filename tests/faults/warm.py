@@ -21,7 +21,7 @@ import ftclf.cli.main
 import ftclf.fast.cpu.encoder
 import ftclf.model.method
 import ftclf.report.sections
-import ftclf.training.manifest
+import ftclf.system.versions
 import ftclf.training.run
 import ftclf.training.trainer
 

@@ -12,7 +12,7 @@ from typing import Any
 from conftest import make_models, make_rows, write_csv
 from faults.processes import Trial
 from ftclf.system.imports import quiet_libraries
-from ftclf.training.checkpoints import read_progress
+from ftclf.training.resumable import read_progress
 
 # Each as different from the others as the code that saves and resumes can see.
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ from ftclf.model.compute import Compute
 from ftclf.model.method import apply_method, target_modules
 from ftclf.model.network import build_classifier, load_tokenizer, longest_text, outline, settle_padding
 from ftclf.storage.run_folder import Run, read_json
-from ftclf.training.probe import able_compute, left_as_it_was, make_probe
+from ftclf.training.probe import able_compute, make_probe, restored_network
 from many_models import MANY, make_many
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -174,7 +174,7 @@ def test_a_network_that_changes_itself_is_put_back(many: dict[str, Path]) -> Non
     network = classifier(many["bigbird"]).network.train()
     network.bert.set_attention_type("block_sparse")
     modules = list(network.modules())
-    with left_as_it_was(network):
+    with restored_network(network):
         network(torch.full((1, 9), 5))
         assert network.bert.attention_type == "original_full"
     assert network.bert.attention_type == "block_sparse"

@@ -17,7 +17,7 @@ from ftclf.model.method import apply_method
 from ftclf.model.network import build_classifier
 from ftclf.score.task import MULTI_LABEL
 from ftclf.storage.run_folder import Run, read_json
-from ftclf.training.losses import start_at
+from ftclf.training.losses import set_output_bias
 from many_models import make_many
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -126,5 +126,5 @@ def test_several_labels_start_at_their_log_odds_where_the_output_is_new_alone(ex
         found = build_classifier(expert, names, ModelConfig(name="m"))
         network: Any = found.network
         before = network.classifier.bias.tolist()
-        start_at(found, MULTI_LABEL.prior(targets.sum(axis=0), len(targets)))
+        set_output_bias(found, MULTI_LABEL.prior(targets.sum(axis=0), len(targets)))
         assert (network.classifier.bias.tolist() != before) == starts

@@ -20,7 +20,7 @@ from ftclf.score.task import MULTI_LABEL
 from ftclf.storage.durable import seal
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.system.errors import DataError
-from ftclf.training.losses import start_at, training_loss
+from ftclf.training.losses import set_output_bias, training_loss
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -128,7 +128,7 @@ def test_the_output_starts_at_the_labels_log_odds(tiny_models: dict[str, Path]) 
     for model in ("bert", "roberta"):
         classifier = build_classifier(tiny_models[model], ["a", "b"], ModelConfig(name=model))
         network: Any = classifier.network
-        start_at(classifier, MULTI_LABEL.prior(targets.sum(axis=0), len(targets)))
+        set_output_bias(classifier, MULTI_LABEL.prior(targets.sum(axis=0), len(targets)))
         output = network.classifier if model == "bert" else network.classifier.out_proj
         assert output.bias.tolist() == pytest.approx([np.log(3.5 / 1.5), np.log(1.5 / 3.5)])
         assert isinstance(output, torch.nn.Linear)

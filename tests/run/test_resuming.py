@@ -29,7 +29,7 @@ from ftclf.storage import durable
 from ftclf.storage.run_folder import Run, read_json, write_text
 from ftclf.system import signals
 from ftclf.system.errors import ResourceError, RunError
-from ftclf.training.checkpoints import newest_checkpoint
+from ftclf.training.resumable import newest_checkpoint
 from ftclf.training.stoppable import ResumableTrainer
 from ftclf.training.trainer import ClassifierTrainer, ProgressCallback
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclf.config import DatasetConfig, EvalConfig, check
 from ftclf.data import fitted_layout, load_split, share_known
-from ftclf.score.evaluation import headline, scores_table
+from ftclf.score.evaluation import headline, headline_html
 from ftclf.storage.run_folder import as_json, checkpoint_of, write_json
 from ftclf.storage.run_paths import home_of, with_found_paths
 from ftclf.system.console import say, warn
@@ -40,7 +40,7 @@ class SplitScores:
 
     def _repr_html_(self) -> str:
         """Return a table of the headline scores with their intervals, for a notebook."""
-        return scores_table({self.split: self.metrics}, self.task, caption=self.rows)
+        return headline_html({self.split: self.metrics}, self.task, caption=self.rows)
 
     @property
     def rows(self) -> str:
@@ -63,7 +63,7 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> Spli
     from ftclf.checkpoint.scorer import open_scorer
     from ftclf.report.evaluation_files import write_evaluation
     from ftclf.score.evaluation import score
-    from ftclf.score.wording import score_table
+    from ftclf.score.wording import headline_table
 
     info = read_info(folder)
     decide_by(info, config.decide)
@@ -88,7 +88,7 @@ def evaluate_checkpoint(config: EvalConfig, given: Collection[str] = ()) -> Spli
     name = data_name(info.data_name if same else data.name, scored)
     scores = SplitScores(as_json(evaluation.metrics), config.split, info.task, name)
     title = f"{config.split}, {scores.rows}"
-    say_table(score_table({config.split: evaluation.metrics}, config.split, info.task, title=title))
+    say_table(headline_table({config.split: evaluation.metrics}, config.split, info.task, title=title))
     if output is not None:
         write_evaluation(
             evaluation,

@@ -1,1 +1,1 @@
-"""The command line: the table of commands, Hydra and its traps, sweeps, help and what goes wrong in one line."""
+"""The command line (commands, Hydra, sweeps, help, errors in one line), and what `import ftclf` calls of it."""

@@ -640,7 +640,7 @@ class CheckConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     near: float = setting(
         0.8,
-        "share of the pieces that near duplicates have in common (Jaccard); 1: near ones are not looked for",
+        "share of the words that near duplicates have in common (Jaccard); 1: near ones are not looked for",
         low=0.3,
         high=1,
     )

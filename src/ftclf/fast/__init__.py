@@ -35,12 +35,12 @@ __all__ = [
 
 
 def choose_engine(network: Any, compute: Compute, training: TrainingConfig, longest: int) -> PlainEngine:
-    """Return the fastest engine that agrees with plain torch on this network and machine.
+    """Return the fastest engine for this network and machine.
 
-    PlainEngine where there is none, or with `training.engine=plain`. `longest` is the number of tokens of the longest
-    training text.
+    PlainEngine where there is none, or with `training.engine=plain`. The engine's own `place` compares blocks and
+    packed batches with plain torch before it uses them. `longest` is the number of tokens of the longest training text.
     """
-    from ftclf.fast.cpu.architectures import can_fuse
+    from ftclf.fast.encoder_parts import can_fuse
 
     if compute.engine == "plain":
         return PlainEngine(network, compute, training)
@@ -62,7 +62,7 @@ def choose_engine(network: Any, compute: Compute, training: TrainingConfig, long
 
 def has_blocks(network: Any) -> bool:
     """Return whether the encoder blocks of a network are written out here."""
-    from ftclf.fast.cpu.architectures import can_fuse
+    from ftclf.fast.encoder_parts import can_fuse
 
     return can_fuse(network)
 
@@ -90,9 +90,9 @@ def place_to_score(network: Any, compute: Compute, *, compiled: bool = False, fr
         if compiled:
             compile_network(network, compute.device)
         return network
-    from ftclf.fast.cpu.architectures import can_fuse, layers_outside
     from ftclf.fast.cpu.encoder import fuse
     from ftclf.fast.cpu.trial import blocks_agree
+    from ftclf.fast.encoder_parts import can_fuse, layers_outside
 
     on_cpu = compute.device == "cpu" and not compiled and can_fuse(network)
     fused = on_cpu and blocks_agree(network, compute, training=False)  # before its weights are rounded

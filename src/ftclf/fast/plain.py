@@ -87,7 +87,7 @@ def compile_network(network: Any, device: str) -> None:
 
     On CUDA block by block where all blocks are alike: one graph is enough for all of them.
     """
-    from ftclf.fast.cpu.architectures import can_fuse, encoder_of
+    from ftclf.fast.encoder_parts import can_fuse, encoder_of
 
     if device == "cuda" and can_fuse(network):
         for block in encoder_of(network).layer:

@@ -62,8 +62,8 @@ def apart(found: Tensor, wanted: Tensor) -> str:
 
 
 @contextmanager
-def left_as_it_was(network: Any, training: bool) -> Iterator[None]:
-    """Let weights that train be changed, and adapters do something, which they do not when they begin."""
+def restored_weights(network: Any, training: bool) -> Iterator[None]:
+    """Restore weights and modes after the block; in it, adapters are not zero, as they are when they begin."""
     trained = [one for one in network.parameters() if one.requires_grad] if training else []
     kept = [one.detach().clone() for one in trained]
     modes = [(module, module.training) for module in network.modules()]

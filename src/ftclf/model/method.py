@@ -52,8 +52,8 @@ def _freeze_embeddings(network: Any) -> None:
     embeddings.requires_grad_(False)
 
 
-def faster_parameters(classifier: Classifier, config: MethodConfig) -> tuple[list[nn.Parameter], float]:
-    """Return the parameters that learn at another rate than the rest, and how many times it is."""
+def head_parameters(classifier: Classifier, config: MethodConfig) -> tuple[list[nn.Parameter], float]:
+    """Return the parameters of the head that learn at another rate than the rest, and how many times it is."""
     if not isinstance(config, FullConfig):
         return [], 1.0
     network = classifier.network

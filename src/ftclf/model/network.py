@@ -185,11 +185,11 @@ def raise_if_of_memory(error: Exception) -> None:
 def _set_dropout(settings: Any, config: ModelConfig) -> None:
     """Set dropout under each architecture's own names; a name that the architecture lacks is an error."""
     hidden = ("hidden_dropout_prob", "dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout")
-    hidden = (*hidden, "embd_pdrop", "resid_pdrop")  # GPT-2's words
+    of_gpt2 = ("embd_pdrop", "resid_pdrop")
     head = ("seq_classif_dropout", "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "pooler_dropout")
     attention = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
     for key, value, names in (
-        ("dropout", config.dropout, (*hidden, *head)),
+        ("dropout", config.dropout, (*hidden, *of_gpt2, *head)),
         ("attention_dropout", config.attention_dropout, attention),
     ):
         if value is None:

@@ -1,1 +1,1 @@
-"""What people read of finished runs: the HTML page, plots, the model card and the leaderboard of several runs."""
+"""What people read: page, plots, model card and leaderboard of runs; of a data set, the page of `ftclf check`."""

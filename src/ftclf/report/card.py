@@ -12,7 +12,7 @@ import numpy as np
 from ftclf.config import HEADLINES, TrainConfig
 from ftclf.data import Data, Split
 from ftclf.report.usage import snippets
-from ftclf.score.baselines import verdict
+from ftclf.score.baselines import against_strongest
 from ftclf.score.evaluation import with_interval
 from ftclf.score.task import task_of
 from ftclf.system.console import printable
@@ -169,7 +169,7 @@ def _f1(row: dict[str, Any]) -> str:
 def _beside(metrics: dict[str, Any], task: str) -> str:
     if not metrics["baselines"]:
         return "No baseline was asked for."
-    return f"Against a baseline, {HEADLINES[task][0].replace('_', ' ')}: {verdict(metrics, task)}."
+    return f"Against a baseline, {HEADLINES[task][0].replace('_', ' ')}: {against_strongest(metrics, task)}."
 
 
 def _shortened(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ftclf.config import CheckConfig
+from ftclf.config import CheckConfig, TrainConfig
 from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data, load_data
 from ftclf.data.check.duplicates import duplicates
@@ -36,7 +37,7 @@ from ftclf.system.text import counted, data_name
 from ftclf.system.versions import versions
 
 # Settings of check that train does not have.
-OF_CHECK = {"near", "semantic", "similarity", "labels", "folds", "judge", "apply", "fix", "strict", "output"}
+OF_CHECK = {one.name for one in fields(CheckConfig)} - {one.name for one in fields(TrainConfig)}
 PACKAGES = ("ftclf", "tokenizers", "transformers", "scikit-learn", "rapidfuzz", "cleanlab", "numpy")
 
 
@@ -102,8 +103,8 @@ def _lengths(data: Data, config: CheckConfig, weights: Weights) -> Iterator[Find
 
 
 def _semantic(data: Data, config: CheckConfig) -> Iterator[Finding]:
+    from ftclf.data.check.semantic import semantic_duplicates
     from ftclf.score.frozen_vectors import FrozenEncoder
-    from ftclf.score.semantic_duplicates import semantic_duplicates
 
     encoder = FrozenEncoder.of(config.model, config.dataset)
     vectors = {split: encoder.vectors(rows) for split, rows in data.splits.items()}

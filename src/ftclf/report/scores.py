@@ -8,7 +8,7 @@ from ftclf.config import CHOOSING_METRICS, HEADLINES
 from ftclf.report.charts import Chart, Line, nice_axis, share_axis, step_axis
 from ftclf.report.facts import kept_step
 from ftclf.report.material import Material
-from ftclf.score.baselines import verdict as against_baseline
+from ftclf.score.baselines import against_strongest
 from ftclf.score.wording import baseline_name, difference, score_name, verdict
 from ftclf.system.text import count, counted, interval, number, opened, percent
 
@@ -24,7 +24,7 @@ def sentence(material: Material) -> str:
     score = scored(test, name)
     line = f"{opened(score_name(name))} {score['text']} {score['interval']}".strip()
     line += f" on {counted(test['rows'], 'test row')}"
-    beside = against_baseline(material.metrics, material.task)
+    beside = against_strongest(material.metrics, material.task)
     return f"{line}; {beside}." if beside else f"{line}."
 
 

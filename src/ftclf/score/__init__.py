@@ -1,1 +1,1 @@
-"""From logits to numbers: calibration, decisions, metrics, confidence intervals, baselines, significance."""
+"""From logits to numbers: calibration, decisions, metrics, intervals, baselines, significance, label errors."""

@@ -1,4 +1,4 @@
-"""What a model should beat: the most frequent label, a linear model on word counts, the untrained encoder.
+"""What a model should beat: the most frequent label, a linear model on word counts, the frozen encoder.
 
 Their probabilities are made once for a data set and kept on disk; every later run only compares itself with them.
 """
@@ -104,7 +104,7 @@ def beside_baselines(measured: Measured, evaluation: Evaluation) -> dict[str, An
     return found
 
 
-def verdict(metrics: dict[str, Any], task: str) -> str:
+def against_strongest(metrics: dict[str, Any], task: str) -> str:
     """Return `4.1 points above TF-IDF [2.9, 5.3]`, of the baseline that does best; '' without any."""
     if not metrics.get("baselines"):
         return ""

@@ -1,4 +1,4 @@
-"""A network on a split: logits, metrics, predictions and plots. Training, eval and compare all come through here."""
+"""From the logits of a split to metrics, intervals and predictions. `train` and `eval` both come through here."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def with_interval(metrics: dict[str, Any], name: str) -> str:
     return f"{metrics[name]:z.4f}" + (f" [{interval[0]:z.4f}, {interval[1]:z.4f}]" if interval else "")
 
 
-def scores_table(metrics: dict[str, dict[str, Any]], task: str, *, caption: str = "") -> str:
+def headline_html(metrics: dict[str, dict[str, Any]], task: str, *, caption: str = "") -> str:
     """Return the headline scores of splits with their 95 % intervals as an HTML table."""
     rows = [[name.replace("_", " "), *(with_interval(of, name) for of in metrics.values())] for name in HEADLINES[task]]
     return html_table(["", *metrics], rows, caption=caption)

@@ -1,4 +1,4 @@
-"""Tasks: one label per row, or several. What differs between them stands here, and nowhere else in score and training.
+"""Tasks: one label per row, or several, and what differs between them.
 
 A task owns its probabilities, its loss per row, its confidence, its metrics, its decision rules and its prior. Label
 ids are of shape (rows,), label sets are `LabelSets`; `part` is always the probabilities of some rows, float64, shape

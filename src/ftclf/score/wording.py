@@ -51,7 +51,7 @@ def against(found: list[float], score: str, name: str) -> str:
     return f"{size} {'above' if value > 0 else 'below'} {name} [{bounds}"
 
 
-def score_table(metrics: dict[str, Any], split: str, task: str, *, title: str) -> Table:
+def headline_table(metrics: dict[str, Any], split: str, task: str, *, title: str) -> Table:
     """Return the headline scores of a split beside their intervals; of a run, validation and the baselines too."""
     names = HEADLINES[task]
     scores, intervals = metrics[split], metrics[split].get("intervals", {})

@@ -1,1 +1,1 @@
-"""What Python, the operating system, other libraries and the hub are to ftclf: errors, signals, console, memory."""
+"""Errors, signals, console output (text, tables, progress bar), memory, versions and imports of libraries, the hub."""

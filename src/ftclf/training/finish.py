@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftclf import __version__
 from ftclf.config import HEADLINES, TrainConfig, choosing_metric
 from ftclf.config.did_you_mean import pasteable
-from ftclf.score.wording import score_name, score_table
+from ftclf.score.wording import headline_table, score_name
 from ftclf.storage.durable import sync_files
 from ftclf.storage.run_folder import Run, read_history, read_json, write_json, write_text
 from ftclf.storage.run_paths import from_here
@@ -72,8 +72,7 @@ def plot_run(prepared: Prepared) -> None:
 def made_with(prepared: Prepared, fitted: Fitted, command: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what the run was made with."""
     from ftclf.model.compute import describe_machine, peak_memory_mb
-    from ftclf.system.versions import versions
-    from ftclf.training.manifest import git_commit
+    from ftclf.system.versions import git_commit, versions
 
     config, data = prepared.config, prepared.data
     return {
@@ -140,18 +139,18 @@ def finish(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]
 
 def _say_scores(prepared: Prepared, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Print the table of headline scores, the first of them, and how it does against the best baseline."""
-    from ftclf.score.baselines import strongest, verdict
+    from ftclf.score.baselines import against_strongest, strongest
     from ftclf.score.evaluation import with_interval
 
     task, test = prepared.data.task, metrics["test"]
     name, rows = HEADLINES[task][0], counted(manifest["rows"]["test"], "row")
     kept, steps = manifest["kept_step"], manifest["steps"]
     after = f"; kept: the weights after step {kept} of {steps}" if steps else ""
-    say_table(score_table(metrics, "test", task, title=f"test, {rows}{after}"))
+    say_table(headline_table(metrics, "test", task, title=f"test, {rows}{after}"))
     say(f"{score_name(name)} {with_interval(test, name)}", "bold")
     if metrics["baselines"]:
         best, (_, low, high) = strongest(metrics, task)
-        say(f"{score_name(name)} {verdict(metrics, task)}", GOOD if low > 0 else BAD if high < 0 else OPEN)
+        say(f"{score_name(name)} {against_strongest(metrics, task)}", GOOD if low > 0 else BAD if high < 0 else OPEN)
         if low <= 0:
             say(f"  {_what_may_help(prepared, manifest)}")
         if best == "tfidf" and high < 0:

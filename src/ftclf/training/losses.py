@@ -167,7 +167,7 @@ def _rarity(counts: NDArray[np.float64], config: Any) -> NDArray[np.float64]:
     return np.asarray(rows ** (-0.5 if config.scheme == "sqrt" else -1.0))
 
 
-def start_at(classifier: Classifier, bias: NDArray[np.float64]) -> None:
+def set_output_bias(classifier: Classifier, bias: NDArray[np.float64]) -> None:
     """Set an output's bias that starts at random to what train says of each label alone, see `Task.prior`.
 
     Rare labels otherwise spend most of an epoch on learning that they are rare. (Lin et al. 2017, section 4.1)

@@ -14,10 +14,10 @@ from ftclf.config import TrainConfig
 from ftclf.data import Data
 from ftclf.storage.run_folder import Run
 from ftclf.system.memory import hand_back_memory
+from ftclf.training.checkpoint_info import checkpoint_info
 from ftclf.training.finish import Fitted
 from ftclf.training.prepare import SCORED, PreparedNetwork, build_trainer, prepare
 from ftclf.training.resume import Standing
-from ftclf.training.saved import checkpoint_info
 from ftclf.training.start import start
 
 if TYPE_CHECKING:

@@ -202,7 +202,10 @@ def prepare(config: TrainConfig, run: Run, data: Data, standing: Standing) -> Pr
         config = replace(config, model=replace(config.model, attention=attention))
     known, home = all(was_there for _, was_there in cached.values()), standing.home or Path.cwd()
     prepared = PreparedNetwork(config, run, data, compute, home, weights, tokenizer, tokens, known, rows, trained)
-    _introduce(prepared)
+    _say_rows(prepared)
+    mean_tokens, task = float(trained.lengths.mean()), task_named(data.task)
+    prepared.config = replace(config, training=_with_length(config.training, prepared.sampler.rows, mean_tokens, task))
+    _say_network(prepared)
     return prepared
 
 
@@ -216,17 +219,18 @@ def introduce_data(config: TrainConfig, data: Data) -> None:
         say(f"  note: {note}")
 
 
-def _introduce(prepared: PreparedNetwork) -> None:
-    config, data, compute = prepared.config, prepared.data, prepared.compute
+def _say_rows(prepared: PreparedNetwork) -> None:
+    config = prepared.config
     for name, tokens in prepared.tokens.items():
         if tokens.full:
             full = f"{counted(tokens.full, f'{name} text')} {'fills' if tokens.full == 1 else 'fill'}"
             say(f"  note: {full} dataset.max_length={config.dataset.max_length}: cut there")
     if not prepared.sampler.plain:
         say(f"  sampler={config.sampler.kind}: {prepared.sampler.rows:,} rows per epoch")
-    mean_tokens = float(prepared.trained_tokens.lengths.mean())
-    training = _with_length(config.training, prepared.sampler.rows, mean_tokens, task_named(data.task))
-    prepared.config = replace(config, training=training)
+
+
+def _say_network(prepared: PreparedNetwork) -> None:
+    config, compute = prepared.config, prepared.compute
     say(
         f"{config.model.alias}, {config.method.kind}, {compute.precision} on {compute.device}, "
         f"{counted(compute.threads, 'thread')}, {config.model.attention} attention"
@@ -277,10 +281,10 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
     import torch
 
     from ftclf.fast import choose_engine
-    from ftclf.model.method import apply_method, count_parameters, faster_parameters
+    from ftclf.model.method import apply_method, count_parameters, head_parameters
     from ftclf.model.network import NEEDED, build_classifier, refuse_other_tokenizer, refused_as, settle_padding
     from ftclf.system.memory import set_aside
-    from ftclf.training.losses import start_at
+    from ftclf.training.losses import set_output_bias
     from ftclf.training.trainer import ClassifierTrainer, TokenRows
 
     set_aside()  # all but the network and what will hold it
@@ -293,8 +297,8 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
     settle_padding(classifier.network, prepared.tokenizer)
     of_rows = _loss(prepared)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        start_at(classifier, of_rows.start(prepared.trained_prior))
-        faster = faster_parameters(classifier, config.method)
+        set_output_bias(classifier, of_rows.start(prepared.trained_prior))
+        head = head_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:
         _start_from(Run(found_at(config.start_from, prepared.home)), network, prepared)
@@ -316,7 +320,7 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
         prior=None if config.decision.calibration == "none" else prepared.trained_prior,
         train=TokenRows(prepared.trained_tokens, prepared.trained, engine),
         validation=(tokens["validation"], data.splits["validation"]),
-        faster=faster,
+        head=head,
         loss=loss,
         sampler=prepared.sampler,
     )
@@ -366,7 +370,7 @@ def _start_from(run: Run, network: Any, prepared: PreparedNetwork) -> None:
 def _try(prepared: PreparedNetwork, network: Any) -> None:
     """Ask a network for what training will; raises WeightsError or ConfigError where it cannot do it.
 
-    The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see gpu/trial.py.
+    The kinds whose blocks are computed here are tried on a GPU with the kernels for it, see fast/gpu/trial.py.
     """
     from ftclf.fast import has_blocks
     from ftclf.training.probe import able_compute, make_probe

@@ -56,7 +56,7 @@ def able_compute(network: Any, probe: Probe, compute: Compute, *, name: str, may
     ConfigError where it cannot in this precision, or on texts of this length.
     """
     model = f"{name} ({network.config.model_type})"
-    with left_as_it_was(network):
+    with restored_network(network):
         network.train()
         exact = replace(compute, precision="fp32")
         if reason := _problem(network, probe.pair, probe, compute):
@@ -72,7 +72,7 @@ def able_compute(network: Any, probe: Probe, compute: Compute, *, name: str, may
 
 
 @contextmanager
-def left_as_it_was(network: Any) -> Iterator[None]:
+def restored_network(network: Any) -> Iterator[None]:
     """Put back after the block all that a step may change: random states, modules, buffers, settings."""
     import torch
 

@@ -14,8 +14,8 @@ from ftclf.storage.run_paths import found_at, way
 from ftclf.system.console import say
 from ftclf.training import resume
 from ftclf.training.augment import write_rows
-from ftclf.training.checkpoints import newest_checkpoint, read_progress
 from ftclf.training.prepare import Prepared
+from ftclf.training.resumable import newest_checkpoint, read_progress
 
 if TYPE_CHECKING:
     from ftclf.training.trainer import ClassifierTrainer

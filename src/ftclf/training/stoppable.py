@@ -23,7 +23,7 @@ from ftclf.storage.run_folder import Run, write_json
 from ftclf.storage.small_files import check_model_files
 from ftclf.system.errors import OUT_OF_MEMORY, CheckpointError, DivergedError, SmallFileError
 from ftclf.system.signals import Stopped, asked, stop_if_asked, stop_later
-from ftclf.training.checkpoints import PROGRESS, Progress, read_progress, refuse_other_state, step_of
+from ftclf.training.resumable import PROGRESS, Progress, read_progress, refuse_other_state, step_of
 
 # What opening a file that somebody else wrote may end in.
 NOT_OURS = (

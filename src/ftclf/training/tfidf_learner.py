@@ -26,10 +26,10 @@ from ftclf.system.errors import ConfigError
 from ftclf.system.memory import free_memory
 from ftclf.system.progress_bar import advance, phase
 from ftclf.system.text import counted
+from ftclf.training.checkpoint_info import checkpoint_info
 from ftclf.training.finish import Fitted
 from ftclf.training.prepare import SCORED, Prepared, introduce_data
 from ftclf.training.resume import Standing
-from ftclf.training.saved import checkpoint_info
 from ftclf.training.start import start
 
 ENGINE = "liblinear"

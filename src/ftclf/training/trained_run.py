@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ftclf.config import TrainConfig
-from ftclf.score.baselines import verdict
-from ftclf.score.evaluation import headline, scores_table
+from ftclf.score.baselines import against_strongest
+from ftclf.score.evaluation import headline, headline_html
 from ftclf.storage.run_folder import Run, read_json
 from ftclf.training.resume import stored_config
 
@@ -47,6 +47,6 @@ class TrainedRun:
     def _repr_html_(self) -> str:
         """Return a table of the headline scores with their intervals, for a notebook."""
         task = self.config.dataset.task
-        beside = f"; {verdict(self.metrics, task)}" if self.metrics["baselines"] else ""
+        beside = f"; {against_strongest(self.metrics, task)}" if self.metrics["baselines"] else ""
         scores = {split: self.metrics[split] for split in SCORED}
-        return scores_table(scores, task, caption=f"{self.folder}{beside}")
+        return headline_html(scores, task, caption=f"{self.folder}{beside}")

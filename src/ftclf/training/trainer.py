@@ -72,14 +72,14 @@ class ClassifierTrainer(ResumableTrainer):
         train: TokenRows,
         validation: tuple[Tokens, Split],
         prior: NDArray[np.float64] | None,
-        faster: tuple[list[torch.nn.Parameter], float],
+        head: tuple[list[torch.nn.Parameter], float],
         loss: TrainingLoss | MixedLoss,
         sampler: Sampler,
     ) -> None:
         self.sampler = sampler
         self.config, self.run, self.compute = config, run, compute
         self.network, self.rows, self.validation = network, train, validation
-        self.prior, self.faster = prior, faster
+        self.prior, self.head = prior, head
         self.engine = engine
         self.bar = ProgressCallback(config, metric)
         callbacks: list[TrainerCallback] = [self.bar]
@@ -111,11 +111,11 @@ class ClassifierTrainer(ResumableTrainer):
         return self.accelerator.prepare(loader, device_placement=[not self.engine.makes_steps])  # type: ignore[no-any-return]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Build the Trainer's optimizer and give the faster parameters groups of their own."""
+        """Build the Trainer's optimizer and give the parameters of the head groups of their own."""
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if fresh:
-            _speed_up(optimizer, *self.faster)
+            _scale_learning_rate(optimizer, *self.head)
             self.engine.take_optimizer(optimizer)
             if self.average:
                 self.average.rows = self.engine.lazy_weight
@@ -280,14 +280,14 @@ class ClassifierTrainer(ResumableTrainer):
         return 0
 
 
-def _speed_up(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:
+def _scale_learning_rate(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:
     chosen = {id(parameter) for parameter in parameters}
     for group in list(optimizer.param_groups):
-        faster = [parameter for parameter in group["params"] if id(parameter) in chosen]
-        if faster:
+        here = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if here:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             rest = {name: value for name, value in group.items() if name != "params"}
-            optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * times})
+            optimizer.add_param_group({**rest, "params": here, "lr": group["lr"] * times})
 
 
 def refuse_infinite(what: str, value: float, step: int) -> None:

@@ -23,7 +23,7 @@ from ftclf.data.check.fix import dropped_rows, write_fixed
 from ftclf.data.check.groups import shared_groups
 from ftclf.data.check.labels import labels
 from ftclf.data.check.raw_rows import raw_rows
-from ftclf.score.semantic_duplicates import semantic_duplicates, similar_pairs
+from ftclf.data.check.semantic import semantic_duplicates, similar_pairs
 from ftclf.system.errors import ConfigError, DataError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

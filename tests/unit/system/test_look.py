@@ -15,7 +15,7 @@ from ftclf.cli.compare import leaderboard_table
 from ftclf.cli.main import run
 from ftclf.config import HEADLINES
 from ftclf.report.leaderboard import compare_runs
-from ftclf.score.wording import score_table
+from ftclf.score.wording import headline_table
 from ftclf.storage.run_folder import Run, read_json, write_json
 from ftclf.storage.run_paths import from_here, typed_path
 from ftclf.system.console import colours, width_of
@@ -76,7 +76,7 @@ def test_the_scores_of_a_run_fit_with_their_intervals(width: int, task: str) -> 
     scores["intervals"] = {name: [0.8011, 0.8805] for name in HEADLINES[task]}
     baselines = {name: {"scores": dict(scores)} for name in ("majority", "tfidf", "frozen_encoder")}
     metrics = {"test": scores, "validation": scores, "baselines": baselines}
-    lines = rendered(score_table(metrics, "test", task, title="test"), width, coloured=False).splitlines()
+    lines = rendered(headline_table(metrics, "test", task, title="test"), width, coloured=False).splitlines()
     assert max(map(len, lines)) <= width
     assert sum("0.8421  0.8011 to 0.8805" in line for line in lines) == 4
 

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from ftclf.fast.cpu import Product, fused_products, in_parallel
 from ftclf.fast.cpu.adamw import can_step_apart, state_of, step_apart
+from ftclf.fast.cpu.encoder import fused_products
+from ftclf.fast.cpu.linear import Product
+from ftclf.fast.cpu.workers import in_parallel
 
 
 class BlockWeights:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ftclf.fast.cpu.architectures import blocks_of, can_fuse, encoder_of, layers_outside
+from ftclf.fast.cpu.block import Block
+from ftclf.fast.cpu.dropout import cut_of
 from ftclf.fast.cpu.linear import Product
 from ftclf.fast.cpu.passes import Pass, sections_of
+from ftclf.fast.encoder_parts import can_fuse, core_of, encoder_of, layers_outside, parts_of, reads_first_token
 
 # Arguments of an encoder that change nothing in its hidden states: the Trainer passes what the loss wants through it.
 WITHOUT_EFFECT = ("num_items_in_batch", "return_dict", "use_cache")
@@ -41,7 +43,7 @@ def fuse(network: nn.Module, workers: int) -> None:
     for its next operation, on the core that a worker needs.
     """
     torch.set_num_threads(1)
-    blocks = blocks_of(network)
+    blocks = _blocks(network)
     parameters = [parameter for block in blocks for parameter in block.parameters]
 
     def forward(self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
@@ -106,3 +108,35 @@ def _added(mask: Tensor | None) -> Tensor | None:
     if mask.dtype == torch.bool:
         return torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
     return mask.float()
+
+
+def _blocks(network: nn.Module) -> list[Block]:
+    """Return the blocks of a network."""
+    config, layers = core_of(network).config, encoder_of(network).layer
+    last = len(layers) - 1 if reads_first_token(network) else None
+    return [_block(layer, config, first_token=index == last) for index, layer in enumerate(layers)]
+
+
+def _block(layer: nn.Module, config: Any, *, first_token: bool) -> Block:
+    names = parts_of(config)
+    part = layer.get_submodule
+    attention, projection, inner = (0 if name is None else cut_of(part(name)) for name in names.dropouts)
+    return Block(
+        *_products([part(names.query), part(names.key), part(names.value)], first_token),
+        Product([part(names.projection)]),
+        part(names.attention_norm),
+        Product([part(names.up)]),
+        Product([part(names.down)]),
+        part(names.output_norm),
+        getattr(config, names.heads),
+        (attention, projection, inner),
+        config._attn_implementation == "sdpa",
+    )
+
+
+def _products(layers: list[nn.Module], first_token: bool) -> tuple[Product | None, Product]:
+    """Return the product of the queries, where they are of the first token alone, and that of the rest."""
+    if not first_token:
+        return None, Product(layers)
+    query, *rest = layers
+    return Product([query]), Product(rest)

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ftclf.config import TrainingConfig
-from ftclf.fast.cpu.architectures import can_fuse
 from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
 from ftclf.fast.cpu.dropout import use_byte_dropout
 from ftclf.fast.cpu.embedding_rows import RowEmbedding, train_by_rows
 from ftclf.fast.cpu.encoder import fuse
-from ftclf.fast.cpu.module_walks import spare_walks
 from ftclf.fast.cpu.trial import blocks_agree
+from ftclf.fast.encoder_parts import can_fuse
+from ftclf.fast.module_walks import spare_walks
 from ftclf.fast.plain import PlainEngine
 from ftclf.model.compute import Compute
 

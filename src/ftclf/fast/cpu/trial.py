@@ -16,7 +16,7 @@ from torch import nn
 
 from ftclf.fast.cpu.dropout import ByteDropout
 from ftclf.fast.cpu.encoder import fuse, unfuse
-from ftclf.fast.trial import LOGITS, apart, backward, left_as_it_was, made_tokens, taken, unlike
+from ftclf.fast.trial import LOGITS, apart, backward, made_tokens, restored_weights, taken, unlike
 from ftclf.model.batches import model_inputs
 from ftclf.model.compute import Compute
 from ftclf.model.network import longest_text
@@ -43,7 +43,7 @@ def _difference(network: Any, compute: Compute, *, training: bool) -> str:
     longest = longest_text(network) or max(map(max, LENGTHS))
     threads = torch.get_num_threads()
     try:
-        with left_as_it_was(network, training), _without_dropout(network), torch.set_grad_enabled(training):
+        with restored_weights(network, training), _without_dropout(network), torch.set_grad_enabled(training):
             network.train(training)
             some = LENGTHS if training else LENGTHS[-1:]  # whoever asks for one answer waits for it
             batches = [made_tokens(np.minimum(lengths, longest), network.config) for lengths in some]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftclf.fast.cpu.architectures import dropouts_outside, encoder_of, layers_outside, parts_of
+from ftclf.fast.encoder_parts import dropouts_outside, encoder_of, layers_outside, parts_of
 from ftclf.fast.gpu.packed import BOUNDS, LONGEST, MOST_ATTENDED, Draw
 from ftclf.fast.gpu.products import Product
 from ftclf.model.architectures import BlockParts

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from ftclf.config import TrainingConfig
-from ftclf.fast.cpu.module_walks import spare_walks
 from ftclf.fast.gpu.packed import RATES, SEEDS, first_position, pack
 from ftclf.fast.gpu.recorded import RecordedSteps, computing_in
 from ftclf.fast.gpu.shapes import filled_up
 from ftclf.fast.gpu.steps import Training, steps_of
 from ftclf.fast.gpu.trial import packs
+from ftclf.fast.module_walks import spare_walks
 from ftclf.fast.plain import Batch, PlainEngine, StepResult
 from ftclf.model.compute import Compute
 from ftclf.model.tokens import Tokens

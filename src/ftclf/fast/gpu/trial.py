@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftclf.fast.cpu import can_fuse, encoder_of, reads_first_token
+from ftclf.fast.encoder_parts import can_fuse, encoder_of, reads_first_token
 from ftclf.fast.gpu.blocks import PackedEncoder
 from ftclf.fast.gpu.packed import MOST_ATTENDED, first_position, pack
 from ftclf.fast.gpu.updates import KernelUpdate
 from ftclf.fast.gpu.weights import LowPrecisionWeights
-from ftclf.fast.trial import LOGITS, apart, backward, left_as_it_was, made_tokens, taken, unlike
+from ftclf.fast.trial import LOGITS, apart, backward, made_tokens, restored_weights, taken, unlike
 from ftclf.system.console import warn
 
 MOVED = 1e-2  # of the learning rate: how far a step may be off
@@ -71,7 +71,7 @@ def _tried(network: Any, device: str, dtype: torch.dtype, *, training: bool) -> 
     first = first_position(network)
     positions = network.config.max_position_embeddings - first
     most = min(MOST_ATTENDED, positions)
-    with left_as_it_was(network, training), torch.set_grad_enabled(training):
+    with restored_weights(network, training), torch.set_grad_enabled(training):
         encoder = PackedEncoder(network, dtype)
         weights = LowPrecisionWeights(encoder.layers_outside, dtype, encoder.products)
         for lengths, longest in (([most + 72, 3], positions), ([17, 2, 9, 31], most), ([1, most, 40], most)):
