@@ -60,7 +60,7 @@ def test_options_count_as_settings_and_the_next_step_is_one_that_can_be_pasted(
     assert sentence.startswith("clean: without ")
     assert command.startswith(f"  ftclf train dataset=files dataset.train={project}/clean/train.csv")
     assert run(["check", "twice.csv", *words[1:], "--fix", "clean"]) == 2  # nothing is written over
-    assert "clean is there already" in capsys.readouterr().err
+    assert "clean is not empty" in capsys.readouterr().err
 
 
 def test_a_clean_set_passes_and_strict_ends_with_0(
@@ -120,8 +120,11 @@ def test_rows_that_were_left_out_are_counted(project: Path, words: list[str]) ->
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["dataset.train=clean.csv", "output=full"], "output: {}/full is not empty; choose another folder"),
-        (["dataset.train=clean.csv", "output=clean.csv"], "output: {}/clean.csv is no folder; choose another name"),
+        (["dataset.train=clean.csv", "output=full"], "output: {}/full is not empty, allowed: a new "),
+        (
+            ["dataset.train=clean.csv", "output=clean.csv"],
+            "output: {}/clean.csv is no folder, allowed: a ",
+        ),
         (["dataset.train=nowhere.csv"], "nowhere.csv"),
         (["dataset.train=empty.csv"], "the text is empty"),
         (["dataset.train=clean.csv", "near=2"], "near: got 2"),

@@ -15,7 +15,7 @@ from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data, load_data
 from ftclf.data.check.duplicates import duplicates
 from ftclf.data.check.finding import Finding, worst
-from ftclf.data.check.fix import CHANGES, dropped_rows, refuse_used_folder, write_fixed
+from ftclf.data.check.fix import CHANGES, dropped_rows, write_fixed
 from ftclf.data.check.groups import shared_groups
 from ftclf.data.check.labels import labels
 from ftclf.data.check.lengths import UNCUT, lengths
@@ -50,9 +50,9 @@ def check_data(config: CheckConfig, words: list[str], fine_tuned: FineTuned) -> 
     start = time.perf_counter()
     output = Path(config.output).expanduser().absolute() if config.output else None
     if output is not None:
-        refuse_used(output)
+        refuse_used("output", output)
     if config.fix:
-        refuse_used_folder(Path(config.fix).expanduser())
+        refuse_used("fix", Path(config.fix).expanduser())
     if config.apply:
         as_given = [word for word in words if not _of_check(word)]
         return apply_corrections(load_data(config.dataset), config, as_given)

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -24,15 +23,15 @@ from ftclf.data.label_sets import LabelSets
 from ftclf.model import tfidf
 from ftclf.model.network import OF_A_NETWORK
 from ftclf.model.tokens import tokenizer_digest
-from ftclf.score import embeddings
 from ftclf.score.bootstrap import draw_scores, interval_of
 from ftclf.score.calibration import NEUTRAL, fit_calibration
 from ftclf.score.decisions import Decision, choose_decision, decide_all
 from ftclf.score.evaluation import targets_of
+from ftclf.score.frozen_vectors import FrozenEncoder
 from ftclf.score.probabilities import Probabilities
 from ftclf.score.task import task_named
 from ftclf.score.wording import against, baseline_name
-from ftclf.storage.cache import cache_folder, has_entry, missing, new_entry
+from ftclf.storage.cache import cache_folder, missing, new_entry
 from ftclf.system.console import say, warn
 from ftclf.system.progress_bar import advance, phase
 
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     from ftclf.model.tokens import Tokens
     from ftclf.score.evaluation import Evaluation
 
-FILE, VECTORS = "probabilities.npz", "vectors.npy"
-FILES_OF_CODE = (__file__, embeddings.__file__, tfidf.__file__)
+FILE = "probabilities.npz"
+FILES_OF_CODE = (__file__, tfidf.__file__)
 # Their settings stand in the code: a baseline that was fitted by other code is another one.
 CODE = hashlib.sha256(b"".join(Path(str(one)).read_bytes() for one in FILES_OF_CODE)).hexdigest()
 MOST_ROWS = 50_000  # training rows of a baseline: beyond, its time would grow past that of the model
@@ -54,7 +53,7 @@ SPLITS = ("validation", "test")
 TFIDF_SECONDS_PER_TOKEN, TFIDF_SECONDS_PER_TOKEN_AND_LABEL = 2e-5, 2e-6
 ABOUT = {
     "majority": "the most frequent label for every row",
-    "tfidf": "TF-IDF of words, word pairs and character pieces, logistic regression",
+    "tfidf": "TF-IDF of words, word pairs and character n-grams, logistic regression",
     "frozen_encoder": "the encoder as it came, mean of its tokens, logistic regression",
 }
 
@@ -190,11 +189,8 @@ def _place(name: str, prepared: Prepared) -> Path:
     data = prepared.data
     what = [name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
     if name == "frozen_encoder":
-        what += [*_encoder_of(prepared), tokenizer_digest(prepared.tokenizer), str(prepared.config.dataset.max_length)]
-    return _folder_of(what)
-
-
-def _folder_of(what: list[str]) -> Path:
+        encoder = _encoder(prepared)
+        what += [*encoder.identity, tokenizer_digest(encoder.tokenizer), str(encoder.max_length)]
     return cache_folder() / "baselines" / hashlib.sha256(json.dumps([CODE, *what]).encode()).hexdigest()[:32]
 
 
@@ -245,43 +241,18 @@ def _tfidf(prepared: Prepared) -> Fitted:
 
 
 def _frozen_encoder(prepared: Prepared) -> Fitted:
-    from ftclf.model.network import build_classifier
-
-    @cache
-    def encoder() -> Any:
-        network = build_classifier(prepared.weights.folder, prepared.data.label_names, prepared.config.model).network
-        return network.get_encoder() if network.config.is_encoder_decoder else network.base_model
-
-    train = _sample(prepared)
-    inputs = _embedded(prepared, "train", train, encoder)
-    others = {split: _embedded(prepared, split, np.arange(len(prepared.tokens[split])), encoder) for split in SPLITS}
+    encoder, train = _encoder(prepared), _sample(prepared)
+    sampled = None if len(train) == len(prepared.tokens["train"]) else train
+    inputs = encoder.vectors_of(prepared.tokens["train"], sampled)
+    others = {split: encoder.vectors_of(prepared.tokens[split]) for split in SPLITS}
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 
-def _embedded(
-    prepared: Prepared, split: str, rows: NDArray[np.int64], encoder: Callable[[], Any]
-) -> NDArray[np.float32]:
-    """Return the vectors of a split's rows, from disk where these texts were embedded before: by another training set.
-
-    They take most of the time of all baselines.
-    """
-    tokens, texts = prepared.tokens[split], hashlib.sha256()
-    for array in (tokens.offsets, tokens.ids, rows):
-        texts.update(np.ascontiguousarray(array).data)
-    folder = _folder_of(["embeddings", texts.hexdigest(), *_encoder_of(prepared)])
-    if has_entry(folder):
-        advance(len(rows))
-        return np.load(folder / VECTORS)  # type: ignore[no-any-return]
-    found = embeddings.embed(encoder(), tokens, prepared.compute, rows=rows)
-    with new_entry(folder) as beside:
-        np.save(beside / VECTORS, found)
-    return found
-
-
-def _encoder_of(prepared: Prepared) -> list[str]:
-    """Return all that decides what the encoder makes of tokens."""
-    base, compute = prepared.weights, prepared.compute
-    return [base.sha256, base.settings, compute.precision, compute.engine, prepared.config.model.attention]
+def _encoder(prepared: Prepared) -> FrozenEncoder:
+    config = prepared.config
+    return FrozenEncoder(
+        config.model, prepared.weights, prepared.compute, prepared.tokenizer, config.dataset.max_length
+    )
 
 
 def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:

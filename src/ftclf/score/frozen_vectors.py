@@ -17,7 +17,7 @@ from ftclf.data import Split
 from ftclf.score import embeddings
 from ftclf.storage.cache import cache_folder, missing, new_entry
 from ftclf.system.imports import quiet_libraries
-from ftclf.system.progress_bar import phase
+from ftclf.system.progress_bar import advance, phase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,25 +53,39 @@ class FrozenEncoder:
         return cls(model, weights, compute, load_tokenizer(weights.folder), dataset.max_length)
 
     def vectors(self, split: Split) -> NDArray[np.float32]:
-        """Return vectors of length 1, shape (rows, hidden size), from disk where these texts were embedded before."""
+        """Return vectors of length 1, shape (rows, hidden size)."""
         from ftclf.model.tokens import cached_tokens
 
         tokens, _ = cached_tokens(split, self.tokenizer, self.max_length)
-        folder = cache_folder() / "vectors" / self._key(tokens)
+        with phase("embedding", len(tokens)):
+            return self.vectors_of(tokens)
+
+    def vectors_of(self, tokens: Tokens, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the vectors of tokens, or of some of their rows, from disk where they were embedded before.
+
+        It counts the rows as progress of the innermost phase.
+        """
+        folder = cache_folder() / "vectors" / self._key(tokens, rows)
         with missing(folder) as fresh:
             if fresh:
-                with new_entry(folder) as beside, phase("embedding", len(tokens)):
-                    np.save(beside / VECTORS, embeddings.embed(self._encoder, tokens, self.compute))
+                with new_entry(folder) as beside:
+                    np.save(beside / VECTORS, embeddings.embed(self._encoder, tokens, self.compute, rows=rows))
+            else:
+                advance(len(tokens) if rows is None else len(rows))
         return np.load(folder / VECTORS)  # type: ignore[no-any-return]
 
-    def _key(self, tokens: Tokens) -> str:
-        """Return the name of the cache's entry: all that decides what the encoder makes of tokens."""
-        texts = hashlib.sha256()
-        for array in (tokens.offsets, tokens.ids):
-            texts.update(np.ascontiguousarray(array).data)
+    @property
+    def identity(self) -> list[str]:
+        """All that decides what the encoder makes of tokens."""
         base, compute = self.weights, self.compute
-        what = [CODE, texts.hexdigest(), base.sha256, base.settings, compute.precision, compute.engine, self._attention]
-        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+        return [CODE, base.sha256, base.settings, compute.precision, compute.engine, self._attention]
+
+    def _key(self, tokens: Tokens, rows: NDArray[np.int64] | None) -> str:
+        """Return the name of the cache's entry."""
+        texts = hashlib.sha256()
+        for array in (tokens.offsets, tokens.ids, *(() if rows is None else (rows,))):
+            texts.update(np.ascontiguousarray(array).data)
+        return hashlib.sha256(json.dumps([texts.hexdigest(), *self.identity]).encode()).hexdigest()[:32]
 
     @cached_property
     def _attention(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ftclf.config import TrainConfig
 from ftclf.config.settings import run_name
-from ftclf.system.errors import RunError
+from ftclf.system.errors import ConfigError
 
 
 @contextmanager
@@ -54,12 +54,12 @@ def new_check_folder(output: Path | None, name: str) -> Iterator[Path]:
         _take_back(made)
 
 
-def refuse_used(output: Path) -> None:
-    """Raise RunError for a folder that holds something, or a file: nothing is written over."""
-    if output.exists() and not output.is_dir():
-        raise RunError(f"output: {output} is no folder; choose another name")
-    if output.is_dir() and any(output.iterdir()):
-        raise RunError(f"output: {output} is not empty; choose another folder")
+def refuse_used(setting: str, folder: Path) -> None:
+    """Raise ConfigError for a folder that holds something, or a file: nothing is written over."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{setting}: {folder} is no folder, allowed: a new or an empty folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{setting}: {folder} is not empty, allowed: a new or an empty folder")
 
 
 def _file_name(name: str) -> str:

@@ -381,7 +381,7 @@ def test_a_clean_copy_keeps_all_columns_and_takes_new_labels(tmp_path: Path, end
     assert list(copy.splits["test"].texts) == list(data.splits["test"].texts)
     changes = changes_of(tmp_path)
     assert sorted(change["change"] for change in changes) == ["dropped", "relabelled"]
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="is not empty"):
         write_fixed(data, raw_rows(data, config), {}, {}, tmp_path / "fixed")
     with pytest.raises(DataError, match="never changed"):
         write_fixed(data, raw_rows(data, config), {"test": {0: "odd"}}, {}, tmp_path / "other")

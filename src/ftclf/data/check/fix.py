@@ -27,7 +27,8 @@ from ftclf.data.row_files import Cells
 from ftclf.data.sources import choose_source, local_folder
 from ftclf.storage.csv_safety import write_lines
 from ftclf.storage.durable import whole_folder
-from ftclf.system.errors import ConfigError, DataError
+from ftclf.storage.new_folder import refuse_used
+from ftclf.system.errors import DataError
 
 CHANGES, LABELS = "changes.csv", "labels.txt"
 UNNAMED = "files"  # the name of `dataset=files`
@@ -46,12 +47,6 @@ OF_FILES = ("label_delimiter", "label_columns", "label_groups", "first_label_id"
 
 Dropped = dict[str, dict[int, str]]  # by split and row: why
 Relabelled = dict[str, dict[int, tuple[list[str], str]]]  # by split and row: the new labels, and why
-
-
-def refuse_used_folder(folder: Path) -> None:
-    """Raise ConfigError where a clean copy would stand beside other files."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"fix: {folder} is there already, allowed: a new or an empty folder")
 
 
 def dropped_rows(data: Data, findings: Iterable[Finding]) -> Dropped:
@@ -91,7 +86,7 @@ def write_fixed(data: Data, raw: Raw, dropped: Dropped, relabelled: Relabelled, 
     if dropped.get("test") or relabelled.get("test"):
         raise DataError("fix: test rows and their labels are never changed; leave them out of the file of labels")
     folder = folder.absolute()
-    refuse_used_folder(folder)
+    refuse_used("fix", folder)
     with whole_folder(folder) as beside:
         for split, rows in raw.splits.items():
             changed = _changed(data, raw, rows, dropped.get(split, {}), relabelled.get(split, {}))
