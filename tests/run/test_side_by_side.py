@@ -101,7 +101,7 @@ def test_a_job_begins_when_there_is_memory_for_it(
 def test_a_signal_ends_all_jobs_and_the_same_command_goes_on_with_each_to_the_same_bits(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = sweep("training.max_steps=400", "training.log_steps=1")
+    words = sweep("training.max_steps=400", "training.log_steps=1", "training.eval_steps=200")
     runs = [Run(tmp_path / "sweep" / job) for job in "01"]
 
     def stop() -> None:
