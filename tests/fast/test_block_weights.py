@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ftclf.fast.cpu import fuse, passes
+from ftclf.fast.cpu import passes
 from ftclf.fast.cpu.block_weights import BlockWeights, train_blocks_apart
+from ftclf.fast.cpu.encoder import fuse
 from ftclf.training.averaging import AverageWeights
 from test_fused import batch, classifier
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 
-from ftclf.fast.cpu import can_fuse, fuse, kernels, linear, passes
-from ftclf.fast.cpu.copies import can_pack
+from ftclf.fast.cpu import kernels, linear, passes
+from ftclf.fast.cpu.copies import can_pack_weights
+from ftclf.fast.cpu.encoder import fuse
 from ftclf.fast.cpu.sections import RandomMasks, Section
+from ftclf.fast.encoder_parts import can_fuse
 
 SIZES = {"vocab_size": 99, "num_labels": 5}
 BERT = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
@@ -91,7 +93,7 @@ def test_a_network_scores_as_its_modules_do(workers: int) -> None:
         assert torch.allclose(plain(**batch()).logits, fused(**batch()).logits, atol=1e-6)
 
 
-@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="products in bf16 have no layout of their own here")
+@pytest.mark.skipif(not can_pack_weights(torch.bfloat16), reason="products in bf16 have no layout of their own here")
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
 def test_packed_weights_give_the_bits_of_plain_ones(kind: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = classifier(kind, lora=True)
@@ -108,7 +110,7 @@ def test_packed_weights_give_the_bits_of_plain_ones(kind: str, workers: int, mon
     for _ in range(2):
         ours = found(packed)
         with monkeypatch.context() as patch:
-            patch.setattr(linear, "can_pack", lambda _: False)
+            patch.setattr(linear, "can_pack_weights", lambda _: False)
             wanted = found(plain)
         assert all(map(torch.equal, ours, wanted))
         for network in (packed, plain):  # weights that are loaded into a network that has already computed

@@ -197,10 +197,10 @@ def test_bias_and_gelu_in_one_are_those_of_torch(width: int) -> None:
 def test_a_layer_that_is_trained_whole_beside_adapted_ones_is_not_packed(tiny_models: dict[str, Path]) -> None:
     import peft
 
-    from ftclf.fast.gpu.trial import can_pack
+    from ftclf.fast.gpu.trial import can_pack_batches
 
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["key"], modules_to_save=["query", "classifier"])
-    assert not can_pack(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
+    assert not can_pack_batches(peft.get_peft_model(classifier(tiny_models["bert"], False), config))
 
 
 @pytest.mark.usefixtures("small_sizes")
@@ -212,7 +212,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     model: str, adapted: bool | str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     from ftclf.fast.gpu.blocks import PackedEncoder
-    from ftclf.fast.gpu.trial import can_pack
+    from ftclf.fast.gpu.trial import can_pack_batches
     from ftclf.fast.gpu.weights import LowPrecisionWeights
 
     folder = small_electra(tmp_path) if model == "electra" else tiny_models[model]
@@ -223,7 +223,7 @@ def test_a_packed_batch_gives_the_logits_and_gradients_of_a_padded_one(
     wanted = network(input_ids=ids, attention_mask=mask).logits
     wanted_gradients = gradients(network, wanted, torch.from_numpy(labels[rows]).to(DEVICE))
 
-    assert can_pack(network)
+    assert can_pack_batches(network)
     packed = pack(tokens, rows, first_position(network), labels)
     inputs: dict[str, Any] = {name: one.to(DEVICE) if isinstance(one, Tensor) else one for name, one in packed.items()}
     encoder = PackedEncoder(network, torch.float32)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ftclf.checkpoint.format import AGAIN, ROUNDING, CheckpointInfo, write_info
 from ftclf.data import Split
-from ftclf.model.tfidf import KINDS, Features, Weights, probabilities_of
+from ftclf.model.tfidf import KINDS, Features, LabelWeights, probabilities_of
 from ftclf.score.task import Task, task_named
 from ftclf.storage.durable import damage
 from ftclf.storage.run_folder import write_text
@@ -32,7 +32,7 @@ class TfidfScorer:
     """Features and weights, ready to score. Threads may share it."""
 
     features: Features
-    weights: Weights
+    weights: LabelWeights
     task: Task
 
     def logits(self, texts: Sequence[str], batch_size: int = AT_ONCE) -> NDArray[np.float32]:
@@ -77,7 +77,7 @@ def load_tfidf(folder: Path, info: CheckpointInfo) -> TfidfScorer:
         _check_array(folder / WEIGHTS, name, arrays.get(name), shapes.get(name))
     idf = {kind: arrays[f"{kind}_idf"] for kind in KINDS}
     # The float64 is made once: each product with the matrix of some texts would make it again.
-    weights = Weights(arrays["coefficients"].astype(np.float64), arrays["intercepts"])
+    weights = LabelWeights(arrays["coefficients"].astype(np.float64), arrays["intercepts"])
     return TfidfScorer(Features.of(vocabularies, idf), weights, task_named(info.task))
 
 

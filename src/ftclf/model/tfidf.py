@@ -79,7 +79,7 @@ def _beside(matrices: list[Matrix]) -> csr_matrix:
 
 
 @dataclass(frozen=True)
-class Weights:
+class LabelWeights:
     """Coefficients of one label, or of all labels side by side; log odds are linear in the features."""
 
     coefficients: NDArray[np.floating[Any]]  # (features,) or (features, labels), with the digits of a float32
@@ -97,20 +97,20 @@ def probabilities_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     return probabilities
 
 
-def fit_label(matrix: Matrix, truth: NDArray[np.bool_], seed: int = 0) -> Weights:
+def fit_label(matrix: Matrix, truth: NDArray[np.bool_], seed: int = 0) -> LabelWeights:
     """Fit one label against the rest on sparse features."""
     from sklearn.linear_model import LogisticRegression
 
     if truth.all() or not truth.any():  # a sample of the rows may miss a label
         sure = CERTAIN if truth.any() else -CERTAIN
-        return Weights(np.zeros(matrix.shape[1], np.float32), np.float64(sure))  # type: ignore[arg-type]
+        return LabelWeights(np.zeros(matrix.shape[1], np.float32), np.float64(sure))  # type: ignore[arg-type]
     model = LogisticRegression(
         C=INVERSE_REGULARIZATION, solver="liblinear", max_iter=MOST_ITERATIONS, random_state=seed
     ).fit(matrix, truth)
-    return Weights(model.coef_[0].astype(np.float32), model.intercept_[0])
+    return LabelWeights(model.coef_[0].astype(np.float32), model.intercept_[0])
 
 
-def fit_labels(matrix: Matrix, targets: LabelSets, *, threads: int, seed: int = 0) -> Iterator[Weights]:
+def fit_labels(matrix: Matrix, targets: LabelSets, *, threads: int, seed: int = 0) -> Iterator[LabelWeights]:
     """Fit every label against the rest, and yield the weights in the order of the labels."""
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
@@ -121,12 +121,12 @@ def fit_labels(matrix: Matrix, targets: LabelSets, *, threads: int, seed: int = 
         yield from fits(delayed(fit_label)(matrix, targets.column(label), seed) for label in range(targets.labels))
 
 
-def of_all_labels(weights: Iterable[Weights], shape: tuple[int, int]) -> Weights:
+def of_all_labels(weights: Iterable[LabelWeights], shape: tuple[int, int]) -> LabelWeights:
     """Put the weights of the labels side by side; `shape` is (features, labels)."""
     coefficients, intercepts = np.empty(shape, np.float32), np.empty(shape[1])
     for label, one in enumerate(weights):
         coefficients[:, label], intercepts[label] = one.coefficients, one.intercepts
-    return Weights(coefficients, intercepts)
+    return LabelWeights(coefficients, intercepts)
 
 
 def drawn_rows(rows: int, most: int, seed: int = 0) -> NDArray[np.int64]:

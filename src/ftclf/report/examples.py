@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ftclf.report.material import Material
-from ftclf.score.predictions import Predictions
+from ftclf.score.predictions import StoredPredictions
 from ftclf.system.text import cut
 
 PAIR_TEXTS = 2
@@ -38,7 +38,9 @@ def confident_errors(material: Material) -> list[dict[str, Any]]:
     return [_error(material, predictions, row, label, confidence=confidence) for row, label, confidence in cells]
 
 
-def _error(material: Material, predictions: Predictions, row: int, label: int, *, confidence: float) -> dict[str, Any]:
+def _error(
+    material: Material, predictions: StoredPredictions, row: int, label: int, *, confidence: float
+) -> dict[str, Any]:
     true = predictions.targets.part(slice(row, row + 1)).ids
     return {
         "text": cut(predictions.texts[row]),

@@ -12,7 +12,7 @@ import numpy as np
 
 from ftclf.data.label_sets import WIDE
 from ftclf.score.confusion import Counts, as_counts, confusion
-from ftclf.score.predictions import Predictions, read_predictions
+from ftclf.score.predictions import StoredPredictions, read_predictions
 from ftclf.score.task import task_named
 from ftclf.storage.run_folder import Run, read_history, read_json
 from ftclf.system.errors import RunError
@@ -30,7 +30,7 @@ class Material:
     history: list[dict[str, Any]]
     decision: dict[str, Any]
     confusion: Counts | None  # (labels, labels)
-    predictions: Predictions | None
+    predictions: StoredPredictions | None
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ def read_unfinished(run: Run) -> Material:
     )
 
 
-def _read_confusion(path: Path, labels: int, predictions: Predictions | None) -> Counts | None:
+def _read_confusion(path: Path, labels: int, predictions: StoredPredictions | None) -> Counts | None:
     """Read the matrix, or count it from the predictions of many labels."""
     if labels > WIDE:
         return confusion(predictions.chosen, predictions.targets) if predictions else None

@@ -14,7 +14,7 @@ from ftclf.data.label_sets import LabelSets
 from ftclf.report.material import Material
 from ftclf.report.scores import scored
 from ftclf.score.bootstrap import draw_scores, wilson
-from ftclf.score.predictions import Predictions
+from ftclf.score.predictions import StoredPredictions
 
 DRAWS = 300  # enough for a table, and a third of the time
 MOST_VALUES = 20  # of one column
@@ -50,14 +50,14 @@ def slices(material: Material) -> dict[str, Any] | None:
     return {"names": names, "tables": cut} if cut else None
 
 
-def _scored(found: Predictions, part: Slice, *, several: bool) -> dict[str, Any]:
+def _scored(found: StoredPredictions, part: Slice, *, several: bool) -> dict[str, Any]:
     rows, hits = int(part.rows.sum()), int(found.right[part.rows].sum())
     scores = {"right": hits / rows, "intervals": {"right": wilson(hits, rows)}}
     cells = [scored(scores, "right"), *([_micro_f1(found, part)] if several else [])]
     return {"name": part.name, "rows": rows, "cells": cells}
 
 
-def _micro_f1(found: Predictions, part: Slice) -> dict[str, Any]:
+def _micro_f1(found: StoredPredictions, part: Slice) -> dict[str, Any]:
     """Score all labels on the slice's rows; its labels, where it has some, on all: any row may be a false alarm."""
     chosen, targets = (_cut(sets, part) for sets in (found.chosen, found.targets))
     draws = draw_scores(chosen, targets, np.zeros(len(targets)), draws=DRAWS)
@@ -68,7 +68,7 @@ def _cut(sets: LabelSets, part: Slice) -> LabelSets:
     return sets.take(part.rows) if part.labels is None else sets.only(part.labels)
 
 
-def _by_length(found: Predictions) -> Iterator[Slice]:
+def _by_length(found: StoredPredictions) -> Iterator[Slice]:
     words = np.array([len(text.split()) for text in found.texts])
     quarter = np.searchsorted(np.unique(np.quantile(words, [0.25, 0.5, 0.75])), words, side="left")
     for index in np.unique(quarter):
@@ -76,7 +76,7 @@ def _by_length(found: Predictions) -> Iterator[Slice]:
         yield Slice(f"{_range(words[rows].min(), words[rows].max())} words", rows)
 
 
-def _by_frequency(found: Predictions, material: Material) -> Iterator[Slice]:
+def _by_frequency(found: StoredPredictions, material: Material) -> Iterator[Slice]:
     """Yield thirds of the labels (halves of two) by their test rows."""
     order = np.argsort(material.support, kind="stable")
     names = ("rare", "middle", "common") if len(order) > 2 else ("rare", "common")

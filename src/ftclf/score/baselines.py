@@ -74,7 +74,7 @@ class Measured(Protocol):
     def prior(self) -> NDArray[np.float64]: ...
 
 
-class Prepared(Measured, Protocol):
+class BaselineInputs(Measured, Protocol):
     """What baselines are fitted on: the data of a run, its tokens, and the encoder as it came."""
 
     weights: Weights
@@ -94,7 +94,7 @@ def beside_baselines(measured: Measured, evaluation: Evaluation) -> dict[str, An
     A run names no baseline that asks for tokens or an encoder which it has not.
     One that cannot be fitted (texts without words, too little memory) is left out with a warning: the model is trained.
     """
-    found, prepared = {}, cast(Prepared, measured)
+    found, prepared = {}, cast(BaselineInputs, measured)
     for name in prepared.baselines:
         try:
             found[name] = _compared(name, prepared, evaluation)
@@ -118,7 +118,7 @@ def strongest(metrics: dict[str, Any], task: str) -> tuple[str, list[float]]:
     return name, found[name]["difference"][score]
 
 
-def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+def _compared(name: str, prepared: BaselineInputs, evaluation: Evaluation) -> dict[str, Any]:
     task, test = task_named(prepared.data.task), prepared.data.splits["test"]
     fitted = _cached(name, prepared)
     targets = targets_of(test, len(prepared.data.label_names))
@@ -138,7 +138,7 @@ def _compared(name: str, prepared: Prepared, evaluation: Evaluation) -> dict[str
     }
 
 
-def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilities, LabelSets]:
+def _decided(name: str, found: Fitted, prepared: BaselineInputs) -> tuple[Probabilities, LabelSets]:
     """Return test probabilities and answers: scaled and decided on validation by the very settings of the run."""
     data, wanted = prepared.data, prepared.config.decision
     if name == "majority":
@@ -160,7 +160,7 @@ def _decided(name: str, found: Fitted, prepared: Prepared) -> tuple[Probabilitie
     return scaled["test"], decide_all([decision], scaled["test"])[0]
 
 
-def _sampled(prepared: Prepared) -> str:
+def _sampled(prepared: BaselineInputs) -> str:
     rows = len(prepared.data.splits["train"])
     return f" ({MOST_ROWS:,} of {rows:,} training rows)" if rows > MOST_ROWS else ""
 
@@ -168,7 +168,7 @@ def _sampled(prepared: Prepared) -> str:
 # ---- kept on disk
 
 
-def _cached(name: str, prepared: Prepared) -> Baseline:
+def _cached(name: str, prepared: BaselineInputs) -> Baseline:
     """Return a baseline's probabilities, from disk where the same rows were seen before."""
     folder = _place(name, prepared)
     with missing(folder) as fresh:
@@ -184,7 +184,7 @@ def _cached(name: str, prepared: Prepared) -> Baseline:
         return Baseline({split: kept[split] for split in SPLITS}, round(float(kept["seconds"]), 1))
 
 
-def _place(name: str, prepared: Prepared) -> Path:
+def _place(name: str, prepared: BaselineInputs) -> Path:
     """Return the folder that holds a baseline once it is fitted: its name is of all that decides it."""
     data = prepared.data
     what = [name, version("scikit-learn"), *(data.digest(split) for split in data.splits)]
@@ -194,14 +194,14 @@ def _place(name: str, prepared: Prepared) -> Path:
     return cache_folder() / "baselines" / hashlib.sha256(json.dumps([CODE, *what]).encode()).hexdigest()[:32]
 
 
-def _units(name: str, prepared: Prepared) -> int | None:
+def _units(name: str, prepared: BaselineInputs) -> int | None:
     """Return what a baseline's work is counted in: labels that are fitted, or texts that are embedded."""
     if name == "frozen_encoder":
         return len(_sample(prepared)) + sum(len(prepared.data.splits[split]) for split in SPLITS)
     return len(prepared.data.label_names) if name == "tfidf" else None
 
 
-def work_ahead(prepared: Prepared) -> tuple[int, float]:
+def work_ahead(prepared: BaselineInputs) -> tuple[int, float]:
     """Return how many tokens the baselines will embed, and about how many seconds the linear ones will take.
 
     Those that are kept on disk take none.
@@ -222,13 +222,13 @@ def work_ahead(prepared: Prepared) -> tuple[int, float]:
 # ---- the baselines
 
 
-def _majority(prepared: Prepared) -> Fitted:
+def _majority(prepared: BaselineInputs) -> Fitted:
     train = prepared.data.splits["train"]
     shares = targets_of(train, len(prepared.data.label_names)).per_label / len(train)
     return {split: np.tile(shares, (len(prepared.data.splits[split]), 1)) for split in SPLITS}
 
 
-def _tfidf(prepared: Prepared) -> Fitted:
+def _tfidf(prepared: BaselineInputs) -> Fitted:
     train, splits = _sample(prepared), prepared.data.splits
     features, inputs = tfidf.fit_features([splits["train"].texts[row] for row in train])
     others = {split: features.matrix(splits[split].texts) for split in SPLITS}
@@ -240,7 +240,7 @@ def _tfidf(prepared: Prepared) -> Fitted:
     return _together(columns, prepared)
 
 
-def _frozen_encoder(prepared: Prepared) -> Fitted:
+def _frozen_encoder(prepared: BaselineInputs) -> Fitted:
     encoder, train = _encoder(prepared), _sample(prepared)
     sampled = None if len(train) == len(prepared.tokens["train"]) else train
     inputs = encoder.vectors_of(prepared.tokens["train"], sampled)
@@ -248,14 +248,14 @@ def _frozen_encoder(prepared: Prepared) -> Fitted:
     return _linear(inputs, prepared.data.splits["train"].take(train), others, prepared)
 
 
-def _encoder(prepared: Prepared) -> FrozenEncoder:
+def _encoder(prepared: BaselineInputs) -> FrozenEncoder:
     config = prepared.config
     return FrozenEncoder(
         config.model, prepared.weights, prepared.compute, prepared.tokenizer, config.dataset.max_length
     )
 
 
-def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepared) -> Fitted:
+def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: BaselineInputs) -> Fitted:
     """Fit one logistic regression per label against the rest, on dense features."""
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
@@ -270,7 +270,7 @@ def _linear(inputs: Any, train: Split, others: dict[str, Any], prepared: Prepare
     return _together(columns, prepared)
 
 
-def _together(columns: list[Fitted], prepared: Prepared) -> Fitted:
+def _together(columns: list[Fitted], prepared: BaselineInputs) -> Fitted:
     """Return the probabilities of the task from those of each label alone."""
     task = task_named(prepared.data.task)
     return {
@@ -291,11 +291,11 @@ def _one_against_rest(inputs: Any, truth: NDArray[np.bool_], others: dict[str, A
     return {split: model.predict_proba(features)[:, 1] for split, features in others.items()}
 
 
-def _sample(prepared: Prepared) -> NDArray[np.int64]:
+def _sample(prepared: BaselineInputs) -> NDArray[np.int64]:
     return tfidf.drawn_rows(len(prepared.data.splits["train"]), MOST_ROWS)
 
 
-FITS: dict[str, Callable[[Prepared], Fitted]] = {
+FITS: dict[str, Callable[[BaselineInputs], Fitted]] = {
     "majority": _majority,
     "tfidf": _tfidf,
     "frozen_encoder": _frozen_encoder,

@@ -1,4 +1,4 @@
-"""Predictions of a split on disk: parquet, one row per text.
+"""StoredPredictions of a split on disk: parquet, one row per text.
 
 Up to WIDE labels have a column of probabilities each. With more labels, each row lists its most probable and its true
 labels with their probabilities, the most probable first. Log loss and the labels by the other decision rules, which
@@ -29,7 +29,7 @@ BY_RULE = "predicted_by_"
 
 
 @dataclass
-class Predictions:
+class StoredPredictions:
     """The rows of a split with their predictions. With many labels not all probabilities are known."""
 
     targets: LabelSets
@@ -142,7 +142,9 @@ def _listed(probabilities: Dense, targets: LabelSets, names: Any) -> tuple[Any, 
 # ---- reading
 
 
-def read_predictions(path: Path, label_names: list[str], *, texts: bool = False, rules: bool = False) -> Predictions:
+def read_predictions(
+    path: Path, label_names: list[str], *, texts: bool = False, rules: bool = False
+) -> StoredPredictions:
     """Read the file of `write_predictions`; texts with the columns of the data set, and other rules, if asked for.
 
     Raises KeyError or an error of pyarrow for a file that is something else.
@@ -160,11 +162,11 @@ def read_predictions(path: Path, label_names: list[str], *, texts: bool = False,
         return _joined([_part(table, label_names) for table in groups])
 
 
-def _part(table: Any, label_names: list[str]) -> Predictions:
+def _part(table: Any, label_names: list[str]) -> StoredPredictions:
     """Turn the columns of some rows into predictions."""
     task = MULTI_LABEL if "labels" in table.column_names else SINGLE_LABEL
     targets = _sets(table["labels" if task.several else "label"], label_names)
-    rows = Predictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
+    rows = StoredPredictions(targets, _sets(table["predicted"], label_names), np.zeros(0))
     if "text" in table.column_names:
         rows.texts = table["text"].to_pylist()
     rows.places = table[SOURCE].to_pylist() if SOURCE in table.column_names else []
@@ -181,7 +183,7 @@ def _part(table: Any, label_names: list[str]) -> Predictions:
     return rows
 
 
-def _joined(parts: list[Predictions]) -> Predictions:
+def _joined(parts: list[StoredPredictions]) -> StoredPredictions:
     """Return the rows of all parts in their order."""
 
     def stacked(values: list[Any]) -> Any:
@@ -193,8 +195,8 @@ def _joined(parts: list[Predictions]) -> Predictions:
             return [item for items in values for item in items]
         return None if values[0] is None else np.concatenate(values)
 
-    names = [item.name for item in fields(Predictions)]
-    return Predictions(**{name: stacked([getattr(part, name) for part in parts]) for name in names})
+    names = [item.name for item in fields(StoredPredictions)]
+    return StoredPredictions(**{name: stacked([getattr(part, name) for part in parts]) for name in names})
 
 
 def _of_the_data(name: str) -> bool:

@@ -22,7 +22,7 @@ from ftclf.config import (
     TrainConfig,
 )
 from ftclf.data import Data, Split
-from ftclf.data.augment.draft import Chosen, Material, Replacements
+from ftclf.data.augment.draft import AugmentInputs, Chosen, Replacements
 from ftclf.data.augment.held_out import HeldOut, place_of
 from ftclf.data.augment.level import level
 from ftclf.data.augment.rows_file import chosen_rows, read_rows_file
@@ -165,7 +165,7 @@ def _levelled(config: TrainConfig, augment: LevelledConfig, data: Data, base: Ba
     train, seed = data.splits["train"], config.training.seed
     needed = needs(augment.target, train.labels, most_per_row=augment.most_per_row)
     replacements, source = _replacements(config, base)
-    material = Material(augment, train.texts, train.labels, needed[0].rows, replacements)
+    material = AugmentInputs(augment, train.texts, train.labels, needed[0].rows, replacements)
     with phase(f"augment={augment.kind}", sum(need.new for need in needed)):
         levelled = level(STEPS[augment.kind], material, needed, held_out, seed=seed)
     rows = [

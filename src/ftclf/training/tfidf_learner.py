@@ -17,7 +17,7 @@ from ftclf.config import ModelConfig, TfidfConfig, TrainConfig
 from ftclf.data import Data
 from ftclf.model.compute import Compute, usable_cores
 from ftclf.model.method import Parameters
-from ftclf.model.tfidf import Features, Weights, drawn_rows, fit_features, fit_labels, of_all_labels
+from ftclf.model.tfidf import Features, LabelWeights, drawn_rows, fit_features, fit_labels, of_all_labels
 from ftclf.score.evaluation import targets_of
 from ftclf.score.task import task_named
 from ftclf.storage.run_folder import Run
@@ -125,7 +125,7 @@ class TfidfLearner:
         return logits, _milliseconds_per_text(scorer, splits["test"].texts[:TIMED])
 
 
-def _counted(weights: Weights) -> Weights:
+def _counted(weights: LabelWeights) -> LabelWeights:
     advance()
     return weights
 

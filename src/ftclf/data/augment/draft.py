@@ -35,7 +35,7 @@ Replacements = Callable[[Sequence[Chosen]], list[list[list[str]]]]
 
 
 @dataclass(frozen=True)
-class Material:
+class AugmentInputs:
     """What rows of one label are made from."""
 
     config: AugmentConfig
@@ -46,4 +46,4 @@ class Material:
 
 
 # Returns a draft for each of the rows, or None where a row gives nothing.
-Step = Callable[[Sequence[int], Material, Random], list[Draft | None]]
+Step = Callable[[Sequence[int], AugmentInputs, Random], list[Draft | None]]

@@ -7,7 +7,7 @@ from random import Random
 from typing import cast
 
 from ftclf.config import EditsAugmentConfig
-from ftclf.data.augment.draft import Draft, Material
+from ftclf.data.augment.draft import AugmentInputs, Draft
 from ftclf.data.augment.words import core_of, pieces_of
 from ftclf.system.text import counted
 
@@ -15,7 +15,7 @@ ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 TYPED = 3  # letters from which a word may get a typing error
 
 
-def edited(rows: Sequence[int], material: Material, random: Random) -> list[Draft | None]:
+def edited(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
     """Give each row one kind of edit, drawn from those of the settings."""
     config = cast(EditsAugmentConfig, material.config)
     drafts: list[Draft | None] = []
@@ -93,7 +93,7 @@ def _times(expected: float, random: Random) -> int:
     return max(1, int(expected + random.random()))
 
 
-def _others(row: int, material: Material, random: Random) -> list[str]:
+def _others(row: int, material: AugmentInputs, random: Random) -> list[str]:
     """Return the words of another row of the label."""
     others = [int(peer) for peer in (random.choice(material.peers), random.choice(material.peers)) if peer != row]
     return [core for piece in pieces_of(material.texts[others[0]]) if (core := core_of(piece))] if others else []

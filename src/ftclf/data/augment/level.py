@@ -8,7 +8,7 @@ from random import Random
 from typing import cast
 
 from ftclf.config import LevelledConfig
-from ftclf.data.augment.draft import Draft, Material, Step
+from ftclf.data.augment.draft import AugmentInputs, Draft, Step
 from ftclf.data.augment.held_out import HeldOut
 from ftclf.data.augment.targets import Need
 from ftclf.data.check.near import normalised
@@ -29,7 +29,7 @@ class Levelled:
     missing: dict[int, int] = field(default_factory=dict)  # rows that a label still needs
 
 
-def level(step: Step, material: Material, needs: Sequence[Need], held_out: HeldOut, *, seed: int) -> Levelled:
+def level(step: Step, material: AugmentInputs, needs: Sequence[Need], held_out: HeldOut, *, seed: int) -> Levelled:
     """Make the rows that the labels need: a function of its arguments alone.
 
     Every row of a label gives as many new ones as the others, as far as it can. A draft that is like a row of
@@ -48,7 +48,7 @@ def level(step: Step, material: Material, needs: Sequence[Need], held_out: HeldO
 
 def _fill(
     step: Step,
-    material: Material,
+    material: AugmentInputs,
     need: Need,
     held_out: HeldOut,
     *,

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from ftclf.config import SentencesAugmentConfig
-from ftclf.data.augment.draft import Draft, Material
+from ftclf.data.augment.draft import AugmentInputs, Draft
 
 ABBREVIATIONS = r"(?<!\b[A-Z]\.)(?<!\b[DMS]r\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bvs\.)(?<!\bNo\.)(?<!\b[eg]\.)"
 BOUND = re.compile(rf"{ABBREVIATIONS}(?<=[.!?…])[\"'”’)\]]*\s+(?=[^a-z])|(?<=[。！？])\s*|\n\s*\n\s*")
@@ -26,7 +26,7 @@ def sentences_of(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def of_sentences(rows: Sequence[int], material: Material, random: Random) -> list[Draft | None]:
+def of_sentences(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
     """Cut rows of many sentences, and join those of few with another row of the same labels."""
     config = cast(SentencesAugmentConfig, material.config)
     drafts: list[Draft | None] = []
@@ -47,7 +47,7 @@ def cut(row: int, sentences: list[str], keep: float, random: Random) -> Draft:
     return Draft(text, (row,), f"cut: sentences {start + 1} to {start + kept} of {len(sentences)}")
 
 
-def _joined(row: int, material: Material, long: int, random: Random) -> Draft | None:
+def _joined(row: int, material: AugmentInputs, long: int, random: Random) -> Draft | None:
     """Put sentences of another row, fewer than make a text long, behind or before those of a row."""
     for _ in range(TRIES):
         other = int(random.choice(material.peers))

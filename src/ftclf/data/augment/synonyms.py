@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from ftclf.data.augment.draft import Chosen, Draft, Material
+from ftclf.data.augment.draft import AugmentInputs, Chosen, Draft
 from ftclf.data.augment.words import core_of, pieces_of, replaceable, with_core
 from ftclf.system.text import counted
 
 SPARE = 3  # words that are looked up per word that is replaced: not every word has a synonym
 
 
-def with_synonyms(rows: Sequence[int], material: Material, random: Random) -> list[Draft | None]:
+def with_synonyms(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
     """Replace some words of each row by synonyms."""
     return _replaced(rows, material, random, spare=SPARE)
 
 
-def with_expected_words(rows: Sequence[int], material: Material, random: Random) -> list[Draft | None]:
+def with_expected_words(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
     """Replace some words of each row by what a masked language model expects in their place."""
     return _replaced(rows, material, random, spare=1)
 
 
-def _replaced(rows: Sequence[int], material: Material, random: Random, *, spare: int) -> list[Draft | None]:
+def _replaced(rows: Sequence[int], material: AugmentInputs, random: Random, *, spare: int) -> list[Draft | None]:
     config: Any = material.config
     assert material.replacements is not None
     texts = [pieces_of(material.texts[row]) for row in rows]

@@ -20,7 +20,7 @@ from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data
 from ftclf.data.cells import some
 from ftclf.data.check.finding import Finding, labels_of
-from ftclf.data.check.raw_rows import Raw, RawRows
+from ftclf.data.check.raw_rows import Raw, SourceRows
 from ftclf.data.label_lists import as_bit, parse_list
 from ftclf.data.read import read_names
 from ftclf.data.row_files import Cells
@@ -104,7 +104,7 @@ def _label_file(config: DatasetConfig) -> list[str]:
 
 
 def _changed(
-    data: Data, raw: Raw, rows: RawRows, dropped: dict[int, str], relabelled: dict[int, tuple[list[str], str]]
+    data: Data, raw: Raw, rows: SourceRows, dropped: dict[int, str], relabelled: dict[int, tuple[list[str], str]]
 ) -> Iterator[Cells]:
     """Yield the cells of the rows that stay, with their new labels."""
     for row, cells in enumerate(rows.rows()):
@@ -154,7 +154,7 @@ def _place(data: Data, split: str, row: int) -> tuple[str, int]:
 # ---- files
 
 
-def _write(path: Path, rows: RawRows, cells: Iterator[Cells], config: DatasetConfig, *, relabels: bool) -> None:
+def _write(path: Path, rows: SourceRows, cells: Iterator[Cells], config: DatasetConfig, *, relabels: bool) -> None:
     match rows.ending:
         case "csv":
             with path.open("w", encoding="utf-8", newline="") as file:
@@ -170,7 +170,7 @@ def _write(path: Path, rows: RawRows, cells: Iterator[Cells], config: DatasetCon
             _write_parquet(path, rows, cells, config.label_column if relabels and not config.label_columns else "")
 
 
-def _write_parquet(path: Path, rows: RawRows, cells: Iterator[Cells], label_column: str) -> None:
+def _write_parquet(path: Path, rows: SourceRows, cells: Iterator[Cells], label_column: str) -> None:
     """Write rows by the schema of their file; with new labels, ids become texts, since names are written."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -27,7 +27,7 @@ NAMED = 50  # unknown pieces of text
 SHOWN = 10  # examples
 
 
-class Tokens(Protocol):
+class TokenLengths(Protocol):
     """Ids of all rows end to end; row i is `ids[offsets[i]:offsets[i + 1]]`."""
 
     ids: NDArray[np.int32]
@@ -38,7 +38,11 @@ class Tokens(Protocol):
 
 
 def lengths(
-    data: Data, tokens: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase, max_length: int, longest: int | None
+    data: Data,
+    tokens: Mapping[str, TokenLengths],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    longest: int | None,
 ) -> Iterator[Finding]:
     """Yield what is cut, and what is unknown. `tokens` are those of whole texts; `longest` is what the model takes."""
     yield _cut(data, {name: split.lengths for name, split in tokens.items()}, max_length, longest)
@@ -103,7 +107,7 @@ def histogram(values: NDArray[np.int64]) -> list[list[int]]:
     return [[int(edge), int(edge) + width - 1, int(count)] for edge, count in zip(edges, counts, strict=True)]
 
 
-def _unknown(data: Data, tokens: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> Finding:
+def _unknown(data: Data, tokens: Mapping[str, TokenLengths], tokenizer: PreTrainedTokenizerBase) -> Finding:
     title = "rows with tokens that the tokenizer does not know"
     unknown = tokenizer.unk_token_id
     if unknown is None:

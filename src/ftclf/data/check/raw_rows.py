@@ -15,7 +15,7 @@ from ftclf.data.sources import choose_source, local_folder
 
 
 @dataclass
-class RawRows:
+class SourceRows:
     """One split: `rows` yields the cells of each of its rows, in the order of the split."""
 
     columns: list[str]
@@ -29,7 +29,7 @@ class Raw:
     """All splits, and the settings that a copy of them is read by, apart from its files."""
 
     config: DatasetConfig
-    splits: dict[str, RawRows]
+    splits: dict[str, SourceRows]
     of_files: bool  # else text and labels are those of the data, by name
 
 
@@ -44,7 +44,7 @@ def raw_rows(data: Data, config: DatasetConfig) -> Raw:
     return Raw(config, {split: _of_data(data, split, config) for split in data.splits}, False)
 
 
-def _of_file(data: Data, split: str, path: Path, config: DatasetConfig) -> RawRows:
+def _of_file(data: Data, split: str, path: Path, config: DatasetConfig) -> SourceRows:
     table = open_table(path, config)
     columns, places = list(table.columns), data.splits[split].places
     assert places is not None
@@ -59,7 +59,7 @@ def _of_file(data: Data, split: str, path: Path, config: DatasetConfig) -> RawRo
                 number = next(wanted, None)
 
     ending = {"tsv": "csv", "json": "jsonl"}.get(file_format(path), file_format(path))
-    return RawRows(columns, ending, rows, _schema(path) if ending == "parquet" else None)
+    return SourceRows(columns, ending, rows, _schema(path) if ending == "parquet" else None)
 
 
 def _schema(path: Path) -> Any:
@@ -68,7 +68,7 @@ def _schema(path: Path) -> Any:
     return pq.read_schema(path)
 
 
-def _of_data(data: Data, split: str, config: DatasetConfig) -> RawRows:
+def _of_data(data: Data, split: str, config: DatasetConfig) -> SourceRows:
     several, rows_of_split = data.task == "multi_label", data.splits[split]
     extra = dict(rows_of_split.columns)
     if config.group_column and rows_of_split.groups is not None:
@@ -81,4 +81,4 @@ def _of_data(data: Data, split: str, config: DatasetConfig) -> RawRows:
             yield {config.text_column: text, config.label_column: label, **dict(zip(extra, cells, strict=True))}
 
     columns = list(dict.fromkeys([config.text_column, config.label_column, *extra]))
-    return RawRows(columns, "jsonl" if several else "csv", rows)
+    return SourceRows(columns, "jsonl" if several else "csv", rows)

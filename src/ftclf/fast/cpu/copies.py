@@ -51,7 +51,7 @@ class Packed:
 
 
 @cache
-def can_pack(dtype: torch.dtype) -> bool:
+def can_pack_weights(dtype: torch.dtype) -> bool:
     """Return whether this machine's products in this type have a layout of their own."""
     return (
         dtype == torch.bfloat16

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftclf.fast.cpu.adapters import adapters_of
-from ftclf.fast.cpu.copies import Packed, Plain, can_pack
+from ftclf.fast.cpu.copies import Packed, Plain, can_pack_weights
 from ftclf.fast.cpu.sections import Section, masked, masked_
 
 Gradients = dict[nn.Parameter, Tensor]
@@ -91,7 +91,7 @@ class Product:
         fresh, changed = dtype != self._dtype, state != self._copied
         if fresh:
             self._make_room(dtype)
-        if not self.trained and can_pack(dtype):
+        if not self.trained and can_pack_weights(dtype):
             if fresh or changed or (training and not self.copy.both):
                 self._pack(dtype, both=training)
         elif fresh or changed or (self.trained and not (self._stepped and training)):
@@ -166,7 +166,7 @@ class Product:
     @torch.inference_mode(mode=False)  # a first pass may be an evaluation: training could not write into its tensors
     def _make_room(self, dtype: torch.dtype) -> None:
         total = sum(self.sizes)
-        if self.trained or not can_pack(dtype):
+        if self.trained or not can_pack_weights(dtype):
             self.copy = Plain(torch.empty(total, self.inputs, dtype=dtype), torch.empty(total, dtype=dtype))
         if self.adapters:
             self.adapters.make_room(self.inputs, total, dtype)

@@ -29,10 +29,10 @@ _wrong: dict[Any, str] = {}  # what was found, by what the kernels depend on
 def packs(network: Any, device: str, dtype: torch.dtype, *, training: bool = False) -> bool:
     """Return whether batches of a network on a GPU are packed; a warning says so where kernels are not to be used."""
     asked = device == "cuda" and dtype == torch.bfloat16 and network.config._attn_implementation == "sdpa"
-    return asked and can_pack(network) and kernels_agree(network, device, dtype, training=training)
+    return asked and can_pack_batches(network) and kernels_agree(network, device, dtype, training=training)
 
 
-def can_pack(network: Any) -> bool:
+def can_pack_batches(network: Any) -> bool:
     """Return whether the encoder's blocks can be computed here, and the network reads their first tokens alone."""
     if find_spec("triton") is None or not can_fuse(network) or not reads_first_token(network):
         return False
