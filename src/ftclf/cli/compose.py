@@ -48,16 +48,21 @@ from ftclf.system.signals import unbroken
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, AttributeError, YAMLError)
 
 
+_registered: dict[str, Any] = {}  # the node of the first schema, while Hydra's store holds the schemas
+
+
 def register() -> None:
     """Put the schemas where the yaml files find them. Also called in each worker of a launcher."""
     rename_in_yaml()
     store = ConfigStore.instance()
-    if f"{next(iter(SCHEMAS))}_schema.yaml" not in store.repo:  # a tenth of a second, in a run several times
+    first = f"{next(iter(SCHEMAS))}_schema.yaml"
+    if first not in _registered or store.repo.get(first) is not _registered[first]:  # a tenth of a second, often
         for command, schema in SCHEMAS.items():
             store.store(name=f"{command}_schema", node=schema)
         for group, variants in VARIANTS.items():
             for name, variant in variants.items():
                 store.store(group=group, name=f"{name}_schema", node=variant)
+        _registered[first] = store.repo[first]
     OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
     OmegaConf.clear_resolver("oc.env")  # a config of someone else would write secrets of the environment into files
 
