@@ -187,6 +187,19 @@ def test_rows_of_a_file_are_added_as_they_are(train_tiny: TrainTiny, uneven: Pat
     ]
 
 
+@pytest.mark.parametrize("setting", ["slice_columns=[author]", "group_column=author", "time_column=author"])
+def test_rows_of_a_file_need_no_columns_that_cut_or_slice(
+    setting: str, train_tiny: TrainTiny, uneven: Path, tmp_path: Path
+) -> None:
+    header, *lines = uneven.read_text().splitlines()
+    rows = [f"{line},{number}" for number, line in enumerate(lines)]
+    data = tmp_path / "data.csv"
+    data.write_text("\n".join([f"{header},author", *rows]) + "\n")
+    generated = write_rows(tmp_path / "generated.jsonl", GENERATED)
+    words = [f"dataset.train={data}", f"dataset.{setting}", "training.max_steps=1", "baselines=[]", "augment=rows"]
+    assert len(made(train_tiny(*words, f"augment.rows={generated}"))) == 2
+
+
 def test_rows_of_a_file_stop_at_the_target(train_tiny: TrainTiny, uneven: Path, tmp_path: Path) -> None:
     many = [(f"{text} {number}", "food") for number, (text, _) in enumerate(make_rows(60, seed=7))]
     generated = write_rows(tmp_path / "generated.jsonl", many)

@@ -8,6 +8,7 @@ import random
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -219,3 +220,71 @@ def test_every_kind_of_model_can_judge(tiny_models: dict[str, Path], tmp_path: P
         words = [*data, "labels=true", "folds=2", f"model.name={tiny_models[name]}", f"output={tmp_path / name}"]
         assert run(["check", *words]) == 0
         assert (tmp_path / name / "labels.csv").exists()
+
+
+def applied(check: Check, tmp_path: Path, data: list[str], *rows: dict[str, str]) -> int:
+    """Apply lines of a csv to a copy in tmp_path / "fixed"."""
+    edited = write_table(tmp_path / "edited.csv", list(rows))
+    return check("dataset=files", *data, f"apply={edited}", f"fix={tmp_path / 'fixed'}")
+
+
+def correction(file: str, row: int, text: str, given: str, correct: str, **more: str) -> dict[str, str]:
+    return {"file": file, "row": str(row), "text": text, "given": given, "correct": correct, **more}
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_ids_in_lists_stay_names_though_one_looks_like_a_vector(check: Check, tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "label": [[0], [1], [0, 1]][n % 3], "note": "\ud83d"} for n in range(30)]
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    path = write_lines(tmp_path / "d.jsonl", rows)
+    data = [f"dataset.train={path}", f"dataset.label_file={tmp_path / 'names.txt'}", "dataset.task=multi_label"]
+    assert applied(check, tmp_path, data, correction("d.jsonl", 3, "text 2", "a|b", "a")) == 0
+    copy = {
+        row["text"]: row for split in ("train", "validation") for row in lines_of(tmp_path / "fixed" / f"{split}.jsonl")
+    }
+    assert copy["text 2"]["label"] == ["a"]
+    assert copy["text 1"]["note"] == "\ud83d"
+
+
+def test_columns_of_grouped_labels_keep_what_the_correction_keeps(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("food", "space", "sport")
+    rows = [{"text": f"text {n}", **{name: int(k == n % 3) for k, name in enumerate(names)}} for n in range(30)]
+    path = write_table(tmp_path / "d.csv", [{key: str(cell) for key, cell in row.items()} for row in rows])
+    data = [f"dataset.train={path}", "dataset.label_columns=[food,space,sport]", "dataset.task=multi_label"]
+    data += ["dataset.label_groups={g:[food,space]}"]
+    assert applied(check, tmp_path, data, correction("d.csv", 4, "text 2", "sport", "g|sport")) == 2
+    assert "'g' is a group of dataset.label_groups" in capsys.readouterr().err
+    assert applied(check, tmp_path, data, correction("d.csv", 3, "text 1", "g", "g|sport")) == 0
+    parts = [table(tmp_path / "fixed" / f"{split}.csv") for split in ("train", "validation")]
+    (row,) = (row for part in parts for row in part if row["text"] == "text 1")
+    assert [row[name] for name in names] == ["0", "1", "1"]
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart_by_the_split(check: Check, tmp_path: Path) -> None:
+    paths = {
+        split: write_lines(
+            tmp_path / split / "d.jsonl", [{"text": f"{split} {n}", "label": "ab"[n % 2]} for n in range(9)]
+        )
+        for split in ("train", "validation", "test")
+    }
+    data = [f"dataset.{split}={path}" for split, path in paths.items()]
+    assert applied(check, tmp_path, data, correction("d.jsonl", 2, "train 1", "b", "a", split="train")) == 0
+    assert lines_of(tmp_path / "fixed" / "train.jsonl")[1]["label"] == "a"
+
+
+def test_the_last_train_row_of_a_label_is_not_taken_from_it(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = []
+    for split in ("train", "validation", "test"):
+        rows = [{"text": f"{split} {n}", "label": "rare" if n == 0 else "ab"[n % 2]} for n in range(30)]
+        data.append(f"dataset.{split}={write_lines(tmp_path / f'{split}.jsonl', rows)}")
+    assert applied(check, tmp_path, data, correction("train.jsonl", 1, "train 0", "rare", "a")) == 2
+    assert "no train row of rare would be left" in capsys.readouterr().err

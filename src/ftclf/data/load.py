@@ -127,8 +127,8 @@ def load_more(path: Path, config: DatasetConfig, label_names: list[str]) -> Spli
 
     Raises DataError where a row's label is not among them.
     """
-    layout = replace(config, slice_columns=[])
-    raw = RawRows.collect(str(path), read_rows(path, layout, names=label_names))
+    config = replace(config, slice_columns=[], group_column=None, time_column=None)  # of use where splits are cut
+    raw = RawRows.collect(str(path), read_rows(path, config, names=label_names))
     grouped, _ = _group_labels({"more": raw}, None, config)
     rows = _one_label(grouped["more"], config, [], "more")
     if not len(rows.labels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -16,6 +17,7 @@ from ftclf.data.label_sets import LabelSets
 from ftclf.system.errors import DataError
 
 SKETCHED, LOOKED_UP = 4096, 30  # texts of a sketch; rows that have to fall into its range
+MONTH = re.compile(r"\d{1,2}\.(19|20)\d\d")
 MOST_COPIES = 0.05  # of a cut split's rows: a text with more of them would be scored over and over
 
 
@@ -131,7 +133,8 @@ def _newest(rows: Split, share: float, column: str) -> NDArray[np.bool_]:
 def _times(rows: Split, column: str) -> NDArray[np.float64]:
     """Return the times of rows: numbers where all cells are, else ISO dates, without a zone in UTC."""
     assert rows.times is not None
-    found = [_number(cell) for cell in rows.times]
+    months = all(MONTH.fullmatch(cell.strip()) for cell in rows.times)  # 01.2024 comes after 12.2023
+    found = [None if months else _number(cell) for cell in rows.times]
     if None in found:
         found = [_date(cell) for cell in rows.times]
     if None in found:
@@ -146,7 +149,7 @@ def _times(rows: Split, column: str) -> NDArray[np.float64]:
 
 def _number(cell: str) -> float | None:
     try:
-        number = float(cell)
+        number = float(cell.replace("_", "?"))  # Python takes 1_000 for a number
     except ValueError:
         return None
     return number if np.isfinite(number) else None

@@ -35,6 +35,13 @@ class Sampler:
         """Rows per epoch."""
         return int(self.shares.sum())
 
+    def label_rows(self, sets: LabelSets) -> NDArray[np.float64]:
+        """Return how many rows of each label an epoch has, (labels,); `sets` are the labels of all rows."""
+        times = np.empty(len(sets))  # that a row is drawn in an epoch
+        for rows, share in zip(self.groups, self.shares.tolist(), strict=True):
+            times[rows] = share / len(rows)
+        return np.bincount(sets.ids, weights=times[sets.rows], minlength=sets.labels).astype(np.float64)
+
     def draw(self, random: np.random.Generator) -> Rows:
         """Return the rows of an epoch, (rows,); one that is drawn twice has all others of its label drawn before."""
         if self.plain:

@@ -20,6 +20,7 @@ from ftclf.score.label_errors import (
     LabelledRows,
     WrongLabels,
     find_wrong_labels,
+    judged_labels,
     judged_probabilities,
     linear_judge,
 )
@@ -41,11 +42,12 @@ def check_labels(data: Data, config: CheckConfig, folder: Path, fine_tuned: Fine
     rows = LabelledRows.of(data)
     judge = (_head_judge if config.judge == "head" else fine_tuned)(data, config, rows)
     probabilities = judged_probabilities(rows, judge, config.folds)
-    learned = slice(0, rows.learned)
-    yield _finding(data, config, rows, find_wrong_labels(rows.labels[learned], probabilities[learned]), folder)
+    learned, judged = slice(0, rows.learned), judged_labels(rows, len(data.label_names))
+    wrong = find_wrong_labels(rows.labels[learned], probabilities[learned], judged)
+    yield _finding(data, config, rows, wrong, folder)
     if "test" in rows.parts:
         tests = slice(rows.learned, len(rows))
-        wrong = find_wrong_labels(rows.labels[tests], probabilities[tests])
+        wrong = find_wrong_labels(rows.labels[tests], probabilities[tests], judged)
         wrong.rows = wrong.rows + rows.learned
         yield _finding_of_test(data, rows, wrong, folder)
 

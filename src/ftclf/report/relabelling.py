@@ -8,7 +8,7 @@ from pathlib import Path
 from ftclf.config import CheckConfig
 from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data
-from ftclf.data.check.corrections import read_corrections
+from ftclf.data.check.corrections import read_corrections, refuse_labels_gone
 from ftclf.data.check.fix import write_fixed
 from ftclf.data.check.raw_rows import raw_rows
 from ftclf.system.console import say
@@ -26,6 +26,7 @@ def apply_corrections(data: Data, config: CheckConfig, as_given: Sequence[str]) 
     assert config.fix is not None
     folder = Path(config.fix).expanduser()
     relabelled = read_corrections(Path(config.apply).expanduser(), data)
+    refuse_labels_gone(data, relabelled)
     changes = {split: {row: (names, WHY) for row, names in rows.items()} for split, rows in relabelled.items()}
     command = write_fixed(data, raw_rows(data, config.dataset), {}, changes, folder)
     counts = [counted(len(rows), f"{split} row") for split, rows in relabelled.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -153,11 +153,27 @@ def _of_a_label(inputs: Any, truth: NDArray[np.bool_], asked: Any) -> NDArray[np
 # ---- cleanlab
 
 
-def find_wrong_labels(labels: NDArray[Any], probabilities: Dense) -> WrongLabels:
-    """Return the rows whose labels are probably wrong, by their out-of-fold probabilities."""
+def find_wrong_labels(labels: NDArray[Any], probabilities: Dense, judged: NDArray[np.bool_]) -> WrongLabels:
+    """Return the rows whose labels are probably wrong, by their out-of-fold probabilities.
+
+    Labels that are not `judged`, (labels,), are never called wrong: no model has seen them in another row.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cleanlab and of what it imports: for its own users
-        return (_several_labels if labels.ndim == 2 else _one_label)(labels, probabilities)
+        if labels.ndim == 2:
+            return _several_labels(labels, probabilities, judged)
+        rows = np.flatnonzero(judged[labels])
+        found = _one_label(labels[rows], probabilities[rows])
+        quality = np.ones(len(labels))
+        quality[rows] = found.quality
+        return replace(found, rows=rows[found.rows], quality=quality)
+
+
+def judged_labels(rows: LabelledRows, label_count: int) -> NDArray[np.bool_]:
+    """Return which labels stand at two different texts or more among the rows that a judge learns from, (labels,)."""
+    sets = LabelSets.of(rows.labels[: rows.learned], label_count)
+    pairs = np.unique(np.stack([sets.ids.astype(np.int64), rows.group[: rows.learned][sets.rows]]), axis=1)
+    return np.bincount(pairs[0], minlength=label_count) >= 2
 
 
 def _one_label(labels: NDArray[Any], probabilities: Dense) -> WrongLabels:
@@ -180,13 +196,19 @@ def _one_label(labels: NDArray[Any], probabilities: Dense) -> WrongLabels:
     return WrongLabels(rows, best, 1 - quality[rows], reasons[rows], int(estimated), quality)
 
 
-def _several_labels(labels: NDArray[Any], probabilities: Dense) -> WrongLabels:
+def _several_labels(labels: NDArray[Any], probabilities: Dense, judged: NDArray[np.bool_]) -> WrongLabels:
     from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
     from cleanlab.multilabel_classification.rank import get_label_quality_scores
 
-    present = np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0))
+    present = np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0) & judged)
     if not len(present):
         return _none(labels, labels.shape[1])
+    if len(present) == 1:  # which cleanlab takes for a task of one label per row
+        chances = np.clip(probabilities[:, present], 0, 1)
+        found = _one_label(labels[:, present[0]].astype(np.int64), np.concatenate([1 - chances, chances], axis=1))
+        suggested = labels[found.rows]
+        suggested[:, present[0]] = found.suggested == 1
+        return replace(found, suggested=suggested)
     given, chances = labels[:, present], np.clip(probabilities[:, present], 0, 1)
     lists = [np.flatnonzero(row).tolist() for row in given]
     quality = get_label_quality_scores(lists, chances)

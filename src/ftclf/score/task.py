@@ -69,7 +69,7 @@ class Task(ABC):
         """Return what separate classifiers of each label say as probabilities of the task."""
 
     @abstractmethod
-    def prior(self, rows_per_label: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    def prior(self, rows_per_label: NDArray[Any], rows: int) -> NDArray[np.float64]:
         """Return the logit of each label that train alone suggests, (labels,).
 
         As if each label had half a row more (several labels: and half a row without it): never the log of nothing.
@@ -143,7 +143,7 @@ class SingleLabel(Task):
     def from_one_against_rest(self, probabilities: Dense) -> Dense:
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
-    def prior(self, rows_per_label: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    def prior(self, rows_per_label: NDArray[Any], rows: int) -> NDArray[np.float64]:
         return np.asarray(np.log((rows_per_label + 0.5) / (rows + 0.5 * len(rows_per_label))))
 
     def part_losses(self, part: Dense, targets: LabelSets) -> NDArray[np.float64]:
@@ -201,7 +201,7 @@ class MultiLabel(Task):
     def from_one_against_rest(self, probabilities: Dense) -> Dense:
         return probabilities
 
-    def prior(self, rows_per_label: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    def prior(self, rows_per_label: NDArray[Any], rows: int) -> NDArray[np.float64]:
         return np.asarray(np.log((rows_per_label + 0.5) / (rows - rows_per_label + 0.5)))
 
     def part_losses(self, part: Dense, targets: LabelSets) -> NDArray[np.float64]:

@@ -29,12 +29,12 @@ class TrainingLoss(ABC):
     """Mean of a loss over all rows of an optimizer step; called by the Trainer with a batch's outputs and labels.
 
     Labels are ids (rows,), or 0 and 1 as floats (rows, labels); IGNORED where a row only fills up a batch. `counts` are
-    the training rows of each label, (labels,), `train_rows` all of them. With `rows_per_step` sums are divided by that
-    number: where steps hold more rows or fewer, each row counts alike. It is the mean of all steps, and need not be
-    whole. Where it is None, the rows of the step are counted.
+    the rows of each label in an epoch, as the sampler draws them, (labels,), `train_rows` all of them. With
+    `rows_per_step` sums are divided by that number: where steps hold more rows or fewer, each row counts alike. It is
+    the mean of all steps, and need not be whole. Where it is None, the rows of the step are counted.
     """
 
-    def __init__(self, config: Any, counts: NDArray[np.int64], train_rows: int, rows_per_step: float | None) -> None:
+    def __init__(self, config: Any, counts: NDArray[Any], train_rows: int, rows_per_step: float | None) -> None:
         self.config, self.rows_per_step, self.train_rows = config, rows_per_step, train_rows
         self.counts = counts.astype(np.float64)
         self._kept: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
@@ -52,8 +52,15 @@ class TrainingLoss(ABC):
         """Return the sum of the loss over the labels that are known; all have the batch's shape."""
 
     def start(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the bias at which an output starts, from what train says of each label alone."""
+        """Return the bias at which an output starts, (labels,): what it learns that knows the labels' shares alone.
+
+        `prior` are the logits of these shares, see `Task.prior`.
+        """
         return prior
+
+    def calibration_prior(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what temperature scaling pulls towards: anything else would undo what the loss does."""
+        return self.start(prior)
 
     def constant(self, name: str, values: Callable[[], NDArray[np.float64]], like: Tensor) -> Tensor:
         """Return numbers per label on the device of a tensor; computed once, before a GPU records steps."""
@@ -84,7 +91,15 @@ class SoftmaxLoss(TrainingLoss):
         )
 
     def start(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(prior * (1 - self.config.tau)) if self.config.kind == "logit_adjusted" else prior
+        if self.config.kind == "logit_adjusted":
+            return _log_softmax(prior * (1 - self.config.tau))
+        if self.config.kind == "ldam":
+            return _log_softmax(prior / self.config.scale)
+        return _log_softmax(prior + np.log(self._weights())) if self.config.kind == "weighted" else prior
+
+    def calibration_prior(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Its logits are to be scaled up as a whole; a prior that is scaled with them would be taken out of them.
+        return _log_softmax(0 * prior) if self.config.kind == "ldam" else self.start(prior)
 
     def _log_shares(self) -> NDArray[np.float64]:
         return np.asarray(np.log((self.counts + 0.5) / (self.counts + 0.5).sum()))
@@ -113,6 +128,9 @@ class SigmoidLoss(TrainingLoss):
         if self.config.kind in losses:
             return (losses[self.config.kind](logits, labels) * weight).sum()
         return functional.binary_cross_entropy_with_logits(logits, labels, weight, reduction="sum")
+
+    def start(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(prior + np.log(self._positive_weights())) if self.config.kind == "weighted" else prior
 
     def _positive_weights(self) -> NDArray[np.float64]:
         """Return the weight of a positive row of each label where a negative one weighs 1."""
@@ -152,7 +170,7 @@ class SigmoidLoss(TrainingLoss):
 
 
 def training_loss(
-    config: LossConfig, task: Task, counts: NDArray[np.int64], *, train_rows: int, rows_per_step: float | None
+    config: LossConfig, task: Task, counts: NDArray[Any], *, train_rows: int, rows_per_step: float | None
 ) -> TrainingLoss:
     """Return the loss that a task is trained by."""
     return (SigmoidLoss if task.several else SoftmaxLoss)(config, counts, train_rows, rows_per_step)
@@ -165,6 +183,10 @@ def _rarity(counts: NDArray[np.float64], config: Any) -> NDArray[np.float64]:
         beta = max(config.effective_beta, TINY)
         return np.asarray((1 - beta) / -np.expm1(rows * np.log(beta)))
     return np.asarray(rows ** (-0.5 if config.scheme == "sqrt" else -1.0))
+
+
+def _log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(values - np.logaddexp.reduce(values))
 
 
 def set_output_bias(classifier: Classifier, bias: NDArray[np.float64]) -> None:

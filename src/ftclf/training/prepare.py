@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ftclf.config import TrainConfig, TrainingConfig, choosing_metric
 from ftclf.config.settings import BASELINES_OF_TFIDF, NO_MODEL
 from ftclf.data import Data, Split
+from ftclf.data.label_sets import LabelSets
 from ftclf.model.base_weights import base_of
 from ftclf.model.samplers import Sampler
 from ftclf.score.calibration import NEUTRAL, USUAL
@@ -108,15 +109,13 @@ class Prepared:
     @property
     def prior(self) -> NDArray[np.float64]:
         """What train as it was says of each label alone, shape (labels,), see `Task.prior`."""
-        return self._prior_of(self.data.splits["train"])
+        rows = self.data.splits["train"]
+        return task_named(self.data.task).prior(rows.rows_per_label(len(self.data.label_names)), len(rows))
 
     @property
-    def trained_prior(self) -> NDArray[np.float64]:
-        """What the rows that are trained on say of each label alone."""
-        return self._prior_of(self.trained)
-
-    def _prior_of(self, rows: Split) -> NDArray[np.float64]:
-        return task_named(self.data.task).prior(rows.rows_per_label(len(self.data.label_names)), len(rows))
+    def calibration_prior(self) -> NDArray[np.float64]:
+        """What a model says of each label that has learned nothing but their shares, by its loss and its sampler."""
+        return self.prior
 
 
 @dataclass
@@ -146,6 +145,23 @@ class PreparedNetwork(Prepared):
     def digests(self) -> dict[str, str]:
         splits = {name: self.data.digest(name) for name in self.data.splits}
         return {**splits, "augmented": self.augmented.record["digest"]} if self.augmented else splits
+
+    @property
+    def label_rows(self) -> NDArray[Any]:
+        """Rows of each label in an epoch, shape (labels,)."""
+        labels = len(self.data.label_names)
+        if self.sampler.plain:
+            return self.trained.rows_per_label(labels)
+        return self.sampler.label_rows(LabelSets.of(self.trained.labels, labels))
+
+    @property
+    def epoch_prior(self) -> NDArray[np.float64]:
+        """What the rows of an epoch say of each label alone, shape (labels,), see `Task.prior`."""
+        return task_named(self.data.task).prior(self.label_rows, self.sampler.rows)
+
+    @property
+    def calibration_prior(self) -> NDArray[np.float64]:
+        return _loss(self).calibration_prior(self.epoch_prior)
 
     @property
     def base(self) -> dict[str, str]:
@@ -297,7 +313,7 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
     settle_padding(classifier.network, prepared.tokenizer)
     of_rows = _loss(prepared)
     with refused_as(f"model.name: {config.model.name} cannot be trained with method={config.method.kind}", NEEDED):
-        set_output_bias(classifier, of_rows.start(prepared.trained_prior))
+        set_output_bias(classifier, of_rows.start(prepared.epoch_prior))
         head = head_parameters(classifier, config.method)
         network = apply_method(classifier, config.method)
     if config.start_from:
@@ -317,7 +333,7 @@ def build_trainer(prepared: PreparedNetwork) -> tuple[ClassifierTrainer, Paramet
         prepared.run,
         compute=prepared.compute,
         engine=engine,
-        prior=None if config.decision.calibration == "none" else prepared.trained_prior,
+        prior=None if config.decision.calibration == "none" else prepared.calibration_prior,
         train=TokenRows(prepared.trained_tokens, prepared.trained, engine),
         validation=(tokens["validation"], data.splits["validation"]),
         head=head,
@@ -331,11 +347,11 @@ def _loss(prepared: PreparedNetwork) -> TrainingLoss:
     from ftclf.model.batches import rows_per_batch
     from ftclf.training.losses import training_loss
 
-    training, train, labels = prepared.config.training, prepared.trained, prepared.data.label_names
-    batch = rows_per_batch(prepared.sampler.rows, training.batch_size) * training.accumulation
+    training, rows = prepared.config.training, prepared.sampler.rows
+    batch = rows_per_batch(rows, training.batch_size) * training.accumulation
     rows_per_step = batch if training.batching == "by_tokens" else None
-    counts, task = train.rows_per_label(len(labels)), task_named(prepared.data.task)
-    return training_loss(prepared.config.loss, task, counts, train_rows=len(train), rows_per_step=rows_per_step)
+    task = task_named(prepared.data.task)
+    return training_loss(prepared.config.loss, task, prepared.label_rows, train_rows=rows, rows_per_step=rows_per_step)
 
 
 def _mixed(loss: Any, prepared: PreparedNetwork, network: Any, bare: Any) -> MixedLoss:

@@ -160,7 +160,7 @@ def _evaluate(
         split = data.splits[name]
         if name == "validation":
             usual = prepared.usual_temperature
-            settle(info, logits[name], split.labels, prepared.config.decision, prepared.trained_prior, usual=usual)
+            settle(info, logits[name], split.labels, prepared.config.decision, prepared.calibration_prior, usual=usual)
             write_info(folder, info)
         with phase(f"{name} scores and their intervals"):
             evaluations[name] = score(logits[name], split, info)

@@ -401,11 +401,11 @@ def test_semantic_duplicates_are_found_by_vectors(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     vectors = {name: chance.normal(size=(len(split), 64)).astype(np.float32) for name, split in data.splits.items()}
     vectors["train"][7] = vectors["test"][3] + 0.05
-    vectors["train"][9] = vectors["train"][8]
+    vectors["train"][10] = vectors["train"][8]  # of the same label
     vectors = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in vectors.items()}
     findings = list(semantic_duplicates(data, vectors, 0.95))
     assert of_kind(findings, "semantic", "train", "test").rows["train"].tolist() == [7]
-    assert of_kind(findings, "semantic", "train").rows["train"].tolist() == [9]
+    assert of_kind(findings, "semantic", "train").rows["train"].tolist() == [10]
     assert sum(finding.count for finding in findings) == 2
     many = np.concatenate([*vectors.values()] * 40)[:9000]
     assert len(similar_pairs(many, 0.95)) > 9000
@@ -448,3 +448,57 @@ def test_go_emotions_has_the_duplicates_that_are_known(real_data: Path) -> None:
     assert of_kind(findings, "normalised", "train", "test").count == 108
     contradictions = next(finding for finding in findings if "different labels" in finding.title)
     assert f"{contradictions.figures['agreement']:.2f}" == "0.67"
+
+
+def test_fix_keeps_rows_of_one_text_with_other_labels(tmp_path: Path) -> None:
+    splits = three()
+    text = splits["train"][0]["text"]
+    splits["train"][:5] = [{**splits["train"][0], "label": label} for label in "abbba"]
+    near = {**splits["train"][10], "text": splits["train"][10]["text"] + " not", "label": "b"}
+    splits["train"][10]["label"], splits["train"][11] = "a", near
+    data = load_data(splits_of(tmp_path, splits))
+    findings = list(duplicates(data, 0.8))
+    exact = of_kind(findings, "exact", "train")
+    assert (exact.count, exact.rows["train"].tolist()) == (4, [2, 3, 4])
+    assert (of_kind(findings, "near", "train").count, of_kind(findings, "near", "train").rows["train"].tolist()) == (
+        1,
+        [],
+    )
+    kept = [row for row in range(5) if row not in dropped_rows(data, findings)["train"]]
+    assert [data.label_names[data.splits["train"].labels[row]] for row in kept] == ["a", "b"]
+    assert data.splits["train"].texts[0] == text
+
+
+def test_a_template_leaks_with_all_its_rows(tmp_path: Path) -> None:
+    """However many texts share it: each train row is compared with a test row."""
+    splits = three()
+    form = "Dear customer, thank you very much, your order number {} has been shipped today by our partner"
+    splits["train"][:150] = [{**row, "text": form.format(f"a{n}")} for n, row in enumerate(splits["train"][:150])]
+    splits["test"][:5] = [{**row, "text": form.format(f"b{n}")} for n, row in enumerate(splits["test"][:5])]
+    leaked = of_kind(list(duplicates(load_data(splits_of(tmp_path, splits)), 0.8)), "near", "train", "test")
+    assert (leaked.count, leaked.rows["train"].tolist()) == (5, list(range(150)))
+
+
+def test_of_many_texts_of_one_meaning_those_of_other_splits_are_compared_too() -> None:
+    chance = np.random.default_rng(0)
+    vectors = np.concatenate([chance.normal(size=(3, 64)), 1 + 0.01 * chance.normal(size=(3000, 64))]).astype(
+        np.float32
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = similar_pairs(vectors, 0.95)
+    with_last = pairs[pairs[:, 1] >= 3001, 0]
+    assert set(with_last.tolist()) >= set(range(3, 3001))
+    assert len(pairs) < 3000 * 100
+
+
+def test_names_that_differ_in_signs_are_not_alike(tmp_path: Path) -> None:
+    names = ["-1", "1", "C", "C++", "C#"]
+    rows = [{**row, "label": names[n % 5]} for n, row in enumerate(made(100))]
+    findings = {one.title: one for one in labels(load_data(splits_of(tmp_path, {"train": rows})))}
+    assert not findings["pairs of labels whose names look alike"].count
+
+
+def test_months_are_no_numbers(tmp_path: Path) -> None:
+    rows = [{**row, "when": f"{n % 12 + 1:02}.{2022 + n // 50}"} for n, row in enumerate(made(100))]
+    with pytest.raises(DataError, match="allowed: ISO dates"):
+        load_data(splits_of(tmp_path, {"train": rows}, time_column="when"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ftclf.config import CappedSamplerConfig, SamplerConfig
 from ftclf.data import Split
+from ftclf.data.label_sets import LabelSets
 from ftclf.data.text_store import write_texts
 from ftclf.model.batches import TrainBatches
 from ftclf.model.samplers import Sampler
@@ -80,3 +81,13 @@ def test_batches_hold_the_rows_of_the_sampler_and_each_epoch_draws_others() -> N
     assert first == sorted(row for batch in batches for row in batch)
     batches.set_epoch(1)
     assert first != sorted(row for batch in batches for row in batch)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_rows_of_each_label_in_an_epoch_are_those_that_are_drawn(several: bool) -> None:
+    labels = np.stack([LABELS == 0, LABELS <= 1, LABELS == 2, LABELS == 3], axis=1) if several else LABELS
+    sampler = Sampler(SamplerConfig(kind="balanced"), split_of(labels))
+    drawn = sampler.draw(np.random.default_rng(0))
+    sets = LabelSets.of(labels, 4)
+    found = LabelSets.of(labels[drawn], 4).per_label
+    assert sampler.label_rows(sets) == pytest.approx(found, abs=2)

@@ -18,11 +18,13 @@ from ftclf.score.label_errors import (
     doubtful_labels,
     find_wrong_labels,
     fold_of_rows,
+    judged_labels,
     judged_probabilities,
     linear_judge,
 )
 
 LABELS, SIZE = 4, 16
+ALL = np.ones(LABELS, dtype=bool)
 
 
 def clouds(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -51,7 +53,7 @@ def as_rows(labels: NDArray[np.int64], tests: int = 0, group: NDArray[np.int64] 
 
 def judged(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> WrongLabels:
     judge = linear_judge(vectors, labels, LABELS)
-    return find_wrong_labels(labels, judged_probabilities(as_rows(labels), judge, folds=5))
+    return find_wrong_labels(labels, judged_probabilities(as_rows(labels), judge, folds=5), ALL)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
@@ -83,7 +85,7 @@ def test_several_labels_per_row_planted_ones_are_found() -> None:
     noisy = truth.copy()
     noisy[rows, labels] ^= True
     judge = linear_judge(vectors, noisy, LABELS)
-    wrong = find_wrong_labels(noisy, judged_probabilities(as_rows(noisy), judge, folds=5))
+    wrong = find_wrong_labels(noisy, judged_probabilities(as_rows(noisy), judge, folds=5), ALL)
     assert np.isin(wrong.rows[:40], rows).mean() > 0.8
     of_planted = np.isin(wrong.rows, rows)
     assert (wrong.suggested[of_planted] == truth[wrong.rows[of_planted]]).all(axis=1).mean() > 0.8
@@ -139,7 +141,7 @@ def test_a_label_that_no_row_or_one_row_has_is_no_obstacle() -> None:
     labels = np.where(truth == 3, 0, truth)
     labels[7] = 3
     judged(vectors, labels)
-    wrong = find_wrong_labels(np.zeros(5, dtype=np.int64), np.full((5, LABELS), 0.25))
+    wrong = find_wrong_labels(np.zeros(5, dtype=np.int64), np.full((5, LABELS), 0.25), ALL)
     assert not len(wrong.rows)
 
 
@@ -165,8 +167,32 @@ def test_cleanlab_is_imported_only_when_labels_are_judged_and_says_nothing() -> 
         "import sys, numpy as np; import ftclf.report.data_check, ftclf.report.sections\n"
         "assert 'cleanlab' not in sys.modules\n"
         "from ftclf.score.label_errors import find_wrong_labels\n"
-        "find_wrong_labels(np.arange(40) % 2, np.tile([[0.9, 0.1], [0.1, 0.9]], (20, 1)))\n"
+        "find_wrong_labels(np.arange(40) % 2, np.tile([[0.9, 0.1], [0.1, 0.9]], (20, 1)), np.ones(2, bool))\n"
         "assert 'cleanlab' in sys.modules"
     )
     done = subprocess.run([sys.executable, "-W", "default", "-c", probe], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_label_that_no_judge_has_seen_in_another_text_is_never_called_wrong() -> None:
+    vectors, truth = clouds(200, seed=4)
+    labels, group = np.where(truth == 3, 0, truth), np.arange(200)
+    labels[[7, 8]], group[8] = 3, 7  # two rows of one text
+    rows = as_rows(labels, group=group)
+    known = judged_labels(rows, LABELS)
+    assert known.tolist() == [True, True, True, False]
+    wrong = find_wrong_labels(labels, judged_probabilities(rows, linear_judge(vectors, labels, LABELS), folds=5), known)
+    assert not {7, 8} & set(wrong.rows.tolist())
+    assert len(wrong.quality) == 200
+
+
+def test_of_several_labels_one_alone_may_vary() -> None:
+    vectors, truth = clouds(300, seed=5)
+    sets = np.stack([np.ones(300, dtype=bool), truth == 1], axis=1)
+    noisy = sets.copy()
+    noisy[:15, 1] ^= True
+    judge = linear_judge(vectors, noisy, 2)
+    wrong = find_wrong_labels(noisy, judged_probabilities(as_rows(noisy), judge, folds=5), np.ones(2, dtype=bool))
+    assert np.isin(np.arange(15), wrong.rows).mean() > 0.8
+    hits = wrong.rows < 15
+    assert (wrong.suggested[hits] == sets[wrong.rows[hits]]).all()

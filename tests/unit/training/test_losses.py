@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ftclf.config.settings import LOSS_TASKS, LOSSES
 from ftclf.model.batches import IGNORED
+from ftclf.score.calibration import Calibration
 from ftclf.score.task import MULTI_LABEL, SINGLE_LABEL, Task
 from ftclf.training.losses import TrainingLoss, training_loss
 
@@ -158,4 +159,33 @@ def test_a_label_without_training_rows_gives_finite_losses() -> None:
 def test_a_logit_adjusted_output_starts_without_what_the_loss_adds() -> None:
     prior = np.array([0.3, -0.5, 0.1, 0.1])
     assert loss_of("plain", SINGLE_LABEL).start(prior).tolist() == prior.tolist()
-    assert loss_of("logit_adjusted", SINGLE_LABEL).start(prior).tolist() == [0.0] * 4
+    assert loss_of("logit_adjusted", SINGLE_LABEL).start(prior) == pytest.approx(np.log([0.25] * 4))
+
+
+@pytest.mark.parametrize("kind", ["logit_adjusted", "weighted", "ldam", "plain"])
+def test_a_temperature_pulls_towards_what_the_loss_makes_of_knowing_nothing(kind: str) -> None:
+    """Towards the shares of the labels it would give the frequent ones back what the loss took from them."""
+    loss = loss_of(kind, SINGLE_LABEL)
+    shares = COUNTS / COUNTS.sum()
+    start = torch.tensor(loss.start(np.log(shares)), requires_grad=True)
+    ids = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
+    (gradient,) = torch.autograd.grad(loss(SimpleNamespace(logits=start.expand(len(ids), -1)), ids), start)
+    assert kind == "ldam" or gradient.abs().max() < 0.01  # it has learned what there is to learn without the texts
+    prior = loss.calibration_prior(np.log(shares))
+    assert (prior <= 0).all()
+    if kind in ("logit_adjusted", "ldam"):
+        logits = np.random.default_rng(0).normal(size=(200, len(COUNTS))).astype(np.float32)
+        scaling = Calibration("temperature", 3.0, prior.tolist())
+        assert (scaling.probabilities(logits, SINGLE_LABEL).argmax(axis=1) == logits.argmax(axis=1)).all()
+
+
+def test_weights_follow_the_rows_that_a_sampler_draws() -> None:
+    """Else a rare row counts twice: it is drawn as often as others, and weighs more."""
+    loss = training_loss(
+        LOSSES["weighted"](kind="weighted"), SINGLE_LABEL, np.full(4, 25.0), train_rows=100, rows_per_step=None
+    )
+    plain = training_loss(
+        LOSSES["plain"](kind="plain"), SINGLE_LABEL, np.full(4, 25), train_rows=100, rows_per_step=None
+    )
+    outputs = SimpleNamespace(logits=LOGITS)
+    assert float(loss(outputs, IDS)) == pytest.approx(float(plain(outputs, IDS)))

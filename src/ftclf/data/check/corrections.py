@@ -119,6 +119,22 @@ def read_corrections(path: Path, data: Data) -> Relabelled:
     return relabelled
 
 
+def refuse_labels_gone(data: Data, relabelled: Relabelled) -> None:
+    """Raise DataError where no train row of a label is left."""
+    counts = dict.fromkeys(data.label_names, 0)
+    for row in range(len(data.splits["train"])):
+        for name in relabelled.get("train", {}).get(row) or labels_of(data, "train", row):
+            counts[name] += 1
+    if gone := [name for name, count in counts.items() if not count and _has(data, name)]:
+        raise DataError(
+            f"apply: no train row of {some(gone)} would be left; leave one, or take the label out of the data"
+        )
+
+
+def _has(data: Data, name: str) -> bool:
+    return bool(data.splits["train"].rows_per_label(len(data.label_names))[data.label_names.index(name)])
+
+
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number of each line and its cells by column; spreadsheets may have changed the separator."""
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -141,18 +157,18 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise DataError(f"{path}: {error}; save it as csv in UTF-8") from error
 
 
-def _by_place(data: Data) -> dict[tuple[str, str], tuple[str, int]]:
-    """Return split and row of each place in the source."""
-    return {
-        (source, str(number)): (name, row)
-        for name, split in data.splits.items()
-        for row in range(len(split))
-        for source, number in [place_in_source(split, name, row)]
-    }
+def _by_place(data: Data) -> dict[tuple[str, str], dict[str, int]]:
+    """Return the row of each place in the source, by split: files of one name may stand in several folders."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for name, split in data.splits.items():
+        for row in range(len(split)):
+            source, number = place_in_source(split, name, row)
+            found.setdefault((source, str(number)), {})[name] = row
+    return found
 
 
 def _row_of(
-    cells: dict[str, str], known: dict[tuple[str, str], tuple[str, int]], data: Data, where: str
+    cells: dict[str, str], known: dict[tuple[str, str], dict[str, int]], data: Data, where: str
 ) -> tuple[str, int]:
     """Return the row that a line names; its text and its labels must be those of the data."""
     file, number = cells["file"], cells["row"].strip()
@@ -160,7 +176,8 @@ def _row_of(
     again = "; make the csv again with labels=true"
     if place is None:
         raise DataError(f"{where}: the data set has no row {excerpt(number)} of {excerpt(file)}{again}")
-    split, row = place
+    split = cells["split"] if cells.get("split") in place else next(iter(place))
+    row = place[split]
     text = data.splits[split].texts[row]
     if _plain(cells["text"]) not in (_plain(text), _plain(str(harmless(text)))):
         raise DataError(f"{where}: {file}, row {number} holds another text, {excerpt(_plain(text))}{again}")

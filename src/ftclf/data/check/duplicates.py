@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,29 @@ KINDS = {
 
 @dataclass
 class Twins:
-    """Rows that fix drops and, for each, a row that makes it a duplicate; `count` is what the table shows."""
+    """Rows that have a duplicate and, for each, one of these; `count` is what the table shows.
+
+    `alike` are those that fix drops: inside a split, a duplicate with other labels is no repetition but a
+    contradiction, which another check tells.
+    """
 
     rows: NDArray[np.int64]
     twins: NDArray[np.int64]
     count: int
+    alike: NDArray[np.bool_] | None = None  # None: all
+
+    @property
+    def dropped(self) -> NDArray[np.int64]:
+        return self.rows if self.alike is None else self.rows[self.alike]
 
 
 @dataclass
 class Keys:
-    """What texts are compared by: numbers that are equal for equal texts, and their words."""
+    """What rows are compared by: numbers that are equal for equal texts and for equal labels, and their words."""
 
     exact: NDArray[np.int64]
     normal: NDArray[np.int64]
+    labels: NDArray[np.int64]
     words: WordSets
 
     @classmethod
@@ -49,7 +60,7 @@ class Keys:
             exact.append(_hash(text))
             normal.append(_hash(folded))
             words.add(words_of(folded))
-        return cls(_numbered(exact), _numbered(normal), words.sets())
+        return cls(_numbered(exact), _numbered(normal), equal_labels(data, rows), words.sets())
 
 
 def duplicates(data: Data, near: float) -> Iterator[Finding]:
@@ -59,24 +70,29 @@ def duplicates(data: Data, near: float) -> Iterator[Finding]:
     nothing = np.zeros(len(rows), bool)
     exact = np.zeros(len(rows), bool)
     for kind, group, before in (("exact", keys.exact, nothing), ("normalised", keys.normal, exact)):
-        for places, twins in equal_twins(rows, group):
+        for places, twins in equal_twins(rows, group, keys.labels):
             exact[twins.rows] |= kind == "exact"
             yield as_finding(data, rows, kind, places, twins, last=before)
     if near < 1:
-        yield from findings_of_pairs(data, rows, "near", _near_groups(data, rows, keys, near), keys.normal)
+        yield from findings_of_pairs(data, rows, "near", _near_groups(data, rows, keys, near), keys.normal, keys.labels)
 
 
-def equal_twins(rows: AllRows, group: NDArray[np.int64]) -> Iterator[tuple[tuple[str, ...], Twins]]:
+def equal_twins(
+    rows: AllRows, group: NDArray[np.int64], labels: NDArray[np.int64]
+) -> Iterator[tuple[tuple[str, ...], Twins]]:
     """Yield the duplicates across each two splits and inside each, where equal numbers are equal texts."""
     for earlier, later in rows.pairs():
         yield (earlier, later), Twins(*shared_rows(group, rows.parts[earlier], rows.parts[later]))
     for split, part in rows.parts.items():
         repeated, first = repeats_inside(group, part)
-        yield (split,), Twins(repeated, first, len(repeated))
+        same, first_alike = repeats_inside(group * (int(labels.max(initial=0)) + 1) + labels, part)
+        alike = np.isin(repeated, same)
+        first[alike] = first_alike
+        yield (split,), Twins(repeated, first, len(repeated), alike)
 
 
 def findings_of_pairs(
-    data: Data, rows: AllRows, kind: str, pairs: Pairs, group: NDArray[np.int64]
+    data: Data, rows: AllRows, kind: str, pairs: Pairs, group: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> Iterator[Finding]:
     """Yield the findings of pairs of groups of equal texts: each pair names two groups by their numbers."""
     nothing = np.zeros(len(rows), bool)
@@ -84,7 +100,7 @@ def findings_of_pairs(
         twins = _across(pairs, group, rows.parts[earlier], rows.parts[later])
         yield as_finding(data, rows, kind, (earlier, later), twins, last=nothing)
     for split, part in rows.parts.items():
-        yield as_finding(data, rows, kind, (split,), _inside(pairs, group, part), last=nothing)
+        yield as_finding(data, rows, kind, (split,), _inside(pairs, group, labels, part), last=nothing)
 
 
 def as_finding(
@@ -109,9 +125,9 @@ def as_finding(
         of,
         _advice(kind, places) if twins.count else "",
         [example(data, split, row, reason(split, row)) for row in shown],
-        {} if split == "test" else {split: np.sort(twins.rows - start)},
+        {} if split == "test" else {split: np.sort(twins.dropped - start)},
         drop=split != "test",
-        figures={"kind": kind, "splits": list(places), "rows_to_drop": 0 if split == "test" else len(twins.rows)},
+        figures={"kind": kind, "splits": list(places), "rows_to_drop": 0 if split == "test" else len(twins.dropped)},
         why=reason,
     )
 
@@ -134,7 +150,7 @@ def _advice(kind: str, places: tuple[str, ...]) -> str:
         return f"scores on {places[1]} are too good{template}; fix=FOLDER drops the {places[0]} rows"
     if places == ("test",):
         return f"each counts several times in the scores{template}; fix leaves test as it is"
-    return f"they add weight and no information{template}; fix=FOLDER keeps the first of each"
+    return f"they add weight and no information{template}; fix=FOLDER keeps the first of each that has other labels"
 
 
 def equal_texts(texts: Iterable[str]) -> NDArray[np.int64]:
@@ -142,15 +158,32 @@ def equal_texts(texts: Iterable[str]) -> NDArray[np.int64]:
     return _numbered(array("q", map(_hash, texts)))
 
 
+def equal_labels(data: Data, rows: AllRows) -> NDArray[np.int64]:
+    """Return a number for the labels of each row, equal where they are."""
+    of_splits = [data.splits[split].labels for split in rows.parts]
+    if of_splits[0].ndim == 1:
+        return np.concatenate(of_splits).astype(np.int64)
+    return _numbered(array("q", (_hash_of(row) for labels in of_splits for row in np.packbits(labels, axis=1))))
+
+
 def _hash(text: str) -> int:
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    return _hash_of(text.encode("utf-8", "surrogatepass"))
+
+
+def _hash_of(content: Any) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 
 def _numbered(hashes: array[int]) -> NDArray[np.int64]:
-    """Return numbers from 0, equal where the hashes are."""
+    """Return numbers from 0, equal where the hashes are, in the order of their first rows.
+
+    So the first and the last text of any group of texts are of different splits where the group is.
+    """
     values = np.frombuffer(hashes, np.int64) if hashes else np.empty(0, np.int64)
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    _, first, number = np.unique(values, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return place[number]
 
 
 def _near_groups(data: Data, rows: AllRows, keys: Keys, near: float) -> Pairs:
@@ -193,16 +226,24 @@ def _group_twins(pairs: Pairs, group: NDArray[np.int64], here: slice, other: sli
     return twin
 
 
-def _inside(pairs: Pairs, group: NDArray[np.int64], part: slice) -> Twins:
+def _inside(pairs: Pairs, group: NDArray[np.int64], labels: NDArray[np.int64], part: slice) -> Twins:
     """Return the first row of each group that has an earlier near duplicate in its split which itself is kept."""
     values, first = np.unique(group[part], return_index=True)
     row_of = np.full(int(group.max(initial=0)) + 1, -1, np.int64)
     row_of[values] = first
     ends = np.sort(row_of[pairs], axis=1)
     ends = ends[ends[:, 0] >= 0]
+    ends = ends[np.lexsort((ends[:, 0], ends[:, 1]))]
+    alike = _earlier_twins(ends[np.equal(*labels[part][ends].T)])
+    twin = {**_earlier_twins(ends), **alike}
+    rows, twins = np.array(list(twin), np.int64), np.array(list(twin.values()), np.int64)
+    return Twins(rows + part.start, twins + part.start, len(rows), np.isin(rows, np.array(list(alike), np.int64)))
+
+
+def _earlier_twins(ends: Pairs) -> dict[int, int]:
+    """Return for each later row the first of its earlier ones that has none itself."""
     twin: dict[int, int] = {}
-    for earlier, later in ends[np.lexsort((ends[:, 0], ends[:, 1]))].tolist():
+    for earlier, later in ends.tolist():
         if earlier not in twin:
             twin.setdefault(later, earlier)
-    rows, twins = np.array(list(twin), np.int64), np.array(list(twin.values()), np.int64)
-    return Twins(rows + part.start, twins + part.start, len(rows))
+    return twin

@@ -21,7 +21,7 @@ from ftclf.data import Data
 from ftclf.data.cells import some
 from ftclf.data.check.finding import Finding, labels_of
 from ftclf.data.check.raw_rows import Raw, SourceRows
-from ftclf.data.label_lists import as_bit, parse_list
+from ftclf.data.label_lists import PLAIN, Layout, as_bit, find_layout, parse_list
 from ftclf.data.read import read_names
 from ftclf.data.row_files import Cells
 from ftclf.data.sources import choose_source, local_folder
@@ -107,24 +107,33 @@ def _changed(
     data: Data, raw: Raw, rows: SourceRows, dropped: dict[int, str], relabelled: dict[int, tuple[list[str], str]]
 ) -> Iterator[Cells]:
     """Yield the cells of the rows that stay, with their new labels."""
+    column, layout = raw.config.label_column, PLAIN
+    if relabelled and not raw.config.label_columns:
+        layout = find_layout((cells[column] for cells in rows.rows()), raw.config.label_delimiter)
     for row, cells in enumerate(rows.rows()):
         if row in dropped:
             continue
         if row in relabelled:
-            cells = {**cells, **_label_cells(cells, relabelled[row][0], data, raw)}
+            cells = {**cells, **_label_cells(cells, relabelled[row][0], data, raw, layout)}
         yield cells
 
 
-def _label_cells(cells: Cells, names: list[str], data: Data, raw: Raw) -> Cells:
+def _label_cells(cells: Cells, names: list[str], data: Data, raw: Raw, layout: Layout) -> Cells:
     """Return the cells that say that a row has these labels, written as the row writes its old ones."""
     config, column = raw.config, raw.config.label_column
     if config.label_columns:
-        return {name: type(cells[name])(int(name in names)) for name in config.label_columns}
+        group_of = {member: group for group, members in (config.label_groups or {}).items() for member in members}
+        had = {name: bool(as_bit(cells[name])) for name in config.label_columns}
+        kept = {name for name in config.label_columns if had[name] and group_of.get(name) in names}
+        if new_groups := [one for one in names if one in group_of.values() and one not in map(group_of.get, kept)]:
+            raise DataError(
+                f"fix: '{new_groups[0]}' is a group of dataset.label_groups, and no column; correct the file by hand"
+            )
+        return {name: type(cells[name])(int(name in names or name in kept)) for name in config.label_columns}
     old = cells[column]
     values = old if isinstance(old, list) else parse_list(old) if isinstance(old, str) else None
     if values is not None and not config.label_delimiter:
-        is_vector = len(values) == len(data.label_names) and all(as_bit(value) is not None for value in values)
-        new: list[Any] = [int(name in names) for name in data.label_names] if is_vector else list(names)
+        new: list[Any] = [int(name in names) for name in data.label_names] if layout.places else list(names)
         return {column: new if isinstance(old, list) else json.dumps(new, ensure_ascii=False)}
     if len(names) > 1 and not config.label_delimiter:
         raise DataError(f"fix: {some(names)} are several labels in a cell of '{column}'; set dataset.label_delimiter")
@@ -165,7 +174,9 @@ def _write(path: Path, rows: SourceRows, cells: Iterator[Cells], config: Dataset
             with path.open("w", encoding="utf-8") as file:
                 for row in cells:
                     filled = {column: cell for column, cell in row.items() if cell is not None}
-                    file.write(json.dumps(filled, ensure_ascii=False) + "\n")
+                    line = json.dumps(filled, ensure_ascii=False)
+                    # Half of a character has no form in UTF-8, but json has one for it.
+                    file.write((json.dumps(filled) if re.search("[\ud800-\udfff]", line) else line) + "\n")
         case _:
             _write_parquet(path, rows, cells, config.label_column if relabels and not config.label_columns else "")
 

@@ -124,6 +124,8 @@ def _alike(names: list[str]) -> Iterator[tuple[str, str]]:
 
 def _plain(name: str) -> str:
     folded = unicodedata.normalize("NFKC", name).casefold()
+    if len(folded) <= 3 or re.fullmatch(r"[+-]?[\d.,]+", folded):  # C and C++ are two names, as -1 and 1 are
+        return folded
     letters = "".join(mark for mark in folded if mark.isalnum()) or folded
     return re.sub(r"(?<=[^\Ws]{3})s$", "", re.sub(r"ies$", "y", letters))
 
