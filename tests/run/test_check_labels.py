@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import MODELS, TOPICS, write_csv
 from ftclf.cli.main import run
+from ftclf.config import DatasetConfig
+from ftclf.data import load_data
+from ftclf.data.check.finding import labels_of
 from ftclf.storage.run_folder import Run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -249,6 +254,35 @@ def test_ids_in_lists_stay_names_though_one_looks_like_a_vector(check: Check, tm
     }
     assert copy["text 2"]["label"] == ["a"]
     assert copy["text 1"]["note"] == "\ud83d"
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.int64()), pa.list_(pa.bool_())], ids=["ids in lists", "vectors of truth values"]
+)
+def test_labels_of_a_parquet_file_are_corrected_in_their_form(kind: Any, check: Check, tmp_path: Path) -> None:
+    ids = [[0], [1], [0, 2]]
+    cells = [[k in one for k in range(3)] for one in ids] if pa.types.is_boolean(kind.value_type) else ids
+    rows = {"text": [f"text {n}" for n in range(30)], "label": pa.array([cells[n % 3] for n in range(30)], kind)}
+    pq.write_table(pa.table(rows), tmp_path / "d.parquet")
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    data = [f"dataset.train={tmp_path / 'd.parquet'}", f"dataset.label_file={tmp_path / 'names.txt'}"]
+    data += ["dataset.task=multi_label"]
+    assert applied(check, tmp_path, data, correction("d.parquet", 3, "text 2", "a|c", "b")) == 0
+    parts = {split: str(tmp_path / "fixed" / f"{split}.parquet") for split in ("train", "validation", "test")}
+    copy = load_data(
+        DatasetConfig(name="c", source="files", label_file=str(tmp_path / "names.txt"), task="multi_label", **parts)
+    )
+    found = {text: labels_of(copy, split, row) for split in parts for row, text in enumerate(copy.splits[split].texts)}
+    assert (found["text 2"], found["text 5"], found["text 1"]) == (["b"], ["a", "c"], ["b"])
+
+
+def test_a_setting_of_check_without_effect_is_told(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(*flawed(tmp_path), "judge=lora", "similarity=0.9", f"output={tmp_path / 'out'}") == 0
+    said = capsys.readouterr().err
+    assert "judge has no effect with labels=false" in said
+    assert "similarity has no effect with semantic=false" in said
 
 
 def test_columns_of_grouped_labels_keep_what_the_correction_keeps(

@@ -36,7 +36,7 @@ from ftclf.cli.compose import (
 from ftclf.cli.help import asked_part, help_lines
 from ftclf.cli.hydra_errors import explain
 from ftclf.cli.hydra_guard import words_for_hydra
-from ftclf.cli.no_effect import ignored
+from ftclf.cli.no_effect import ignored, ignored_of_check
 from ftclf.cli.quoting import quoted, without_quotes
 from ftclf.cli.renamed_yaml import renamed_notes
 from ftclf.cli.sweep_jobs import Job, Pool
@@ -217,8 +217,9 @@ def _checked(command: str, words: list[str]) -> tuple[Any, set[str]] | None:
         _show(command, args, words, part)
         return None
     (config,) = checked_jobs(command, args)
-    _tell(notes)
-    return config, given_settings(args)
+    given = given_settings(args)
+    _tell([*notes, *(ignored_of_check(config, given) if command == "check" else ())])
+    return config, given
 
 
 def _tell(notes: list[str]) -> None:

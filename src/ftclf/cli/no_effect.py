@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from ftclf.config import DatasetConfig, LoraConfig, TrainConfig
+from ftclf.config import CheckConfig, DatasetConfig, LoraConfig, TrainConfig
 from ftclf.config.effect import is_for_network
-from ftclf.config.settings import BASELINES_OF_TFIDF
+from ftclf.config.settings import (
+    BASELINES_OF_TFIDF,
+    EDITS,
+    EditsAugmentConfig,
+    FocalLossConfig,
+    WeightedLossConfig,
+)
 
 FILES = ("train", "validation", "test")
 OF_FILES = (
@@ -55,6 +61,14 @@ def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
         cases["decision.k"] = (f"decision.rule={decision.rule}", decision.rule != "top_k")
         for name in ("objective", "search", "beta"):
             cases[f"decision.{name}"] = (f"decision.rule={decision.rule}", decision.rule in ("top_k", "argmax"))
+    loss, augment = config.loss, config.augment
+    if isinstance(loss, WeightedLossConfig):
+        cases["loss.effective_beta"] = (f"loss.scheme={loss.scheme}", loss.scheme != "effective")
+    if isinstance(loss, FocalLossConfig):
+        cases["loss.positive_share"] = ("dataset.task=single_label", single)
+    if isinstance(augment, EditsAugmentConfig):
+        only = f"augment.edits=[{','.join(augment.edits)}]"
+        cases |= {f"augment.{name}": (only, name not in augment.edits) for name in EDITS}
     if isinstance(config.method, LoraConfig):
         cases["method.targets"] = ("method.target_modules", bool(config.method.target_modules))
     for name, (reason, useless) in cases.items():
@@ -62,6 +76,22 @@ def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
             yield f"{name} has no effect with {reason}"
     if not config.method.needs_network:
         yield from _for_networks(config, given)
+
+
+def ignored_of_check(config: CheckConfig, given: Collection[str]) -> Iterator[str]:
+    """Yield a line for each given setting of `ftclf check` that others make useless."""
+    cases = {
+        "judge": ("labels=false", not config.labels),
+        "folds": ("labels=false", not config.labels),
+        "similarity": ("semantic=false", not config.semantic),
+        "output": ("apply", bool(config.apply)),
+        "strict": ("apply", bool(config.apply)),
+        "semantic": ("apply", bool(config.apply)),
+        "near": ("apply", bool(config.apply)),
+    }
+    for name, (reason, useless) in cases.items():
+        if name in given and useless:
+            yield f"{name} has no effect with {reason}"
 
 
 def _for_networks(config: TrainConfig, given: Collection[str]) -> Iterator[str]:

@@ -64,10 +64,10 @@ def check_data(config: CheckConfig, words: list[str], fine_tuned: FineTuned) -> 
         if config.labels:
             checks = chain(checks, check_labels(data, config, folder, fine_tuned))
         findings, seconds = _timed(checks, f"checking {name}")
-        seconds["in all"] = round(time.perf_counter() - start, 1)
+        seconds["in all"] = round(time.perf_counter() - start, 3)
         rows = ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items())
         show(findings_table(findings, f"{name}: {rows} rows, {counted(len(data.label_names), 'label')}"))
-        about = [_typed("check", words), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']} seconds"]
+        about = [_typed("check", words), f"{datetime.now():%Y-%m-%d %H:%M}", f"{seconds['in all']:.1f} seconds"]
         write_json(folder / "check.json", _as_json(data, name, findings, seconds, about[0]))
         write_text(folder / "check.html", check_page(data, name, findings, about=about))
     page = folder / "check.html"
@@ -131,7 +131,7 @@ def _timed(findings: Iterator[Finding], what: str) -> tuple[list[Finding], dict[
             seconds[finding.check] = seconds.get(finding.check, 0.0) + now - last
             last = now
             done.append(finding)
-    return done, {family: round(value, 1) for family, value in seconds.items()}
+    return done, {family: round(value, 3) for family, value in seconds.items()}
 
 
 def _as_json(data: Data, name: str, findings: list[Finding], seconds: dict[str, float], typed: str) -> dict[str, Any]:

@@ -117,6 +117,12 @@ def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
         ),
         (["dataset.task=multi_label", "decision.k=2"], "decision.k has no effect with decision.rule=thresholds"),
         (["decision.rule=argmax", "dataset.task=multi_label", "decision.beta=2"], "decision.beta has no effect with"),
+        (["loss=weighted", "loss.scheme=sqrt", "loss.effective_beta=0.9"], "loss.effective_beta has no effect with"),
+        (["loss=focal", "loss.positive_share=0.9"], "loss.positive_share has no effect with dataset.task=single_label"),
+        (
+            ["augment=edits", "augment.edits=[swap]", "augment.delete=0.2"],
+            "augment.delete has no effect with",
+        ),
         (["training.epochs=3", "decision.min_precision=0.9", "dataset.validation_size=0.2"], ""),
     ],
 )

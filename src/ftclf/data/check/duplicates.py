@@ -150,7 +150,7 @@ def _advice(kind: str, places: tuple[str, ...]) -> str:
         return f"scores on {places[1]} are too good{template}; fix=FOLDER drops the {places[0]} rows"
     if places == ("test",):
         return f"each counts several times in the scores{template}; fix leaves test as it is"
-    return f"they add weight and no information{template}; fix=FOLDER keeps the first of each that has other labels"
+    return f"they add weight and no information{template}; fix=FOLDER keeps the first of those with the same label"
 
 
 def equal_texts(texts: Iterable[str]) -> NDArray[np.int64]:

@@ -107,15 +107,17 @@ def _changed(
     data: Data, raw: Raw, rows: SourceRows, dropped: dict[int, str], relabelled: dict[int, tuple[list[str], str]]
 ) -> Iterator[Cells]:
     """Yield the cells of the rows that stay, with their new labels."""
-    column, layout = raw.config.label_column, PLAIN
-    if relabelled and not raw.config.label_columns:
-        layout = find_layout((cells[column] for cells in rows.rows()), raw.config.label_delimiter)
+    layout = _layout(rows, raw.config) if relabelled and not raw.config.label_columns else PLAIN
     for row, cells in enumerate(rows.rows()):
         if row in dropped:
             continue
         if row in relabelled:
             cells = {**cells, **_label_cells(cells, relabelled[row][0], data, raw, layout)}
         yield cells
+
+
+def _layout(rows: SourceRows, config: DatasetConfig) -> Layout:
+    return find_layout((cells[config.label_column] for cells in rows.rows()), config.label_delimiter)
 
 
 def _label_cells(cells: Cells, names: list[str], data: Data, raw: Raw, layout: Layout) -> Cells:
@@ -133,7 +135,8 @@ def _label_cells(cells: Cells, names: list[str], data: Data, raw: Raw, layout: L
     old = cells[column]
     values = old if isinstance(old, list) else parse_list(old) if isinstance(old, str) else None
     if values is not None and not config.label_delimiter:
-        new: list[Any] = [int(name in names) for name in data.label_names] if layout.places else list(names)
+        bit = bool if any(isinstance(value, bool) for value in values) else int
+        new: list[Any] = [bit(name in names) for name in data.label_names] if layout.places else list(names)
         return {column: new if isinstance(old, list) else json.dumps(new, ensure_ascii=False)}
     if len(names) > 1 and not config.label_delimiter:
         raise DataError(f"fix: {some(names)} are several labels in a cell of '{column}'; set dataset.label_delimiter")
@@ -178,24 +181,32 @@ def _write(path: Path, rows: SourceRows, cells: Iterator[Cells], config: Dataset
                     # Half of a character has no form in UTF-8, but json has one for it.
                     file.write((json.dumps(filled) if re.search("[\ud800-\udfff]", line) else line) + "\n")
         case _:
-            _write_parquet(path, rows, cells, config.label_column if relabels and not config.label_columns else "")
+            _write_parquet(path, rows, cells, config, relabels=relabels and not config.label_columns)
 
 
-def _write_parquet(path: Path, rows: SourceRows, cells: Iterator[Cells], label_column: str) -> None:
+def _write_parquet(
+    path: Path, rows: SourceRows, cells: Iterator[Cells], config: DatasetConfig, *, relabels: bool
+) -> None:
     """Write rows by the schema of their file; with new labels, ids become texts, since names are written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = rows.schema.remove_metadata()
-    place = schema.get_field_index(label_column) if label_column else -1
-    as_text = place >= 0 and pa.types.is_integer(schema.field(place).type)
+    column, place = config.label_column, schema.get_field_index(config.label_column)
+    kind = schema.field(place).type if relabels else pa.null()
+    in_list = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type) and not _layout(rows, config).places
+    as_text = in_list or pa.types.is_integer(kind)
     if as_text:
-        schema = schema.set(place, pa.field(label_column, pa.string()))
+        schema = schema.set(place, pa.field(column, pa.list_(pa.string()) if in_list else pa.string()))
     with pq.ParquetWriter(path, schema) as writer:
         while some_rows := tuple(islice(cells, 10_000)):
             if as_text:
-                some_rows = tuple({**row, label_column: str(row[label_column])} for row in some_rows)
+                some_rows = tuple({**row, column: _as_text(row[column])} for row in some_rows)
             writer.write_table(pa.Table.from_pylist(list(some_rows), schema=schema))
+
+
+def _as_text(cell: Any) -> Any:
+    return list(map(str, cell)) if isinstance(cell, list) else str(cell)
 
 
 # ---- the command
