@@ -322,3 +322,15 @@ def test_the_last_train_row_of_a_label_is_not_taken_from_it(
         data.append(f"dataset.{split}={write_lines(tmp_path / f'{split}.jsonl', rows)}")
     assert applied(check, tmp_path, data, correction("train.jsonl", 1, "train 0", "rare", "a")) == 2
     assert "no train row of rare would be left" in capsys.readouterr().err
+
+
+def test_the_last_train_row_of_one_of_several_labels_is_not_left_without_it(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["dataset.task=multi_label"]
+    for split in ("train", "validation", "test"):
+        rows = [{"text": f"{split} {n}", "label": ["rare"] if n == 0 else ["a", "b"][: 1 + n % 2]} for n in range(30)]
+        data.append(f"dataset.{split}={write_lines(tmp_path / f'{split}.jsonl', rows)}")
+    assert applied(check, tmp_path, data, correction("train.jsonl", 1, "train 0", "rare", "(none)")) == 2
+    assert "no train row of rare would be left" in capsys.readouterr().err
+    assert applied(check, tmp_path, data, correction("train.jsonl", 2, "train 1", "a|b", "(none)")) == 0

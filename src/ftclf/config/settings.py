@@ -222,7 +222,7 @@ class TfidfConfig(MethodConfig):
     learning_rate: float = setting(1e-3, "no effect: the fit has none", above=0, high=10)
     max_features: int | None = setting(
         None,
-        "most frequent words and word pairs that count, and as many pieces of words; default: all",
+        "most frequent words and word pairs that count, and as many character n-grams; default: all",
         low=1,
         high=10**9,
     )

@@ -1,4 +1,4 @@
-"""TF-IDF of words, word pairs and pieces of words, and a logistic regression per label against the rest.
+"""TF-IDF of words, word pairs and character n-grams, and a logistic regression per label against the rest.
 
 The baseline `tfidf` and `method=tfidf` are both fitted here.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-# Words and pairs alone miss inflections and spellings: pieces of words give 2 points more on GoEmotions.
+# Words and pairs alone miss inflections and spellings: character n-grams give 2 points more on GoEmotions.
 KINDS: dict[str, dict[str, Any]] = {
     "words": {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
     "pieces": {"ngram_range": (2, 4), "analyzer": "char_wb"},

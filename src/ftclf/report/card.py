@@ -142,7 +142,7 @@ def _of_tfidf(config: TrainConfig, manifest: dict[str, Any]) -> _OfMethod:
         title="TF-IDF on",
         kind="",
         made=f"trained by ftclf {manifest['ftclf']}: a logistic regression\n"
-        "per label on TF-IDF of words, word pairs and pieces of words, without a network.\n"
+        "per label on TF-IDF of words, word pairs and character n-grams, without a network.\n"
         f"{manifest['parameters']['total']:,} weights were trained.",
         chosen="The scaling of probabilities, and thresholds if any, were chosen",
         reading="There is no base model. Texts are read whole.",

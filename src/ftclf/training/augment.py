@@ -165,9 +165,9 @@ def _levelled(config: TrainConfig, augment: LevelledConfig, data: Data, base: Ba
     train, seed = data.splits["train"], config.training.seed
     needed = needs(augment.target, train.labels, most_per_row=augment.most_per_row)
     replacements, source = _replacements(config, base)
-    material = AugmentInputs(augment, train.texts, train.labels, needed[0].rows, replacements)
+    inputs = AugmentInputs(augment, train.texts, train.labels, needed[0].rows, replacements)
     with phase(f"augment={augment.kind}", sum(need.new for need in needed)):
-        levelled = level(STEPS[augment.kind], material, needed, held_out, seed=seed)
+        levelled = level(STEPS[augment.kind], inputs, needed, held_out, seed=seed)
     rows = [
         NewRow(
             draft.text,

@@ -76,7 +76,7 @@ class TfidfLearner:
             say("  note: all training rows are fitted, so training.seed changes nothing")
         words, pieces = (f"{len(kinds[kind]):,}" for kind in ("words", "pieces"))
         threads = counted(self.prepared.compute.threads, "thread")
-        say(f"tfidf: {words} words and word pairs, {pieces} pieces of words, {threads}")
+        say(f"tfidf: {words} words and word pairs, {pieces} character n-grams, {threads}")
         say(f"{self.shape[0] * self.shape[1] + self.shape[1]:,} weights are trained, engine {ENGINE}")
 
     def _refuse_too_little_memory(self) -> None:

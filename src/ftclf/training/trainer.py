@@ -283,11 +283,11 @@ class ClassifierTrainer(ResumableTrainer):
 def _scale_learning_rate(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], times: float) -> None:
     chosen = {id(parameter) for parameter in parameters}
     for group in list(optimizer.param_groups):
-        here = [parameter for parameter in group["params"] if id(parameter) in chosen]
-        if here:
+        of_head = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if of_head:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             rest = {name: value for name, value in group.items() if name != "params"}
-            optimizer.add_param_group({**rest, "params": here, "lr": group["lr"] * times})
+            optimizer.add_param_group({**rest, "params": of_head, "lr": group["lr"] * times})
 
 
 def refuse_infinite(what: str, value: float, step: int) -> None:

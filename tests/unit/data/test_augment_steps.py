@@ -126,8 +126,8 @@ def test_long_texts_are_cut_and_short_ones_joined_with_the_same_labels() -> None
     texts = ["One a. Two b. Three c. Four d. Five e.", "Short x.", "Short y.", "Other z."]
     labels = np.array([[1, 0], [1, 0], [1, 0], [1, 1]], dtype=bool)
     config = SentencesAugmentConfig(kind="sentences", keep=0.6, long=4)
-    material = AugmentInputs(config, texts, labels, np.arange(4))
-    cut, joined, _, alone = of_sentences([0, 1, 2, 3], material, Random(0))
+    inputs = AugmentInputs(config, texts, labels, np.arange(4))
+    cut, joined, _, alone = of_sentences([0, 1, 2, 3], inputs, Random(0))
     assert cut is not None
     assert joined is not None
     assert alone is None
@@ -201,8 +201,8 @@ def upwards(chosen: Sequence[Chosen]) -> list[list[list[str]]]:
 
 def made(kind: str, seed: int = 0, target: str = "max", held_out: HeldOut = HELD_OUT) -> Any:
     texts = [text for text, _ in TRAIN]
-    material = AugmentInputs(CONFIGS[kind], texts, UNEVEN, np.arange(0), upwards)
-    return level(STEPS[kind], material, needs(target, UNEVEN, most_per_row=10), held_out, seed=seed)
+    inputs = AugmentInputs(CONFIGS[kind], texts, UNEVEN, np.arange(0), upwards)
+    return level(STEPS[kind], inputs, needs(target, UNEVEN, most_per_row=10), held_out, seed=seed)
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -232,16 +232,16 @@ def test_a_row_that_is_like_validation_or_test_is_dropped_and_replaced() -> None
 
 def test_rows_that_give_nothing_are_made_up_for_by_others_of_the_label() -> None:
     texts = ["aa", "bb", "cc", "dd", " ".join(text for text, _ in TRAIN), *(text for text, _ in TRAIN[5:])]
-    material = AugmentInputs(EditsAugmentConfig(edits=["delete"]), texts, UNEVEN, np.arange(0))
-    levelled = level(STEPS["edits"], material, needs("15", UNEVEN, most_per_row=10), HELD_OUT, seed=0)
+    inputs = AugmentInputs(EditsAugmentConfig(edits=["delete"]), texts, UNEVEN, np.arange(0))
+    levelled = level(STEPS["edits"], inputs, needs("15", UNEVEN, most_per_row=10), HELD_OUT, seed=0)
     assert [draft.sources[0] for draft in levelled.drafts] == [4] * 10
     assert not levelled.missing
 
 
 def test_a_step_that_gives_nothing_new_ends() -> None:
     texts = ["aa bb"] * 60
-    material = AugmentInputs(EditsAugmentConfig(edits=["delete"]), texts, UNEVEN, np.arange(0))
-    levelled = level(STEPS["edits"], material, needs("max", UNEVEN, most_per_row=10), HELD_OUT, seed=0)
+    inputs = AugmentInputs(EditsAugmentConfig(edits=["delete"]), texts, UNEVEN, np.arange(0))
+    levelled = level(STEPS["edits"], inputs, needs("max", UNEVEN, most_per_row=10), HELD_OUT, seed=0)
     assert len(levelled.drafts) == 2  # aa, bb
     assert sum(levelled.missing.values()) == 60 - 2
 
@@ -249,7 +249,7 @@ def test_a_step_that_gives_nothing_new_ends() -> None:
 @pytest.mark.parametrize("kind", CONFIGS["edits"].edits)
 def test_each_kind_of_edit_is_said(kind: str) -> None:
     texts = [text for text, _ in TRAIN]
-    material = AugmentInputs(EditsAugmentConfig(edits=[kind]), texts, UNEVEN, np.arange(20))
-    drafts = edited(range(20), material, Random(0))
+    inputs = AugmentInputs(EditsAugmentConfig(edits=[kind]), texts, UNEVEN, np.arange(20))
+    drafts = edited(range(20), inputs, Random(0))
     assert all(draft is None or draft.how.startswith(f"{kind}: ") for draft in drafts)
     assert sum(draft is not None for draft in drafts) >= 15

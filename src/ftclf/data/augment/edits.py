@@ -15,16 +15,16 @@ ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 TYPED = 3  # letters from which a word may get a typing error
 
 
-def edited(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
+def edited(rows: Sequence[int], inputs: AugmentInputs, random: Random) -> list[Draft | None]:
     """Give each row one kind of edit, drawn from those of the settings."""
-    config = cast(EditsAugmentConfig, material.config)
+    config = cast(EditsAugmentConfig, inputs.config)
     drafts: list[Draft | None] = []
     for row in rows:
         kind = random.choice(config.edits)
-        pieces = pieces_of(material.texts[row])
+        pieces = pieces_of(inputs.texts[row])
         count = _times(getattr(config, kind) * len(pieces), random)
         if kind == "insert":
-            text, changed = insert(pieces, count, _others(row, material, random), random)
+            text, changed = insert(pieces, count, _others(row, inputs, random), random)
         else:
             text, changed = EDITS[kind](pieces, count, random)
         drafts.append(Draft(text, (row,), f"{kind}: {counted(changed, 'word')}") if changed else None)
@@ -93,7 +93,7 @@ def _times(expected: float, random: Random) -> int:
     return max(1, int(expected + random.random()))
 
 
-def _others(row: int, material: AugmentInputs, random: Random) -> list[str]:
+def _others(row: int, inputs: AugmentInputs, random: Random) -> list[str]:
     """Return the words of another row of the label."""
-    others = [int(peer) for peer in (random.choice(material.peers), random.choice(material.peers)) if peer != row]
-    return [core for piece in pieces_of(material.texts[others[0]]) if (core := core_of(piece))] if others else []
+    others = [int(peer) for peer in (random.choice(inputs.peers), random.choice(inputs.peers)) if peer != row]
+    return [core for piece in pieces_of(inputs.texts[others[0]]) if (core := core_of(piece))] if others else []

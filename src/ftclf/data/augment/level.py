@@ -29,17 +29,17 @@ class Levelled:
     missing: dict[int, int] = field(default_factory=dict)  # rows that a label still needs
 
 
-def level(step: Step, material: AugmentInputs, needs: Sequence[Need], held_out: HeldOut, *, seed: int) -> Levelled:
+def level(step: Step, inputs: AugmentInputs, needs: Sequence[Need], held_out: HeldOut, *, seed: int) -> Levelled:
     """Make the rows that the labels need: a function of its arguments alone.
 
     Every row of a label gives as many new ones as the others, as far as it can. A draft that is like a row of
     validation or test, or has the text of a training row, is dropped, and another one is made in its place.
     """
     levelled = Levelled()
-    seen = {hash(normalised(text)) for text in material.texts}
+    seen = {hash(normalised(text)) for text in inputs.texts}
     for need in needs:
         random = Random(f"{seed} {need.label}")
-        of_label = replace(material, peers=need.rows)
+        of_label = replace(inputs, peers=need.rows)
         left = _fill(step, of_label, need, held_out, random=random, seen=seen, levelled=levelled)
         if left:
             levelled.missing[need.label] = left
@@ -48,7 +48,7 @@ def level(step: Step, material: AugmentInputs, needs: Sequence[Need], held_out: 
 
 def _fill(
     step: Step,
-    material: AugmentInputs,
+    inputs: AugmentInputs,
     need: Need,
     held_out: HeldOut,
     *,
@@ -59,12 +59,12 @@ def _fill(
     """Add the new rows of one label; return how many could not be made."""
     left, most = need.new, -(-need.new // len(need.rows))
     given = dict.fromkeys(need.rows.tolist(), 0)
-    most_per_row, fruitless = cast(LevelledConfig, material.config).most_per_row, 0
+    most_per_row, fruitless = cast(LevelledConfig, inputs.config).most_per_row, 0
     while left and most <= most_per_row:
         before = left
         able = [row for row, times in given.items() if times < most]
         for rows in _parts(random.sample(able, len(able))):
-            for draft in step(rows[: left + SPARE], material, random):
+            for draft in step(rows[: left + SPARE], inputs, random):
                 if left and draft is not None and _is_new(draft, held_out, seen=seen, levelled=levelled):
                     levelled.drafts.append(draft)
                     given[draft.sources[0]] += 1

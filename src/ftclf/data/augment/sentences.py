@@ -26,16 +26,16 @@ def sentences_of(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def of_sentences(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
+def of_sentences(rows: Sequence[int], inputs: AugmentInputs, random: Random) -> list[Draft | None]:
     """Cut rows of many sentences, and join those of few with another row of the same labels."""
-    config = cast(SentencesAugmentConfig, material.config)
+    config = cast(SentencesAugmentConfig, inputs.config)
     drafts: list[Draft | None] = []
     for row in rows:
-        sentences = sentences_of(material.texts[row])
+        sentences = sentences_of(inputs.texts[row])
         if len(sentences) >= config.long:
             drafts.append(cut(row, sentences, config.keep, random))
         else:
-            drafts.append(_joined(row, material, config.long, random))
+            drafts.append(_joined(row, inputs, config.long, random))
     return drafts
 
 
@@ -47,15 +47,15 @@ def cut(row: int, sentences: list[str], keep: float, random: Random) -> Draft:
     return Draft(text, (row,), f"cut: sentences {start + 1} to {start + kept} of {len(sentences)}")
 
 
-def _joined(row: int, material: AugmentInputs, long: int, random: Random) -> Draft | None:
+def _joined(row: int, inputs: AugmentInputs, long: int, random: Random) -> Draft | None:
     """Put sentences of another row, fewer than make a text long, behind or before those of a row."""
     for _ in range(TRIES):
-        other = int(random.choice(material.peers))
-        if other != row and np.array_equal(material.labels[other], material.labels[row]):
-            sentences = sentences_of(material.texts[other])
+        other = int(random.choice(inputs.peers))
+        if other != row and np.array_equal(inputs.labels[other], inputs.labels[row]):
+            sentences = sentences_of(inputs.texts[other])
             count = min(len(sentences), long - 1)
             start = random.randrange(len(sentences) - count + 1)
             added = "".join(sentences[start : start + count]).strip()
-            first, second = random.sample([material.texts[row].strip(), added], 2)
+            first, second = random.sample([inputs.texts[row].strip(), added], 2)
             return Draft(f"{first} {second}", (row, other), "joined: sentences of two rows")
     return None

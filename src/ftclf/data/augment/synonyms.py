@@ -13,27 +13,27 @@ from ftclf.system.text import counted
 SPARE = 3  # words that are looked up per word that is replaced: not every word has a synonym
 
 
-def with_synonyms(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
+def with_synonyms(rows: Sequence[int], inputs: AugmentInputs, random: Random) -> list[Draft | None]:
     """Replace some words of each row by synonyms."""
-    return _replaced(rows, material, random, spare=SPARE)
+    return _replaced(rows, inputs, random, spare=SPARE)
 
 
-def with_expected_words(rows: Sequence[int], material: AugmentInputs, random: Random) -> list[Draft | None]:
+def with_expected_words(rows: Sequence[int], inputs: AugmentInputs, random: Random) -> list[Draft | None]:
     """Replace some words of each row by what a masked language model expects in their place."""
-    return _replaced(rows, material, random, spare=1)
+    return _replaced(rows, inputs, random, spare=1)
 
 
-def _replaced(rows: Sequence[int], material: AugmentInputs, random: Random, *, spare: int) -> list[Draft | None]:
-    config: Any = material.config
-    assert material.replacements is not None
-    texts = [pieces_of(material.texts[row]) for row in rows]
+def _replaced(rows: Sequence[int], inputs: AugmentInputs, random: Random, *, spare: int) -> list[Draft | None]:
+    config: Any = inputs.config
+    assert inputs.replacements is not None
+    texts = [pieces_of(inputs.texts[row]) for row in rows]
     wanted, chosen = [], []
     for pieces in texts:
         places = replaceable(pieces)
         count = max(1, int(config.rate * len(places) + random.random()))
         wanted.append(count)
         chosen.append(Chosen(pieces, sorted(random.sample(places, min(spare * count, len(places))))))
-    replacements = material.replacements(chosen)
+    replacements = inputs.replacements(chosen)
     return [
         replace_words(row, one, words, count, random)
         for row, one, words, count in zip(rows, chosen, replacements, wanted, strict=True)

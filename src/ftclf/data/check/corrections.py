@@ -120,19 +120,19 @@ def read_corrections(path: Path, data: Data) -> Relabelled:
 
 
 def refuse_labels_gone(data: Data, relabelled: Relabelled) -> None:
-    """Raise DataError where no train row of a label is left."""
-    counts = dict.fromkeys(data.label_names, 0)
-    for row in range(len(data.splits["train"])):
-        for name in relabelled.get("train", {}).get(row) or labels_of(data, "train", row):
+    """Raise DataError where corrections leave no train row of a label that has some."""
+    names = data.label_names
+    before = data.splits["train"].rows_per_label(len(names))
+    counts = dict(zip(names, before.tolist(), strict=True))
+    for row, labels in relabelled.get("train", {}).items():
+        for name in labels_of(data, "train", row):
+            counts[name] -= 1
+        for name in labels:
             counts[name] += 1
-    if gone := [name for name, count in counts.items() if not count and _has(data, name)]:
+    if gone := [name for name, had in zip(names, before, strict=True) if had and not counts[name]]:
         raise DataError(
             f"apply: no train row of {some(gone)} would be left; leave one, or take the label out of the data"
         )
-
-
-def _has(data: Data, name: str) -> bool:
-    return bool(data.splits["train"].rows_per_label(len(data.label_names))[data.label_names.index(name)])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
