@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ftclf.config import CheckConfig, DatasetConfig, LoraConfig, TrainConfig
+from ftclf.config.did_you_mean import pasteable
 from ftclf.config.effect import is_for_network
 from ftclf.config.settings import (
     BASELINES_OF_TFIDF,
@@ -67,7 +68,7 @@ def ignored(config: TrainConfig, given: Collection[str]) -> Iterator[str]:
     if isinstance(loss, FocalLossConfig):
         cases["loss.positive_share"] = ("dataset.task=single_label", single)
     if isinstance(augment, EditsAugmentConfig):
-        only = f"augment.edits=[{','.join(augment.edits)}]"
+        only = pasteable(f"augment.edits=[{','.join(augment.edits)}]")
         cases |= {f"augment.{name}": (only, name not in augment.edits) for name in EDITS}
     if isinstance(config.method, LoraConfig):
         cases["method.targets"] = ("method.target_modules", bool(config.method.target_modules))

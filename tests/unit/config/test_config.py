@@ -121,7 +121,7 @@ def test_a_wish_for_other_rows_is_refused_where_a_default_would_win(
         (["loss=focal", "loss.positive_share=0.9"], "loss.positive_share has no effect with dataset.task=single_label"),
         (
             ["augment=edits", "augment.edits=[swap]", "augment.delete=0.2"],
-            "augment.delete has no effect with",
+            "augment.delete has no effect with 'augment.edits=[swap]'",
         ),
         (["training.epochs=3", "decision.min_precision=0.9", "dataset.validation_size=0.2"], ""),
     ],
