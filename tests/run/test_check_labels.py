@@ -276,6 +276,33 @@ def test_labels_of_a_parquet_file_are_corrected_in_their_form(kind: Any, check: 
     assert (found["text 2"], found["text 5"], found["text 1"]) == (["b"], ["a", "c"], ["b"])
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind", "names"),
+    [
+        ([False, True], pa.bool_(), ("false", "true")),
+        ([0, 1], pa.int8(), ("0", "1")),
+        (["a", "b"], pa.dictionary(pa.int32(), pa.string()), ("a", "b")),
+        (["a", "b"], pa.large_string(), ("a", "b")),
+        ([[False], [True]], pa.list_(pa.bool_()), ("false", "true")),
+        ([[0], [1]], pa.large_list(pa.int64()), ("0", "1")),
+        ([["a"], ["b"]], pa.list_(pa.dictionary(pa.int32(), pa.string())), ("a", "b")),
+    ],
+    ids=lambda part: str(part) if isinstance(part, pa.DataType) else "",
+)
+def test_names_replace_labels_of_any_type_of_a_parquet_file(
+    cells: list[Any], kind: Any, names: tuple[str, str], check: Check, tmp_path: Path
+) -> None:
+    rows = {"text": [f"text {n}" for n in range(30)], "label": pa.array([cells[n % 2] for n in range(30)], kind)}
+    pq.write_table(pa.table(rows), tmp_path / "d.parquet")
+    task = "multi_label" if isinstance(cells[0], list) else "single_label"
+    data = [f"dataset.train={tmp_path / 'd.parquet'}", f"dataset.task={task}"]
+    assert applied(check, tmp_path, data, correction("d.parquet", 3, "text 2", names[0], names[1])) == 0
+    parts = {split: str(tmp_path / "fixed" / f"{split}.parquet") for split in ("train", "validation", "test")}
+    copy = load_data(DatasetConfig(name="c", source="files", task=task, **parts))  # type: ignore[arg-type]
+    found = {text: labels_of(copy, split, row) for split in parts for row, text in enumerate(copy.splits[split].texts)}
+    assert (found["text 2"], found["text 4"], found["text 1"]) == ([names[1]], [names[0]], [names[1]])
+
+
 def test_a_setting_of_check_without_effect_is_told(
     check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,7 @@ def checked_labels(
     for item in [value] if values is None else values:
         if not isinstance(item, str | int):
             raise DataError(f"{where}: got {kind(item)}, allowed: text or a whole number as the label")
-        name = str(item).lower() if isinstance(item, bool) else _whole_characters(str(item), where)
+        name = _whole_characters(label_name(item), where)
         pieces = name.split(config.label_delimiter) if config.label_delimiter else [name]
         names += [piece.strip() for piece in pieces]
     if layout.as_text and len(names) > 1 and config.task == "single_label":
@@ -44,6 +44,11 @@ def checked_labels(
             "or keep one label per row"
         )
     return _required(names, where, config, is_list=isinstance(value, list))
+
+
+def label_name(value: str | int) -> str:
+    """Return the name of a label that is written as text, as a number or as a truth value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _required(names: list[str], where: str, config: DatasetConfig, *, is_list: bool) -> list[str]:

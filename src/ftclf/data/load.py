@@ -58,11 +58,11 @@ def _make(config: DatasetConfig) -> Data:
     notes += _lookalikes(label_names) + _undivided(label_names, config)
     splits = {split: _to_split(rows, label_names, config) for split, rows in raw.items()}
     _check_classes(splits["train"], label_names, raw["train"].where)
-    notes += _contradictions(splits["train"]) + _shared(splits)
-    splits = cut_missing(
-        splits, config, notes
-    )  # which may take all texts of a class that has each under other labels too
+    notes += _contradictions(splits["train"])
+    splits = cut_missing(splits, config, notes)
+    # The cut may have taken all texts of a class that has each under other labels too.
     _check_classes(splits["train"], label_names, raw["train"].where)
+    notes += _shared(splits)
     name = config.name
     if config.official_train_rows and len(raw["train"].texts) < config.official_train_rows:
         name = f"{name}_sample"
@@ -89,7 +89,7 @@ def _shared(splits: dict[str, Split]) -> list[str]:
     """Return a note for each two splits that have texts in common, as the cut of a missing split tells texts apart."""
     return [
         f"{shared} of the {len(splits[name])} {name} rows have a text that also stands in {other}"
-        for other, name in combinations((split for split in ("train", "validation", "test") if split in splits), 2)
+        for other, name in combinations(splits, 2)
         if (shared := shared_texts(splits[other], splits[name]))
     ]
 

@@ -29,7 +29,7 @@ def cut_missing(splits: dict[str, Split], config: DatasetConfig, notes: list[str
     found = dict(splits)
     absent = [name for name in ("test", "validation") if name not in found]
     if absent and (config.group_column or config.time_column):
-        return _cut_by_column(found, absent, config, notes)
+        return _cut_by_column(found, absent, config)
     if absent:
         share = config.validation_size if "test" in found else config.test_size
         notes += _many_copies(found["train"], share)
@@ -61,10 +61,8 @@ def cut_split(rows: Split, share: float, seed: int, name: str) -> tuple[Split, S
     return rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
 
 
-def _cut_by_column(
-    splits: dict[str, Split], absent: list[str], config: DatasetConfig, notes: list[str]
-) -> dict[str, Split]:
-    """Cut the missing splits by groups or by time. Equal texts are not kept together: a note counts them."""
+def _cut_by_column(splits: dict[str, Split], absent: list[str], config: DatasetConfig) -> dict[str, Split]:
+    """Cut the missing splits by groups or by time. Equal texts are not kept together."""
     found = dict(splits)
     if config.group_column:
         _refuse_few_groups(found["train"], absent, config.group_column)
@@ -75,9 +73,6 @@ def _cut_by_column(
         if not cut.any() or cut.all():
             raise DataError(f"dataset.{name}_size: {share} of {len(rows)} rows gives {name} none, or train; change it")
         found["train"], found[name] = rows.take(np.flatnonzero(~cut)), rows.take(np.flatnonzero(cut))
-    for name in absent:
-        if shared := shared_texts(found["train"], found[name]):
-            notes.append(f"{shared} of the {len(found[name])} {name} rows have a text that also stands in train")
     return {name: found[name] for name in ("train", "validation", "test")}
 
 

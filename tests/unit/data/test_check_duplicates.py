@@ -7,6 +7,7 @@ import json
 import random
 import shlex
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,18 @@ def test_cut_splits_keep_groups_whole_and_the_labels_shares(tmp_path: Path, shar
     assert list(load_data(config).splits["test"].texts) == list(data.splits["test"].texts)
     other = splits_of(tmp_path, {"train": rows}, group_column="author", test_size=share, split_seed=5)
     assert list(load_data(other).splits["test"].texts) != list(data.splits["test"].texts)
+
+
+def test_texts_on_two_sides_of_a_cut_by_groups_are_counted_for_each_two_splits(tmp_path: Path) -> None:
+    rows = made(300)
+    copies = [{**row, "author": f"copy {row['author']}"} for row in rows]
+    config = splits_of(tmp_path, {"train": [*rows, *copies]}, group_column="author")
+    data = load_data(config)
+    for first, second in combinations(data.splits, 2):
+        shared = sum(text in set(data.splits[first].texts) for text in data.splits[second].texts)
+        assert shared > 0
+        note = f"{shared} of the {len(data.splits[second])} {second} rows have a text that also stands in {first}"
+        assert note in data.notes
 
 
 def test_a_test_file_need_not_have_the_columns_that_splits_are_cut_by(tmp_path: Path) -> None:

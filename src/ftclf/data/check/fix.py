@@ -18,7 +18,7 @@ import numpy as np
 from ftclf.config import DatasetConfig
 from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data
-from ftclf.data.cells import some
+from ftclf.data.cells import label_name, some
 from ftclf.data.check.finding import Finding, labels_of
 from ftclf.data.check.raw_rows import Raw, SourceRows
 from ftclf.data.label_lists import PLAIN, Layout, as_bit, find_layout, parse_list
@@ -187,17 +187,15 @@ def _write(path: Path, rows: SourceRows, cells: Iterator[Cells], config: Dataset
 def _write_parquet(
     path: Path, rows: SourceRows, cells: Iterator[Cells], config: DatasetConfig, *, relabels: bool
 ) -> None:
-    """Write rows by the schema of their file; with new labels, ids become texts, since names are written."""
+    """Write rows by the schema of their file; with new labels, ids and truth values become their names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = rows.schema.remove_metadata()
     column, place = config.label_column, schema.get_field_index(config.label_column)
-    kind = schema.field(place).type if relabels else pa.null()
-    in_list = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type) and not _layout(rows, config).places
-    as_text = in_list or pa.types.is_integer(kind)
-    if as_text:
-        schema = schema.set(place, pa.field(column, pa.list_(pa.string()) if in_list else pa.string()))
+    if as_text := relabels and not _layout(rows, config).places and not _holds_text(schema.field(place).type):
+        is_list = hasattr(schema.field(place).type, "value_field")
+        schema = schema.set(place, pa.field(column, pa.list_(pa.string()) if is_list else pa.string()))
     with pq.ParquetWriter(path, schema) as writer:
         while some_rows := tuple(islice(cells, 10_000)):
             if as_text:
@@ -205,8 +203,17 @@ def _write_parquet(
             writer.write_table(pa.Table.from_pylist(list(some_rows), schema=schema))
 
 
+def _holds_text(kind: Any) -> bool:
+    """Return whether a column of this type, or the lists in it, hold text: also large ones, and categories."""
+    import pyarrow as pa
+
+    while (inner := getattr(kind, "value_type", None)) is not None:
+        kind = inner
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def _as_text(cell: Any) -> Any:
-    return list(map(str, cell)) if isinstance(cell, list) else str(cell)
+    return cell if cell is None else list(map(label_name, cell)) if isinstance(cell, list) else label_name(cell)
 
 
 # ---- the command
