@@ -17,7 +17,7 @@ from ftclf.data.cache import find_kept, keep, not_kept
 from ftclf.data.cells import excerpt, some
 from ftclf.data.dataset import Data, RawRows, Split
 from ftclf.data.read import read_rows
-from ftclf.data.sources import content_key, has_own, read_source
+from ftclf.data.sources import content_key, has_own, label_file_names, read_source
 from ftclf.data.split import cut_missing, group_by_text, shared_texts
 from ftclf.system.errors import DataError
 from ftclf.system.progress_bar import phase
@@ -128,8 +128,9 @@ def load_more(path: Path, config: DatasetConfig, label_names: list[str]) -> Spli
     Raises DataError where a row's label is not among them.
     """
     config = replace(config, slice_columns=[], group_column=None, time_column=None)  # of use where splits are cut
-    raw = RawRows.collect(str(path), read_rows(path, config, names=label_names))
-    grouped, _ = _group_labels({"more": raw}, None, config)
+    names = label_file_names(config) if config.label_groups else label_names  # vectors and ids are of the ungrouped
+    raw = RawRows.collect(str(path), read_rows(path, config, names=names))
+    grouped, _ = _group_labels({"more": raw}, names if config.label_groups else None, config)
     rows = _one_label(grouped["more"], config, [], "more")
     if not len(rows.labels):
         raise DataError(f"{path}: it holds no rows")

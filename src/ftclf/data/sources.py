@@ -100,8 +100,23 @@ def local_folder(config: DatasetConfig) -> Path:
     return folder
 
 
+def label_file_names(config: DatasetConfig) -> list[str] | None:
+    """Return the names in the label file, before any are grouped; None where the data come with none."""
+    match choose_source(config):
+        case "files":
+            return _names(config, Path())
+        case "local":
+            return _names(config, local_folder(config))
+        case _:
+            return None
+
+
+def _names(config: DatasetConfig, folder: Path) -> list[str] | None:
+    return read_names(folder / config.label_file, config.encoding) if config.label_file else None
+
+
 def _read_files(config: DatasetConfig, folder: Path, only: str | None) -> tuple[dict[str, RawRows], list[str] | None]:
-    names = read_names(folder / config.label_file, config.encoding) if config.label_file else None
+    names = _names(config, folder)
     _refuse_ambiguous_ids(names, config)
     paths = {split: folder / path for split, path in _files(config).items() if split in SPLITS}
     _refuse_one_file_twice(paths)

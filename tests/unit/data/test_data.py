@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import tracemalloc
 from dataclasses import replace
@@ -20,6 +21,7 @@ from ftclf.cli.main import run
 from ftclf.config import DatasetConfig, config_folder
 from ftclf.data import Split, load_data, load_split
 from ftclf.data.dataset import RawRows
+from ftclf.data.load import load_more
 from ftclf.data.sources import from_hub_splits, read_source
 from ftclf.data.split import cut_split, group_by_text
 from ftclf.data.text_store import write_texts
@@ -385,3 +387,28 @@ def test_the_real_dbpedia_sample_is_called_a_sample(real_data: Path) -> None:
     assert len(data.splits["train"]) + len(data.splits["validation"]) == 17464
     assert len(data.splits["test"]) == 7600
     assert data.label_names[0] == "Company"
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("labels", [["2", "0"], ["cheese", "soup"], [[0, 0, 1], [1, 0, 0]]], ids=repr)
+def test_more_rows_of_grouped_labels_hold_ids_names_or_vectors_of_the_ungrouped(labels: Any, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("soup\nrocket\ncheese\n")
+    several = isinstance(labels[0], list)
+    config = DatasetConfig(
+        name="t",
+        source="files",
+        train=str(tmp_path / "rows.jsonl"),
+        label_file=str(tmp_path / "names.txt"),
+        label_groups={"eaten": ["soup", "cheese"]},
+        task="multi_label" if several else "single_label",
+    )
+    cells = [[int(place == number) for place in range(3)] if several else str(number) for number in range(3)]
+    write_lines(tmp_path / "rows.jsonl", [{"text": f"text {n}", "label": cells[n % 3]} for n in range(60)])
+    data = load_data(config)
+    assert data.label_names == ["eaten", "rocket"]
+    more = write_lines(tmp_path / "more.jsonl", [{"text": f"new {n}", "label": cell} for n, cell in enumerate(labels)])
+    assert load_more(more, config, data.label_names).labels.tolist() == ([[True, False]] * 2 if several else [0, 0])

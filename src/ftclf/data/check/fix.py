@@ -22,9 +22,8 @@ from ftclf.data.cells import label_name, some
 from ftclf.data.check.finding import Finding, labels_of
 from ftclf.data.check.raw_rows import Raw, SourceRows
 from ftclf.data.label_lists import PLAIN, Layout, as_bit, find_layout, parse_list
-from ftclf.data.read import read_names
 from ftclf.data.row_files import Cells
-from ftclf.data.sources import choose_source, local_folder
+from ftclf.data.sources import label_file_names
 from ftclf.storage.csv_safety import write_lines
 from ftclf.storage.durable import whole_folder
 from ftclf.storage.new_folder import refuse_used
@@ -94,13 +93,8 @@ def write_fixed(data: Data, raw: Raw, dropped: Dropped, relabelled: Relabelled, 
         with (beside / CHANGES).open("w", encoding="utf-8", newline="") as file:
             write_lines(file, [HEADER, *_changes(data, dropped, relabelled)])
         if raw.of_files and raw.config.label_file:
-            (beside / LABELS).write_text("\n".join(_label_file(raw.config)) + "\n", encoding="utf-8")
+            (beside / LABELS).write_text("\n".join(label_file_names(raw.config) or []) + "\n", encoding="utf-8")
     return command_of(data, raw, folder)
-
-
-def _label_file(config: DatasetConfig) -> list[str]:
-    folder = local_folder(config) if choose_source(config) == "local" else Path()
-    return read_names(folder / str(config.label_file), config.encoding)
 
 
 def _changed(
