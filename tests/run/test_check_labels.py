@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import MODELS, TOPICS, write_csv
+from ftclf.cli.compose import checked_jobs, parse, register
 from ftclf.cli.main import run
 from ftclf.config import DatasetConfig
 from ftclf.data import load_data
@@ -326,6 +327,30 @@ def test_columns_of_grouped_labels_keep_what_the_correction_keeps(
     parts = [table(tmp_path / "fixed" / f"{split}.csv") for split in ("train", "validation")]
     (row,) = (row for part in parts for row in part if row["text"] == "text 1")
     assert [row[name] for name in names] == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize("name", ["very good", "a:b", "a, b", "[x]y", "it's"])
+def test_a_copy_of_grouped_labels_is_trained_by_the_command_that_is_printed(
+    name: str, check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_lines(tmp_path / "d.jsonl", [{"text": f"text {n}", "label": "abc"[n % 3]} for n in range(30)])
+    configs = tmp_path / "configs" / "dataset"
+    configs.mkdir(parents=True)
+    settings = {"name": "mine", "source": "files", "train": str(path), "label_groups": {name: ["a", "b"]}}
+    (configs / "mine.yaml").write_text(json.dumps(settings))
+    edited = write_table(tmp_path / "edited.csv", [correction("d.jsonl", 3, "text 2", "c", name)])
+    words = ["--config-dir", str(configs.parent), "dataset=mine", f"apply={edited}", f"fix={tmp_path / 'fixed'}"]
+    if name == "it's":
+        assert check(*words) == 2
+        assert "error: fix: dataset.label_groups: 'it's' cannot stand in a command" in capsys.readouterr().err
+        assert not (tmp_path / "fixed").exists()
+        return
+    assert check(*words) == 0
+    (command,) = (line for line in capsys.readouterr().out.splitlines() if "train dataset=files" in line)
+    register()
+    config = checked_jobs("train", parse(shlex.split(command)[2:]))[0].dataset
+    assert config.label_groups == {name: ["a", "b"]}
+    assert set(load_data(config).label_names) == {name, "c"}
 
 
 def test_files_of_one_name_in_several_folders_are_told_apart_by_the_split(check: Check, tmp_path: Path) -> None:

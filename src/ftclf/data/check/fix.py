@@ -18,7 +18,7 @@ import numpy as np
 from ftclf.config import DatasetConfig
 from ftclf.config.did_you_mean import pasteable
 from ftclf.data import Data
-from ftclf.data.cells import label_name, some
+from ftclf.data.cells import excerpt, label_name, some
 from ftclf.data.check.finding import Finding, labels_of
 from ftclf.data.check.raw_rows import Raw, SourceRows
 from ftclf.data.label_lists import PLAIN, Layout, as_bit, find_layout, parse_list
@@ -86,6 +86,7 @@ def write_fixed(data: Data, raw: Raw, dropped: Dropped, relabelled: Relabelled, 
         raise DataError("fix: test rows and their labels are never changed; leave them out of the file of labels")
     folder = folder.absolute()
     refuse_used("fix", folder)
+    command = command_of(data, raw, folder)
     with whole_folder(folder) as beside:
         for split, rows in raw.splits.items():
             changed = _changed(data, raw, rows, dropped.get(split, {}), relabelled.get(split, {}))
@@ -94,7 +95,7 @@ def write_fixed(data: Data, raw: Raw, dropped: Dropped, relabelled: Relabelled, 
             write_lines(file, [HEADER, *_changes(data, dropped, relabelled)])
         if raw.of_files and raw.config.label_file:
             (beside / LABELS).write_text("\n".join(label_file_names(raw.config) or []) + "\n", encoding="utf-8")
-    return command_of(data, raw, folder)
+    return command
 
 
 def _changed(
@@ -240,7 +241,7 @@ def _hydra(value: Any) -> str:
         case list():
             return f"[{','.join(map(_hydra, value))}]"
         case dict():
-            return "{" + ",".join(f"{_hydra(key)}:{_hydra(item)}" for key, item in value.items()) + "}"
+            return "{" + ",".join(f"{_group_name(key)}:{_hydra(item)}" for key, item in value.items()) + "}"
         case str():
             plain = value.replace("/", "").replace("-", "").replace(".", "").replace("_", "")
             if plain.isalnum() and not plain[0].isdigit():
@@ -248,3 +249,12 @@ def _hydra(value: Any) -> str:
             return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         case _:
             return str(value)
+
+
+def _group_name(name: str) -> str:
+    """Return the name of a group of labels as Hydra reads it: quotes are not allowed there, and few signs are."""
+    if not re.fullmatch(r"[A-Za-z_()\[\]{}](?:[\w /.+%*@?|()\[\]{}:=,-]*[\w/.+%*@?|-])?", name, re.ASCII):
+        raise DataError(
+            f"fix: dataset.label_groups: {excerpt(name)} cannot stand in a command line; name the group otherwise"
+        )
+    return re.sub(r"([ ()\[\]{}:=,])", r"\\\1", name)
