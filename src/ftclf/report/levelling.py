@@ -78,7 +78,7 @@ def gains_table(comparison: Comparison, names: dict[str, str]) -> dict[str, obje
         for row in found
     ]
     heads = [*(score_name(name) for name in scores), "calibration error"]
-    return {"heads": heads, "rows": rows, "seeds": len(found[0].runs)}
+    return {"heads": heads, "rows": rows, "several_seeds": any(len(row.runs) > 1 for row in found)}
 
 
 def _side(group: list[Run]) -> Side:
