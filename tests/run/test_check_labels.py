@@ -329,7 +329,7 @@ def test_columns_of_grouped_labels_keep_what_the_correction_keeps(
     assert [row[name] for name in names] == ["0", "1", "1"]
 
 
-@pytest.mark.parametrize("name", ["very good", "a:b", "a, b", "[x]y", "it's"])
+@pytest.mark.parametrize("name", ["very good", "a:b", "a, b", "[x]y", "joy (all)", "it's"])
 def test_a_copy_of_grouped_labels_is_trained_by_the_command_that_is_printed(
     name: str, check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from conftest import TrainTiny
+from ftclf.cli.main import run
 from ftclf.config.settings import LOSS_TASKS, LOSSES
 from ftclf.storage.run_folder import Run, read_json
 
@@ -39,11 +42,24 @@ def test_a_run_says_how_many_rows_an_epoch_has(
     sampler: str, train_tiny: TrainTiny, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = FIELDS.get(f"sampler={sampler}", [])
-    run = train_tiny("training.epochs=1", f"sampler={sampler}", *more, folder=sampler)
-    manifest = read_json(run.manifest)
+    trained = train_tiny("training.epochs=1", f"sampler={sampler}", *more, folder=sampler)
+    manifest = read_json(trained.manifest)
     rows = manifest["rows_per_epoch"]
     assert f"sampler={sampler}: {rows} rows per epoch" in capsys.readouterr().out
     counts = manifest["label_rows"]["train"]
     assert rows == (sum(min(20, count) for count in counts) if sampler == "capped" else manifest["rows"]["train"])
-    batch_size = read_json(run.config)["training"]["batch_size"]
+    batch_size = read_json(trained.config)["training"]["batch_size"]
     assert manifest["steps"] == -(-rows // batch_size)
+
+
+@pytest.mark.parametrize("seeds", ["0", "0,1"])
+def test_the_report_of_a_levelling_sweep_says_which_chance_its_intervals_hold(
+    seeds: str, train_tiny: TrainTiny, tmp_path: Path
+) -> None:
+    for seed in seeds.split(","):
+        for kind in ("plain", "focal"):
+            words = ["training.max_steps=2", "baselines=[]", f"loss={kind}", f"training.seed={seed}"]
+            train_tiny(*words, folder=f"sweep/{kind}{seed}")
+    assert run(["report", str(tmp_path / "sweep"), f"output={tmp_path / 'page.html'}"]) == 0
+    (caption,) = re.findall("<caption><span>(What each way of levelling.*?)</span>", (tmp_path / "page.html").read_text())
+    assert caption.endswith("intervals of rows, and of seeds where there are several" if "," in seeds else "of rows")

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +88,8 @@ def _shared(splits: dict[str, Split]) -> list[str]:
     """Return a note for each two splits that have texts in common, as the cut of a missing split tells texts apart."""
     return [
         f"{shared} of the {len(splits[name])} {name} rows have a text that also stands in {other}"
-        for other, name in combinations(splits, 2)
-        if (shared := shared_texts(splits[other], splits[name]))
+        for other, name, shared in shared_texts(splits)
+        if shared
     ]
 
 

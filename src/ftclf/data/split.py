@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,9 +189,11 @@ def group_by_text(texts: Iterable[str]) -> NDArray[np.int64]:
     return number[group]
 
 
-def shared_texts(train: Split, other: Split) -> int:
-    """Count the rows of `other` whose text also stands in train, but for white space and case."""
-    return int(np.isin(_hashes(other.texts), _hashes(train.texts)).sum())
+def shared_texts(splits: dict[str, Split]) -> Iterator[tuple[str, str, int]]:
+    """Yield each two splits, and how many rows of the second have a text of the first but for white space and case."""
+    hashes = {name: _hashes(split.texts) for name, split in splits.items()}
+    for first, second in combinations(hashes, 2):
+        yield first, second, int(np.isin(hashes[second], hashes[first]).sum())
 
 
 def sketch(texts: Iterable[str]) -> list[str]:

@@ -253,7 +253,7 @@ def _hydra(value: Any) -> str:
 
 def _group_name(name: str) -> str:
     """Return the name of a group of labels as Hydra reads it: quotes are not allowed there, and few signs are."""
-    if not re.fullmatch(r"[A-Za-z_()\[\]{}](?:[\w /.+%*@?|()\[\]{}:=,-]*[\w/.+%*@?|-])?", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z_()\[\]{}][\w /.+%*@?|()\[\]{}:=,-]*(?<! )", name, re.ASCII):
         raise DataError(
             f"fix: dataset.label_groups: {excerpt(name)} cannot stand in a command line; name the group otherwise"
         )
