@@ -61,5 +61,6 @@ def test_the_report_of_a_levelling_sweep_says_which_chance_its_intervals_hold(
             words = ["training.max_steps=2", "baselines=[]", f"loss={kind}", f"training.seed={seed}"]
             train_tiny(*words, folder=f"sweep/{kind}{seed}")
     assert run(["report", str(tmp_path / "sweep"), f"output={tmp_path / 'page.html'}"]) == 0
-    (caption,) = re.findall("<caption><span>(What each way of levelling.*?)</span>", (tmp_path / "page.html").read_text())
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    (caption,) = re.findall("<caption><span>(What each way of levelling.*?)</span>", page)
     assert caption.endswith("intervals of rows, and of seeds where there are several" if "," in seeds else "of rows")
